@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * The one machine for open calls: enter, leave, unwind. A front end supplies the stack (its key
+ * and its top), the context that it found, and the site.
+ *
+ * A call is known by its offset: the distance from the stack's top to its return address, which
+ * survives the moving of the stack. Deeper calls have larger offsets, so the open calls of a stack
+ * are sorted, and one whose offset is not smaller than a new call's can no longer be running.
+ */
+#ifndef UNDERSPAN_CALLS_BPF_H
+#define UNDERSPAN_CALLS_BPF_H
+
+#include "goroutines.bpf.h"
+#include "program_spans.bpf.h"
+#include "ring.bpf.h"
+#include "statistics.bpf.h"
+#include "trees.bpf.h"
+
+/* What the callbacks of one hit share. */
+struct hit {
+	__u64 now;
+	__u64 stack;
+	__u32 tgid;
+	__u32 function;
+};
+
+/* Sends the record of a call that has ended, or counts why not. */
+INLINE void send_call(struct goroutine *goroutine, struct open_call *call, __u32 depth,
+		      struct hit *hit, __u8 end, struct statistics *stats)
+{
+	struct open_call *outermost = CALL_SLOT(goroutine, call->tree);
+	struct call_record *record;
+
+	if (call->dropped) {
+		count_lost(stats, call->dropped - 1);
+		return;
+	}
+	if (hit->now - call->start_ns < settings.min_duration_ns) {
+		count_lost(stats, LOST_TOO_SHORT);
+		return;
+	}
+	record = reserve_record(RECORD_CALL, sizeof(*record));
+	if (!record) {
+		outermost->tree_lost++;
+		count_lost(stats, LOST_RING_FULL);
+		return;
+	}
+	outermost->tree_spans++;
+	record->start_ns = call->start_ns;
+	record->end_ns = hit->now;
+	copy16(record->trace_id, call->trace_id);
+	store8(record->span_id, load8(call->span_id));
+	store8(record->parent_id, load8(call->parent_id));
+	store8(record->tree_id, load8(outermost->span_id));
+	record->stack = hit->stack;
+	record->goroutine_id = goroutine->id;
+	record->children_ns = call->children_ns;
+	record->descendants = call->descendants;
+	record->function = call->function;
+	record->tgid = hit->tgid;
+	record->tid = bpf_get_current_pid_tgid();
+	record->tree_spans = call->tree_spans;
+	record->tree_lost = call->tree_lost;
+	record->source = call->source;
+	record->end = end;
+	record->trace_flags = call->trace_flags;
+	record->depth = depth;
+	record->parent_kind = call->parent_kind;
+	record->pad[0] = record->pad[1] = record->pad[2] = 0;
+	submit_record(record);
+	ADD(stats->spans, 1);
+}
+
+/* Closes the innermost open call. */
+INLINE void close_call(struct goroutine *goroutine, __u32 depth, struct hit *hit, __u8 end)
+{
+	struct open_call *call = CALL_SLOT(goroutine, depth - 1);
+	struct statistics *stats = statistics_of(call->function);
+	__u64 duration = hit->now - call->start_ns;
+
+	goroutine->depth = depth - 1;
+	if (!stats)
+		return;
+	count_end(stats, duration,
+		  duration > call->children_ns ? duration - call->children_ns : 0,
+		  end == END_PANICKED);
+	if (depth > 1) {
+		struct open_call *around = CALL_SLOT(goroutine, depth - 2);
+
+		around->children_ns += duration;
+		around->descendants += call->descendants + 1;
+	}
+	send_call(goroutine, call, depth - 1, hit, end, stats);
+}
+
+/* Drops the innermost open call: its frame is gone and nothing said how, so it has no end. */
+INLINE void drop_call(struct goroutine *goroutine, __u32 depth)
+{
+	struct open_call *call = CALL_SLOT(goroutine, depth - 1);
+	struct statistics *stats = statistics_of(call->function);
+
+	goroutine->depth = depth - 1;
+	CALL_SLOT(goroutine, call->tree)->tree_lost++;
+	if (stats)
+		count_lost(stats, LOST_UNPAIRED);
+}
+
+/* Loop counters are 64 bits wide: the verifier forgets a narrower one that is spilled. */
+
+/* Drops the open calls that cannot be running when the stack is only `offset` deep. */
+OUT_OF_LINE void drop_deeper(struct goroutine *goroutine, __u64 offset)
+{
+	if (!goroutine)
+		return;
+	for (__u64 i = 0; i < MAX_OPEN_CALLS; i++) {
+		__u32 depth = *(volatile __u32 *)&goroutine->depth;
+
+		if (!depth || CALL_SLOT(goroutine, depth - 1)->offset <= offset)
+			return;
+		drop_call(goroutine, depth);
+	}
+}
+
+/* Ends the open calls that lie deeper than `offset`, as a panic or an exit does. */
+OUT_OF_LINE void unwind_calls(struct goroutine *goroutine, struct hit *hit, __u64 offset, __u8 end)
+{
+	if (!goroutine || !hit)
+		return;
+	for (__u64 i = 0; i < MAX_OPEN_CALLS; i++) {
+		__u32 depth = *(volatile __u32 *)&goroutine->depth;
+
+		if (!depth || CALL_SLOT(goroutine, depth - 1)->offset <= offset)
+			return;
+		close_call(goroutine, depth, hit, end);
+	}
+}
+
+/*
+ * Whose span is the parent: the rule of docs/architecture.md. True if it is the call around,
+ * E; false if it is the context C.
+ */
+INLINE bool parent_is_call_around(const struct open_call *around, struct context *context,
+				  __u32 tgid)
+{
+	if (context->source == SOURCE_NONE)
+		return true;
+	if (context->source == SOURCE_UNREADABLE)
+		return false;
+	if (load8(context->span_id) == load8(around->context_id))
+		return true;
+	/* Which span is current is found again at every call, so one that is older than E is no
+	 * choice that the code made; only a context that was handed over can be that. */
+	if (context->source == SOURCE_GO_SDK)
+		return context->start_ns <= around->start_ns;
+	if (!same16(context->trace_id, around->trace_id))
+		return false;
+	return span_start(context, tgid) <= around->start_ns;
+}
+
+INLINE void place_call(struct goroutine *goroutine, struct open_call *call, __u32 depth,
+		       struct context *context, struct hit *hit)
+{
+	struct open_call *around = depth ? CALL_SLOT(goroutine, depth - 1) : NULL;
+	__u64 id = mix(hit->now + goroutine->id * 0x9e3779b97f4a7c15ULL) ^
+		   mix(call->offset + hit->stack + settings.seed);
+
+	store8(call->span_id, id ?: 1);
+	call->source = context->source;
+	if (around && parent_is_call_around(around, context, hit->tgid)) {
+		copy16(call->trace_id, around->trace_id);
+		store8(call->parent_id, load8(around->span_id));
+		store8(call->context_id, context->source == SOURCE_NONE ?
+			       load8(around->context_id) : load8(context->span_id));
+		if (context->source == SOURCE_NONE)
+			call->source = around->source;
+		call->parent_kind = PARENT_CALL;
+		call->trace_flags = around->trace_flags;
+		call->tree = around->tree;
+		call->dropped = around->dropped;
+		return;
+	}
+	if (context->source == SOURCE_GO_CONTEXT || context->source == SOURCE_GO_SDK) {
+		copy16(call->trace_id, context->trace_id);
+		store8(call->parent_id, load8(context->span_id));
+		store8(call->context_id, load8(context->span_id));
+		call->parent_kind = PARENT_PROGRAM;
+		call->trace_flags = context->trace_flags;
+	} else {
+		/* The last seven bytes must be random: sampling by trace id depends on them. */
+		store8(call->trace_id, mix(id ^ settings.seed));
+		store8(call->trace_id + 8, mix(id + hit->stack));
+		store8(call->parent_id, 0);
+		store8(call->context_id, 0);
+		call->parent_kind = PARENT_NONE;
+		call->trace_flags = 1;
+	}
+	if (around && same16(call->trace_id, around->trace_id)) {
+		call->tree = around->tree;
+		call->dropped = around->dropped;
+		return;
+	}
+	call->tree = depth;
+	call->dropped = decide_tree(call, hit->now);
+}
+
+/* A traced function begins. `offset` is where its return address lies. */
+INLINE void enter_call(struct goroutine *goroutine, struct hit *hit, __u64 offset,
+		       struct context *context, struct statistics *stats)
+{
+	struct open_call *call;
+	__u32 depth = goroutine->depth;
+
+	if (depth && CALL_SLOT(goroutine, depth - 1)->offset >= offset) {
+		drop_deeper(goroutine, offset);
+		depth = goroutine->depth;
+		if (depth) {
+			call = CALL_SLOT(goroutine, depth - 1);
+			if (call->offset == offset) {
+				/* Begun anew after its stack grew: still the same call. */
+				if (call->function == hit->function)
+					return;
+				drop_call(goroutine, depth--);
+			}
+		}
+	}
+	ADD(stats->calls, 1);
+	if (depth >= MAX_OPEN_CALLS) {
+		count_lost(stats, LOST_TOO_DEEP);
+		return;
+	}
+	call = CALL_SLOT(goroutine, depth);
+	call->start_ns = hit->now;
+	call->offset = offset;
+	call->function = hit->function;
+	call->children_ns = 0;
+	call->descendants = 0;
+	call->tree_spans = 0;
+	call->tree_lost = 0;
+	place_call(goroutine, call, depth, context, hit);
+	goroutine->depth = depth + 1;
+}
+
+/* A traced function ends. */
+INLINE void leave_call(struct goroutine *goroutine, struct hit *hit, __u64 offset)
+{
+	struct open_call *call;
+	__u32 depth = goroutine->depth;
+
+	if (depth && CALL_SLOT(goroutine, depth - 1)->offset > offset) {
+		drop_deeper(goroutine, offset);
+		depth = goroutine->depth;
+	}
+	if (depth) {
+		call = CALL_SLOT(goroutine, depth - 1);
+		if (call->offset == offset && call->function == hit->function) {
+			close_call(goroutine, depth, hit, END_RETURNED);
+			return;
+		}
+	}
+	/* Begun before this session, or too deep to be kept. */
+	if (depth < MAX_OPEN_CALLS) {
+		struct statistics *stats = statistics_of(hit->function);
+
+		if (stats)
+			ADD(stats->unpaired_returns, 1);
+	}
+}
+
+#endif

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
+/*
+ * Go: entry and return of functions, and what the runtime and the SDK must be watched for so that
+ * calls are paired and placed right. Attached to instructions that the disassembler confirmed.
+ */
+#include "common.bpf.h"
+
+const volatile struct settings settings = {};
+
+#include "calls.bpf.h"
+#include "sites.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* struct gobuf, the same in every version that is traced. */
+#define GOBUF_SP 0
+#define GOBUF_G 16
+
+SEC("uprobe")
+int enter(struct pt_regs *regs)
+{
+	struct stack_key key = { .stack = GO_G(regs) };
+	struct hit hit = { .now = bpf_ktime_get_ns(), .stack = key.stack };
+	struct context context = {};
+	enum goroutine_result result;
+	struct goroutine *goroutine;
+	struct statistics *stats;
+	struct site *site;
+	__u64 bias;
+
+	site = find_site(regs, &key.tgid, &bias);
+	if (!site)
+		return 0;
+	stats = statistics_of(site->function);
+	if (!stats)
+		return 0;
+	if (settings.entry_only) {
+		ADD(stats->calls, 1);
+		count_lost(stats, LOST_ENTRY_ONLY);
+		return 0;
+	}
+	goroutine = need_goroutine(&key, STACK_POINTER(regs), &result);
+	if (!goroutine) {
+		ADD(stats->calls, 1);
+		count_lost(stats, result == GOROUTINE_TABLE_FULL ? LOST_TABLE_FULL : LOST_UNREADABLE);
+		return 0;
+	}
+	hit.tgid = key.tgid;
+	hit.function = site->function;
+	context.source = explicit_context(regs, site, bias, &context);
+	if (context.source == SOURCE_NONE)
+		context.source = current_span(goroutine, &context);
+	enter_call(goroutine, &hit, goroutine->stack_hi - STACK_POINTER(regs), &context, stats);
+	return 0;
+}
+
+SEC("uprobe")
+int leave(struct pt_regs *regs)
+{
+	struct stack_key key = { .stack = GO_G(regs) };
+	struct hit hit = { .now = bpf_ktime_get_ns(), .stack = key.stack };
+	struct goroutine *goroutine;
+	struct statistics *stats;
+	struct site *site;
+	__u64 bias;
+
+	site = find_site(regs, &key.tgid, &bias);
+	if (!site)
+		return 0;
+	hit.tgid = key.tgid;
+	hit.function = site->function;
+	goroutine = bpf_map_lookup_elem(&goroutines, &key);
+	if (goroutine && !goroutine->stack_hi)
+		goroutine->stack_hi = read_stack_hi(key.stack, STACK_POINTER(regs));
+	if (goroutine && goroutine->stack_hi) {
+		leave_call(goroutine, &hit, goroutine->stack_hi - STACK_POINTER(regs));
+		return 0;
+	}
+	stats = statistics_of(site->function);
+	if (stats)
+		ADD(stats->unpaired_returns, 1);
+	return 0;
+}
+
+/* gogo(&gobuf) in runtime.recovery: the goroutine goes on at gobuf.sp, what lay below is over. */
+INLINE void recovered(struct pt_regs *regs, struct hit *hit)
+{
+	struct stack_key key = { .tgid = hit->tgid };
+	struct goroutine *goroutine;
+	__u64 gobuf, stack_pointer;
+
+	if (read_user(&gobuf, sizeof(gobuf), STACK_POINTER(regs)) ||
+	    read_user(&stack_pointer, sizeof(stack_pointer), gobuf + GOBUF_SP) ||
+	    read_user(&key.stack, sizeof(key.stack), gobuf + GOBUF_G))
+		return;
+	goroutine = bpf_map_lookup_elem(&goroutines, &key);
+	if (!goroutine || !goroutine->depth)
+		return;
+	if (!goroutine->stack_hi)
+		goroutine->stack_hi = read_stack_hi(key.stack, stack_pointer);
+	if (!goroutine->stack_hi)
+		return;
+	hit->stack = key.stack;
+	unwind_calls(goroutine, hit, goroutine->stack_hi - stack_pointer, END_PANICKED);
+}
+
+INLINE void goroutine_exits(struct stack_key *key, struct hit *hit)
+{
+	struct goroutine *goroutine = bpf_map_lookup_elem(&goroutines, key);
+
+	if (!goroutine)
+		return;
+	unwind_calls(goroutine, hit, 0, END_EXITED);
+	bpf_map_delete_elem(&goroutines, key);
+}
+
+/* Runtime and SDK. */
+SEC("uprobe")
+int support(struct pt_regs *regs)
+{
+	struct stack_key key = { .stack = GO_G(regs) };
+	struct hit hit = { .now = bpf_ktime_get_ns(), .stack = key.stack };
+	struct goroutine *goroutine;
+	struct learned *known;
+	struct site *site;
+	__u64 bias, type;
+
+	site = find_site(regs, &key.tgid, &bias);
+	if (!site)
+		return 0;
+	hit.tgid = key.tgid;
+	switch (site->kind) {
+	case SITE_COPYSTACK:
+		key.stack = go_argument(regs, 0);
+		goroutine = bpf_map_lookup_elem(&goroutines, &key);
+		if (goroutine)
+			goroutine->stack_hi = 0;
+		break;
+	case SITE_GOEXIT:
+		goroutine_exits(&key, &hit);
+		break;
+	case SITE_RECOVERY:
+		recovered(regs, &hit);
+		break;
+	case SITE_SPAN_START:
+		known = learned_types();
+		if (known && !settings.key_type)
+			known->key_type = go_argument(regs, 2) - bias;
+		span_started(regs, key.tgid, go_argument(regs, 4) - bias, go_argument(regs, 5));
+		break;
+	case SITE_SPAN_STARTED:
+		/* The span is an interface here: its itab's second word is the type. */
+		if (!read_user(&type, sizeof(type), go_argument(regs, 2) + 8))
+			span_started(regs, key.tgid, type - bias, go_argument(regs, 3));
+		break;
+	case SITE_SPAN_END:
+		span_ended(key.tgid, go_argument(regs, 0), site->context_at);
+		break;
+	}
+	return 0;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * One element for each goroutine that has run a traced function or started a span. stack.hi and
+ * goid are kept in it, which saves two reads of the target's memory on every hit: probes on
+ * runtime.copystack and runtime.goexit1 say when they are no longer true.
+ */
+#ifndef UNDERSPAN_GOROUTINES_BPF_H
+#define UNDERSPAN_GOROUTINES_BPF_H
+
+#include "memory.bpf.h"
+#include "open_calls.bpf.h"
+
+#define STACK_HI_OFFSET 8	/* g.stack.hi, in every Go version */
+#define LARGEST_STACK (1ULL << 32)	/* Go's own limit is 1 GB; threads may have more */
+
+/* An empty element, too large for a program's stack. Never written. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct goroutine);
+} blank_goroutine SEC(".maps");
+
+enum goroutine_result { GOROUTINE_OK, GOROUTINE_UNREADABLE, GOROUTINE_TABLE_FULL };
+
+/* Reads stack.hi; 0 if it cannot be, or if the stack pointer cannot lie on that stack (then g is
+ * no goroutine: an assembly function may use R14 for something else). */
+INLINE __u64 read_stack_hi(__u64 g, __u64 stack_pointer)
+{
+	__u64 hi;
+
+	if (read_user(&hi, sizeof(hi), g + STACK_HI_OFFSET))
+		return 0;
+	if (stack_pointer >= hi || hi - stack_pointer > LARGEST_STACK)
+		return 0;
+	return hi;
+}
+
+OUT_OF_LINE struct goroutine *add_goroutine(struct stack_key *key, __u64 hi)
+{
+	struct goroutine *goroutine, *blank;
+	__u32 zero = 0;
+	__u64 id;
+
+	if (read_user(&id, sizeof(id), key->stack + settings.goid_offset))
+		return NULL;
+	blank = bpf_map_lookup_elem(&blank_goroutine, &zero);
+	if (!blank)
+		return NULL;
+	bpf_map_update_elem(&goroutines, key, blank, BPF_NOEXIST);
+	goroutine = bpf_map_lookup_elem(&goroutines, key);
+	if (!goroutine)
+		return NULL;
+	goroutine->id = id;
+	goroutine->stack_hi = hi;
+	return goroutine;
+}
+
+/* The goroutine's element with a true stack_hi, or NULL and why in *result. */
+INLINE struct goroutine *need_goroutine(struct stack_key *key, __u64 stack_pointer,
+					enum goroutine_result *result)
+{
+	struct goroutine *goroutine = bpf_map_lookup_elem(&goroutines, key);
+	__u64 hi;
+
+	*result = GOROUTINE_OK;
+	if (goroutine && goroutine->stack_hi)
+		return goroutine;
+	*result = GOROUTINE_UNREADABLE;
+	hi = read_stack_hi(key->stack, stack_pointer);
+	if (!hi)
+		return NULL;
+	if (!goroutine) {
+		*result = GOROUTINE_TABLE_FULL;
+		return add_goroutine(key, hi);
+	}
+	*result = GOROUTINE_OK;
+	goroutine->stack_hi = hi;
+	return goroutine;
+}
+
+#endif

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
+/*
+ * Names every struct and enum of records.h, so that one object's BTF holds them all.
+ * Compiled for scripts/generate-records.mjs; never loaded.
+ */
+#include "records.h"
+
+struct layout {
+	enum site_kind site_kind;
+	enum site_condition site_condition;
+	enum context_place context_place;
+	enum context_source context_source;
+	enum parent_kind parent_kind;
+	enum call_end call_end;
+	enum lost_reason lost_reason;
+	enum record_kind record_kind;
+	enum process_event process_event;
+	struct call_record call_record;
+	struct program_span_record program_span_record;
+	struct process_record process_record;
+	struct site site;
+	struct statistics statistics;
+	struct settings settings;
+	struct stack_key stack_key;
+	struct goroutine goroutine;
+	struct span_key span_key;
+	struct started_span started_span;
+	struct target target;
+	struct context_type context_type;
+	struct process_settings process_settings;
+	struct learned learned;
+};
+
+struct layout *layout;

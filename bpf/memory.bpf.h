@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* The way into the target's memory. */
+#ifndef UNDERSPAN_MEMORY_BPF_H
+#define UNDERSPAN_MEMORY_BPF_H
+
+#include "common.bpf.h"
+
+/*
+ * Reads the target's memory. bpf_probe_read_user fails on a page that is not resident; a
+ * sleepable program (Linux 6.0, commit 8c7dcb84e3b7) may fault it in.
+ */
+INLINE long read_user(void *to, __u32 size, __u64 from)
+{
+	long error = bpf_probe_read_user(to, size, (const void *)from);
+
+	if (error && settings.sleepable)
+		error = bpf_copy_from_user(to, size, (const void *)from);
+	return error;
+}
+
+#endif

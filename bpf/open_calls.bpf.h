@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* The table of open calls, by goroutine. */
+#ifndef UNDERSPAN_OPEN_CALLS_BPF_H
+#define UNDERSPAN_OPEN_CALLS_BPF_H
+
+#include "common.bpf.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct stack_key);
+	__type(value, struct goroutine);
+} goroutines SEC(".maps");
+
+#define CALL_SLOT(goroutine, n) (&(goroutine)->calls[slot_index(n, MAX_OPEN_CALLS)])
+
+#endif

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* The spans that the program's own SDK has started and not ended, for each goroutine. */
+#ifndef UNDERSPAN_PROGRAM_SPANS_BPF_H
+#define UNDERSPAN_PROGRAM_SPANS_BPF_H
+
+#include "context.bpf.h"
+#include "goroutines.bpf.h"
+#include "ring.bpf.h"
+
+/* Kept after the span's end, since a context may hold it longer. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32768);
+	__type(key, struct span_key);
+	__type(value, struct started_span);
+} started_spans SEC(".maps");
+
+#define SPAN_SLOT(goroutine, n) (&(goroutine)->spans[slot_index(n, MAX_PROGRAM_SPANS)])
+
+/* The innermost span of this goroutine that has not ended. Pops those that have. */
+INLINE enum context_source current_span(struct goroutine *goroutine, struct context *found)
+{
+	__u32 count = goroutine->span_count;
+
+	for (__u64 i = 0; i < MAX_PROGRAM_SPANS && count; i++, count--) {
+		struct program_span *span = SPAN_SLOT(goroutine, count - 1);
+
+		if (!span->pointer)
+			continue;
+		goroutine->span_count = count;
+		copy16(found->trace_id, span->trace_id);
+		store8(found->span_id, load8(span->span_id));
+		found->trace_flags = span->trace_flags;
+		found->pointer = span->pointer;
+		found->start_ns = span->start_ns;
+		return SOURCE_GO_SDK;
+	}
+	goroutine->span_count = count;
+	return SOURCE_NONE;
+}
+
+/* When the span that a context holds was started; 0 if that was before this session. */
+INLINE __u64 span_start(const struct context *context, __u32 tgid)
+{
+	struct span_key key = { .pointer = context->pointer, .tgid = tgid };
+	struct started_span *span = bpf_map_lookup_elem(&started_spans, &key);
+
+	/* The address may have been used again since. */
+	if (!span || load8(span->span_id) != load8(context->span_id))
+		return 0;
+	return span->start_ns;
+}
+
+INLINE void span_started(struct pt_regs *regs, __u32 tgid, __u64 type, __u64 pointer)
+{
+	struct stack_key key = { .stack = GO_G(regs), .tgid = tgid };
+	struct span_key span_key = { .pointer = pointer, .tgid = tgid };
+	struct started_span started = {};
+	struct goroutine *goroutine;
+	struct program_span *slot;
+	struct context found = {};
+	enum goroutine_result result;
+	__u32 index = find_span_type(type);
+
+	if (index == MAX_SPAN_TYPES || read_span(pointer, index, &found) != SOURCE_GO_CONTEXT)
+		return;
+	goroutine = need_goroutine(&key, STACK_POINTER(regs), &result);
+	if (!goroutine)
+		return;
+
+	started.start_ns = bpf_ktime_get_ns();
+	started.stack = key.stack;
+	started.goroutine_id = goroutine->id;
+	store8(started.span_id, load8(found.span_id));
+	bpf_map_update_elem(&started_spans, &span_key, &started, BPF_ANY);
+
+	slot = SPAN_SLOT(goroutine, goroutine->span_count);
+	slot->start_ns = started.start_ns;
+	copy16(slot->trace_id, found.trace_id);
+	store8(slot->span_id, load8(found.span_id));
+	slot->trace_flags = found.trace_flags;
+	slot->pointer = pointer;
+	goroutine->span_count++;
+}
+
+/* Tells user space of a span of the program's own, for outputs that show them. */
+INLINE void send_program_span(struct started_span *started, __u64 pointer, __u32 index, __u32 tgid)
+{
+	struct { __u64 data, size; } name = {};
+	struct program_span_record *record;
+	__u64 parent = 0;
+	struct context found = {};
+	__u16 name_offset = 0, parent_offset = 0;
+	__u32 size;
+
+#pragma unroll
+	for (__u32 i = 0; i < MAX_SPAN_TYPES; i++) {
+		if (i == index) {
+			name_offset = settings.span_types[i].name_offset;
+			parent_offset = settings.span_types[i].parent_offset;
+		}
+	}
+	if (!name_offset || read_span(pointer, index, &found) != SOURCE_GO_CONTEXT)
+		return;
+	if (read_user(&name, sizeof(name), pointer + name_offset))
+		return;
+	if (parent_offset && read_user(&parent, sizeof(parent), pointer + parent_offset + 16))
+		return;
+	record = reserve_record(RECORD_PROGRAM_SPAN, sizeof(*record));
+	if (!record)
+		return;
+	record->start_ns = started->start_ns;
+	record->end_ns = bpf_ktime_get_ns();
+	copy16(record->trace_id, found.trace_id);
+	store8(record->span_id, load8(found.span_id));
+	store8(record->parent_id, parent);
+	record->goroutine_id = started->goroutine_id;
+	record->tgid = tgid;
+	size = name.size < MAX_SPAN_NAME ? name.size : MAX_SPAN_NAME;
+	if (bpf_probe_read_user(record->name, MAX_SPAN_NAME, (const void *)name.data) &&
+	    bpf_probe_read_user(record->name, size & (MAX_SPAN_NAME - 1), (const void *)name.data))
+		size = 0;
+	record->name_size = size;
+	submit_record(record);
+}
+
+/* `type_index` is that of the type whose End this is. */
+INLINE void span_ended(__u32 tgid, __u64 pointer, __u32 type_index)
+{
+	struct span_key span_key = { .pointer = pointer, .tgid = tgid };
+	struct started_span *started = bpf_map_lookup_elem(&started_spans, &span_key);
+	struct stack_key key = { .tgid = tgid };
+	struct goroutine *goroutine;
+
+	if (!started || started->ended)
+		return;
+	started->ended = 1;
+	if (settings.program_spans)
+		send_program_span(started, pointer, type_index, tgid);
+	/* Often ended by another goroutine than the one that started it. */
+	key.stack = started->stack;
+	goroutine = bpf_map_lookup_elem(&goroutines, &key);
+	if (!goroutine || goroutine->id != started->goroutine_id)
+		return;
+	for (__u64 i = 0; i < MAX_PROGRAM_SPANS; i++)
+		if (goroutine->spans[i].pointer == pointer)
+			goroutine->spans[i].pointer = 0;
+}
+
+#endif

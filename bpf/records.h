@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
+/*
+ * Everything that crosses between the kernel and user space, and nothing else.
+ * This is the only description of the format: the TypeScript side is generated
+ * from the BTF of the compiled objects (scripts/generate-records.mjs).
+ * Padding is explicit, sizes are asserted, nothing is packed. All times are
+ * nanoseconds of CLOCK_MONOTONIC. Trace and span ids are bytes in wire order.
+ */
+#ifndef UNDERSPAN_RECORDS_H
+#define UNDERSPAN_RECORDS_H
+
+#include <linux/types.h>
+
+/* Limits. A deeper call is counted (LOST_TOO_DEEP), never guessed at. */
+#define MAX_OPEN_CALLS 16	/* traced calls open at once on one stack; a power of two */
+#define MAX_PROGRAM_SPANS 8	/* SDK spans open at once on one goroutine; a power of two */
+#define MAX_SPAN_TYPES 8	/* Go types that may sit in a context as the current span */
+#define MAX_CONTEXT_HOPS 100	/* upper bound of settings.max_hops */
+#define MAX_SPAN_NAME 64
+#define HISTOGRAM_BUCKETS 128	/* four an octave, from 2^6 ns on */
+#define HISTOGRAM_FIRST_OCTAVE 6
+
+/* What a site is for. */
+enum site_kind {
+	SITE_ENTRY = 1,		/* a traced function begins */
+	SITE_RETURN = 2,	/* a traced function ends: a ret, or a jump out of the function */
+	SITE_COPYSTACK = 3,	/* runtime.copystack(gp): gp's stack moves */
+	SITE_GOEXIT = 4,	/* runtime.goexit1: the goroutine ends */
+	SITE_RECOVERY = 5,	/* the call of gogo in runtime.recovery: frames above gobuf.sp are gone */
+	SITE_SPAN_START = 6,	/* the call of context.WithValue by which the SDK puts a span in a context */
+	SITE_SPAN_STARTED = 7,	/* a ret of (*tracer).Start: context in AX, BX, span in CX, DI */
+	SITE_SPAN_END = 8,	/* End of an SDK span: receiver in AX */
+};
+
+/* When a hit at the site counts. */
+enum site_condition {
+	CONDITION_ALWAYS = 0,
+	CONDITION_ABOVE = 1,	/* a jbe that is not taken: neither CF nor ZF */
+};
+
+/* Where the traced function's own context is at its entry. */
+enum context_place {
+	CONTEXT_NOWHERE = 0,
+	CONTEXT_REGISTERS = 1,		/* context.Context: argument words context_at and context_at + 1 */
+	CONTEXT_STACK = 2,		/* the same at SP + 8 + context_at */
+	CONTEXT_REQUEST_REGISTER = 3,	/* *http.Request: argument word context_at */
+	CONTEXT_REQUEST_STACK = 4,	/* the same at SP + 8 + context_at */
+};
+
+/* How a call's context was found. Also the source of a root: none, or unreadable. */
+enum context_source {
+	SOURCE_NONE = 0,
+	SOURCE_GO_CONTEXT = 1,	/* go.context */
+	SOURCE_GO_SDK = 2,	/* go.sdk */
+	SOURCE_UNREADABLE = 3,
+};
+
+/* Whose span a call's parent is. */
+enum parent_kind {
+	PARENT_NONE = 0,
+	PARENT_PROGRAM = 1,	/* of the program's own SDK */
+	PARENT_CALL = 2,	/* ours: the traced call around it */
+};
+
+/* How a call ended. */
+enum call_end {
+	END_RETURNED = 0,
+	END_PANICKED = 1,	/* unwound by a panic that was recovered further up */
+	END_EXITED = 2,		/* its goroutine exited (runtime.Goexit) */
+};
+
+/* Why a call made no span, as far as the kernel decides it. */
+enum lost_reason {
+	LOST_TOO_SHORT = 0,	/* shorter than settings.min_duration */
+	LOST_UNSAMPLED = 1,	/* the program's own trace is not sampled */
+	LOST_SAMPLED_OUT = 2,	/* settings.sample_threshold */
+	LOST_RATE = 3,		/* settings.tree_interval */
+	LOST_ROOTLESS = 4,	/* no context was found, and roots are not wanted */
+	LOST_TOO_DEEP = 5,	/* more than MAX_OPEN_CALLS open on the stack */
+	LOST_UNREADABLE = 6,	/* memory of the target could not be read */
+	LOST_RING_FULL = 7,
+	LOST_TABLE_FULL = 8,	/* no room for another goroutine */
+	LOST_UNPAIRED = 9,	/* its frame was gone, and nothing said how */
+	LOST_ENTRY_ONLY = 10,	/* returns are not watched */
+	LOST_REASONS = 11,
+};
+
+enum record_kind {
+	RECORD_CALL = 1,
+	RECORD_PROGRAM_SPAN = 2,
+	RECORD_PROCESS = 3,
+};
+
+enum process_event {
+	PROCESS_FORKED = 1,
+	PROCESS_EXECUTED = 2,
+	PROCESS_EXITED = 3,
+};
+
+/* Every record begins with this; size counts the header too and is a multiple of 8. */
+struct record_header {
+	__u32 kind;	/* enum record_kind */
+	__u32 size;
+};
+
+/* A closed call that is to become a span. */
+struct call_record {
+	struct record_header header;
+	__u64 start_ns;
+	__u64 end_ns;
+	__u8 trace_id[16];
+	__u8 span_id[8];
+	__u8 parent_id[8];	/* zero: a root */
+	__u8 tree_id[8];	/* span id of the tree's outermost call */
+	__u64 stack;		/* with tgid the key of struct goroutine */
+	__u64 goroutine_id;
+	__u64 children_ns;	/* time in traced calls directly beneath */
+	__u32 descendants;	/* traced calls beneath, at any depth */
+	__u32 function;
+	__u32 tgid;
+	__u32 tid;
+	__u32 tree_spans;	/* outermost call only: records sent for this tree, with this one */
+	__u32 tree_lost;	/* outermost call only: records that did not fit the ring */
+	__u8 source;		/* enum context_source */
+	__u8 end;		/* enum call_end */
+	__u8 trace_flags;
+	__u8 depth;		/* open traced calls around it on the same stack */
+	__u8 parent_kind;	/* enum parent_kind */
+	__u8 pad[3];
+};
+_Static_assert(sizeof(struct call_record) == 120, "call_record");
+
+/* A span of the program's own SDK that has ended, for outputs that show it. */
+struct program_span_record {
+	struct record_header header;
+	__u64 start_ns;
+	__u64 end_ns;
+	__u8 trace_id[16];
+	__u8 span_id[8];
+	__u8 parent_id[8];
+	__u64 goroutine_id;	/* of the goroutine that started it */
+	__u32 tgid;
+	__u32 name_size;	/* bytes of name in use; MAX_SPAN_NAME may mean cut off */
+	__u8 name[MAX_SPAN_NAME];
+};
+_Static_assert(sizeof(struct program_span_record) == 136, "program_span_record");
+
+struct process_record {
+	struct record_header header;
+	__u64 time_ns;
+	__u32 event;		/* enum process_event */
+	__u32 tgid;
+	__u32 parent_tgid;	/* PROCESS_FORKED */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct process_record) == 32, "process_record");
+
+/* One instruction that carries a probe. The probe's cookie is the index into `sites`. */
+struct site {
+	__u64 address;		/* in the module, as its ELF file numbers them */
+	__u32 function;		/* index into `statistics`; 0 for the runtime's and the SDK's sites */
+	__u8 kind;		/* enum site_kind */
+	__u8 condition;		/* enum site_condition */
+	__u8 context_place;	/* enum context_place */
+	__u8 pad;
+	__u16 context_at;	/* SITE_SPAN_END: index into settings.span_types */
+	__u16 pad2[3];
+};
+_Static_assert(sizeof(struct site) == 24, "site");
+
+/* Exact counts of one function in one shard. Durations and losses are of calls. */
+struct statistics {
+	__u64 calls;		/* entries */
+	__u64 returns;		/* of those, calls whose end was seen */
+	__u64 errors;
+	__u64 spans;		/* records sent */
+	__u64 unpaired_returns;	/* returns of calls that began before the session */
+	__u64 total_ns;
+	__u64 self_ns;
+	__u64 max_ns;
+	__u64 inverse_min_ns;	/* ~minimum, so that zero means none */
+	__u64 lost[LOST_REASONS];
+	__u64 histogram[HISTOGRAM_BUCKETS];
+};
+
+/* A Go type that may be the value of the current span's key in a context. */
+struct span_type {
+	__u64 type;		/* address of the runtime type in the module */
+	__u16 context_offset;	/* of the SpanContext in the value */
+	__u16 name_offset;	/* of its name; 0: has none */
+	__u16 parent_offset;	/* of its parent's SpanContext; 0: has none */
+	__u16 pad;
+};
+
+/* Constant for one loaded module: set between open and load, so that dead branches vanish. */
+struct settings {
+	__u64 min_duration_ns;
+	__u64 sample_threshold;	/* 56 bits; a trace is kept if its last 7 bytes are not below it */
+	__u64 tree_interval_ns;	/* ns between trees at the rate wanted; 0: no limit */
+	__u64 tree_burst_ns;	/* how far ahead of the rate a burst may run */
+	__u64 seed;
+	__u64 value_itab;	/* itab of *context.valueCtx as a context.Context; 0: learned */
+	__u64 key_type;		/* runtime type of trace.traceContextKeyType; 0: learned */
+	__u64 context_interface;/* runtime type of context.Context; 0: learned */
+	struct span_type span_types[MAX_SPAN_TYPES];	/* unused ones have type 0 */
+	__u32 shard_mask;	/* statistics has shard_mask + 1 elements a function */
+	__u32 goid_offset;	/* in runtime.g */
+	__u32 request_context;	/* offset of ctx in http.Request */
+	__u32 max_hops;
+	__u8 position_independent;
+	__u8 filter_targets;	/* a hit counts only if its process is in `targets` */
+	__u8 has_cookies;
+	__u8 sleepable;
+	__u8 roots;
+	__u8 unsampled;
+	__u8 entry_only;
+	__u8 program_spans;	/* send RECORD_PROGRAM_SPAN */
+};
+
+/* Key of a goroutine (its g), or of a thread. */
+struct stack_key {
+	__u64 stack;
+	__u32 tgid;
+	__u32 pad;
+};
+
+/* A traced call whose end has not been seen. */
+struct open_call {
+	__u64 start_ns;
+	__u64 offset;		/* from the stack's top to the return address */
+	__u8 trace_id[16];
+	__u8 span_id[8];
+	__u8 parent_id[8];
+	__u8 context_id[8];	/* span id of the context that it, or the call around it, had found */
+	__u64 children_ns;
+	__u32 descendants;
+	__u32 function;
+	__u32 tree_spans;
+	__u32 tree_lost;
+	__u8 tree;		/* index of its tree's outermost call */
+	__u8 source;		/* enum context_source */
+	__u8 trace_flags;
+	__u8 dropped;		/* 1 + enum lost_reason if its tree makes no spans, else 0 */
+	__u8 parent_kind;	/* enum parent_kind */
+	__u8 pad[3];
+};
+_Static_assert(sizeof(struct open_call) == 88, "open_call");
+
+/* A span that the SDK started on a goroutine. */
+struct program_span {
+	__u64 pointer;		/* the span in the target; 0: ended */
+	__u64 start_ns;
+	__u8 trace_id[16];
+	__u8 span_id[8];
+	__u8 trace_flags;
+	__u8 pad[7];
+};
+_Static_assert(sizeof(struct program_span) == 48, "program_span");
+
+/* All that is known of a goroutine while it runs. */
+struct goroutine {
+	__u64 id;
+	__u64 stack_hi;		/* 0: to be read anew */
+	__u32 depth;		/* open calls */
+	__u32 span_count;	/* program spans started and not yet popped; the newest is at (span_count - 1) % MAX_PROGRAM_SPANS */
+	struct open_call calls[MAX_OPEN_CALLS];
+	struct program_span spans[MAX_PROGRAM_SPANS];
+};
+
+/* A span of the SDK by its address, to find it where it ends and to know its age. */
+struct span_key {
+	__u64 pointer;
+	__u32 tgid;
+	__u32 pad;
+};
+
+struct started_span {
+	__u64 start_ns;
+	__u64 stack;		/* goroutine that started it */
+	__u64 goroutine_id;
+	__u8 span_id[8];
+	__u32 ended;
+	__u32 pad;
+};
+
+/* A process whose hits count; key is its tgid. */
+struct target {
+	__u64 bias;		/* address of the module's lowest segment in memory, less that in the file */
+};
+
+/* A Go type other than *context.valueCtx that implements context.Context, by its itab. */
+struct context_type {
+	__u32 parent_offset;	/* of the context.Context that it wraps */
+	__u32 end;		/* 1: it wraps none (context.Background) */
+};
+
+/* Settings of processes.bpf.c. */
+struct process_settings {
+	__u32 shard_mask;	/* as in struct settings */
+	__u8 every_exec;	/* report all execs, not only those of targets */
+	__u8 follow_forks;	/* a target's child is a target from its first instruction */
+	__u8 pad[2];
+};
+
+/* What the kernel side learned of the target's types, for one module. */
+struct learned {
+	__u64 value_itab;
+	__u64 key_type;
+	__u64 context_interface;
+};
+
+#endif

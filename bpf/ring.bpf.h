@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* The way out. A full ring is counted by the caller, never waited for. */
+#ifndef UNDERSPAN_RING_BPF_H
+#define UNDERSPAN_RING_BPF_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "records.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 22);
+} ring SEC(".maps");
+
+static __always_inline void *reserve_record(__u32 kind, __u32 size)
+{
+	struct record_header *header = bpf_ringbuf_reserve(&ring, size, 0);
+
+	if (header) {
+		header->kind = kind;
+		header->size = size;
+	}
+	return header;
+}
+
+/* Without a wake-up, which the traced thread would pay for: user space looks by itself. */
+static __always_inline void submit_record(void *record)
+{
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+#endif

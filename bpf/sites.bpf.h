@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* From a hit to its site, and whether the process that made it is a target. */
+#ifndef UNDERSPAN_SITES_BPF_H
+#define UNDERSPAN_SITES_BPF_H
+
+#include "common.bpf.h"
+#include "registers.bpf.h"
+#include "targets.bpf.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct site);
+} sites SEC(".maps");
+
+/* Index into `sites` by address in the module, for kernels without cookies (before 5.15). */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u64);
+	__type(value, __u32);
+} site_by_address SEC(".maps");
+
+/* The site of a hit that counts, else NULL. Sets the process and where its module is mapped. */
+INLINE struct site *find_site(struct pt_regs *regs, __u32 *tgid, __u64 *bias)
+{
+	struct target *target = NULL;
+	struct site *site;
+	__u32 index;
+
+	*tgid = bpf_get_current_pid_tgid() >> 32;
+	if (settings.filter_targets || !settings.has_cookies) {
+		target = bpf_map_lookup_elem(&targets, tgid);
+		if (!target)
+			return NULL;
+	}
+	if (settings.has_cookies) {
+		index = bpf_get_attach_cookie(regs);
+	} else {
+		__u64 address = INSTRUCTION_POINTER(regs) - target->bias;
+		__u32 *found = bpf_map_lookup_elem(&site_by_address, &address);
+
+		if (!found)
+			return NULL;
+		index = *found;
+	}
+	site = bpf_map_lookup_elem(&sites, &index);
+	if (!site)
+		return NULL;
+	if (site->condition == CONDITION_ABOVE && !jbe_falls_through(regs))
+		return NULL;
+	*bias = settings.position_independent ? INSTRUCTION_POINTER(regs) - site->address : 0;
+	return site;
+}
+
+#endif

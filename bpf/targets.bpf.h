@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* The processes under trace, by tgid. */
+#ifndef UNDERSPAN_TARGETS_BPF_H
+#define UNDERSPAN_TARGETS_BPF_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "records.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct target);
+} targets SEC(".maps");
+
+#endif

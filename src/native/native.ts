@@ -1,0 +1,285 @@
+/**
+ * The addon's surface, and the only file that knows its shape. It reports facts about ELF
+ * files and runs BPF objects; what to do with them is decided elsewhere.
+ *
+ * Every method that returns a Promise works off the JavaScript thread. Every failure is a
+ * NativeError whose `code` is one of NativeErrorCode; input files are untrusted, so a broken
+ * one is ELF_MALFORMED and never a crash. Addresses are those of the ELF file (p_vaddr), and
+ * fit a JavaScript number (below 2^53); a file where they do not is ELF_MALFORMED.
+ */
+export type NativeErrorCode =
+  | 'ELF_UNREADABLE' // the file cannot be opened or read (errno in the message)
+  | 'ELF_NOT_ELF' // something else, such as a script
+  | 'ELF_MALFORMED' // truncated, or its tables contradict each other
+  | 'ELF_UNSUPPORTED' // 32 bits, or another machine
+  | 'BPF_NOT_PERMITTED' // EPERM, EACCES
+  | 'BPF_UNSUPPORTED' // this kernel lacks what was asked for
+  | 'BPF_REFUSED' // the verifier refused; `log` has its last useful lines
+  | 'BPF_FAILED' // anything else, errno in the message
+  | 'ATTACH_FAILED'
+  | 'CLOSED'; // the handle was closed before
+
+export interface NativeError extends Error {
+  code: NativeErrorCode;
+  errno?: number;
+  log?: string;
+}
+
+export interface Segment {
+  address: number;
+  offset: number;
+  fileSize: number;
+  memorySize: number;
+  executable: boolean;
+  writable: boolean;
+}
+
+export interface GoFacts {
+  /** As the build info says it, such as "go1.26.8"; null where there is none. */
+  version: string | null;
+  /** Path of the main module, such as "example.com/shop"; null without build info. */
+  mainModule: string | null;
+  /** Versions by module path, the main module's included; empty without build info. */
+  modules: Record<string, string>;
+}
+
+export interface ModuleFacts {
+  path: string;
+  /** NT_GNU_BUILD_ID in hex, or null. */
+  buildId: string | null;
+  /** ET_DYN: addresses are relative to where it is mapped. */
+  positionIndependent: boolean;
+  hasSymbols: boolean;
+  hasDwarf: boolean;
+  segments: Segment[];
+  /** Not null when this is a Go program (by build info or pclntab). */
+  go: GoFacts | null;
+}
+
+/** Functions that have code of their own, by ascending address. Aliases are kept. */
+export interface FunctionTable {
+  /** Names as the language's linker wrote them (not demangled), joined by "\n". */
+  names: string;
+  addresses: Float64Array;
+  /** Bytes; 0 where unknown. */
+  sizes: Float64Array;
+  source: 'symtab' | 'dynsym' | 'pclntab';
+}
+
+/**
+ * What one instruction does, as far as probing is concerned. `instructions()` returns, for each
+ * function asked for, the whole prologue (its first 24 instructions) and after that only those
+ * that are not OTHER, in a Buffer of records, each INSTRUCTION_SIZE bytes, little endian:
+ *   u32 index of the function in the request
+ *   u32 offset from the function's start
+ *   u8  length
+ *   u8  kind (InstructionKind)
+ *   u8  flags (InstructionFlag bits)
+ *   u8  reserved
+ *   u32 reserved
+ *   f64 target: address of a direct branch or call; NaN otherwise
+ * A function that does not decode to its very end gets one record of kind UNDECODABLE at the
+ * offset where it stopped, and no others.
+ */
+export const INSTRUCTION_SIZE = 24;
+export const InstructionKind = {
+  OTHER: 0,
+  /** ret, also with an immediate or a rep prefix. */
+  RETURN: 1,
+  /** Direct jmp. */
+  JUMP: 2,
+  /** Direct conditional jump, loop and jrcxz included. */
+  CONDITIONAL: 3,
+  /** jmp through a register or memory. */
+  INDIRECT_JUMP: 4,
+  CALL: 5,
+  INDIRECT_CALL: 6,
+  /** push of one 64-bit register. */
+  PUSH: 7,
+  /** One-byte nop (0x90). */
+  NOP: 8,
+  /** ud2, hlt, int3, int: control does not come back. */
+  TRAP: 9,
+  /** endbr64. */
+  ENDBR: 10,
+  /** cmp of a memory operand at 0x10(%r14), or at 0x18(%r14), with a register: Go's stack check. */
+  STACK_CHECK: 11,
+  UNDECODABLE: 255,
+} as const;
+export const InstructionFlag = {
+  /** push %rbp. */
+  FRAME_PUSH: 1,
+  /** jbe: taken when CF or ZF is set. */
+  BELOW_EQUAL: 2,
+  /** The stack pointer is read or written in another way than by push, call or ret. */
+  TOUCHES_STACK_POINTER: 4,
+  /** The kernel emulates it inside the breakpoint (push reg, nop, jmp, jcc rel8/rel32, call rel32), without a single step. */
+  EMULATED: 8,
+  /** Writes r14. */
+  WRITES_R14: 16,
+} as const;
+
+export interface Parameter {
+  name: string;
+  /** The type's name as DWARF has it: "context.Context", "*net/http.Request", "int". */
+  type: string;
+  /** Result parameters come after the others. */
+  result: boolean;
+  /**
+   * Where Go's ABIInternal puts it: the words' integer registers in order of the ABI's sequence
+   * (0 is RAX, 1 RBX, 2 RCX, 3 RDI, 4 RSI, 5 R8, 6 R9, 7 R10, 8 R11); floats count from 100.
+   * Empty when it is on the stack.
+   */
+  registers: number[];
+  /** Offset from the first stack argument (SP + 8 at entry); null when in registers. */
+  stackOffset: number | null;
+}
+
+export interface Inlined {
+  /** Name of the inlined function. */
+  name: string;
+  /** Functions whose code holds it, no more than 8. */
+  into: string[];
+}
+
+export interface InterfaceTable {
+  /** The dynamic type as the symbol has it: "*context.valueCtx". */
+  type: string;
+  /** Address of the itab. */
+  itab: number;
+  /** Address of the runtime type it points to, relocations applied; null if it cannot be known. */
+  typeAddress: number | null;
+  /** Address of the interface's own runtime type (its first word); null if it cannot be known. */
+  interfaceAddress: number | null;
+}
+
+export interface Module {
+  readonly facts: ModuleFacts;
+  functions(): Promise<FunctionTable>;
+  /** Records as described at INSTRUCTION_SIZE, grouped by function, ascending by offset. */
+  instructions(addresses: Float64Array, sizes: Float64Array): Promise<Buffer>;
+  /** For each function, by address: its parameters by DWARF; null where DWARF does not know it. */
+  parameters(addresses: Float64Array): Promise<(Parameter[] | null)[]>;
+  /** Of the functions that DWARF knows to be inlined somewhere, those with no code of their own. */
+  inlined(): Promise<Inlined[]>;
+  /** Offset of a field in a struct type by DWARF, in bytes; null if unknown. Nested by ".": "sched.sp". */
+  fieldOffsets(fields: { type: string; field: string }[]): Promise<(number | null)[]>;
+  /** Address of the runtime type of a named Go type (DW_AT_go_runtime_type); null if unknown. */
+  runtimeTypes(names: string[]): Promise<(number | null)[]>;
+  /** All itabs of one interface type that have a symbol: interfaceTables("context.Context"). */
+  interfaceTables(interfaceName: string): Promise<InterfaceTable[]>;
+  /** Source positions of addresses, from DWARF or pclntab; null where unknown. */
+  lines(addresses: Float64Array): Promise<({ file: string; line: number } | null)[]>;
+  close(): void;
+}
+
+export interface Features {
+  /** Kernel BTF at /sys/kernel/btf/vmlinux. */
+  btf: boolean;
+  ringBuffer: boolean;
+  /** bpf_get_attach_cookie in uprobe programs. */
+  cookies: boolean;
+  /** uprobe_multi links. */
+  uprobeMulti: boolean;
+  /** uprobe_multi with a PID sees all threads of the process (commit 46ba0e49b642). */
+  uprobeMultiThreads: boolean;
+  /** Sleepable uprobe programs with bpf_copy_from_user. */
+  sleepable: boolean;
+  /** Fetching atomics and compare-and-exchange (5.12). */
+  atomics: boolean;
+  /** Run-time statistics of BPF programs can be switched on. */
+  runTimeStatistics: boolean;
+}
+
+export interface LoadOptions {
+  /** Path of the compiled object. */
+  object: string;
+  /** Written over the variable `settings` in .rodata; its size must agree. */
+  settings?: Buffer;
+  /** By map name: another size, or an existing map to use in its place. */
+  maps?: Record<string, { maxEntries?: number; reuse?: BpfMap }>;
+  /** How the object's uprobe programs (section "uprobe") will be attached. */
+  attach: 'multi' | 'perf';
+  /** Load uprobe programs as sleepable. */
+  sleepable: boolean;
+  /** Only these programs; the others are not loaded. */
+  programs?: string[];
+}
+
+export interface UprobeSites {
+  /** The file that carries the sites; may be /proc/PID/root/... or /proc/PID/exe. */
+  path: string;
+  /** Only this process; null: every process that maps the file. */
+  pid: number | null;
+  /** File offsets. */
+  offsets: Float64Array;
+  /** As many; delivered by bpf_get_attach_cookie where the kernel has it. */
+  cookies: Float64Array;
+}
+
+export interface ProgramRunTime {
+  program: string;
+  runTimeNs: number;
+  runCount: number;
+  /** Runs that the kernel skipped because the program was already running. */
+  recursionMisses: number;
+}
+
+export interface Link {
+  readonly sites: number;
+  detach(): Promise<void>;
+}
+
+export interface Programs {
+  /** Attaches one program to many sites, all or none. */
+  attachUprobes(program: string, sites: UprobeSites): Promise<Link>;
+  /** Attaches a program of section raw_tp/NAME to its raw tracepoint. */
+  attachTracepoint(program: string): Promise<Link>;
+  map(name: string): BpfMap;
+  runTimes(): ProgramRunTime[];
+  /** Closes programs and maps; links must have been detached. */
+  close(): void;
+}
+
+export interface BpfMap {
+  readonly name: string;
+  readonly keySize: number;
+  readonly valueSize: number;
+  readonly maxEntries: number;
+  lookup(key: Buffer): Buffer | null;
+  update(key: Buffer, value: Buffer): void;
+  /** Many at once: keys and values laid end to end. */
+  updateMany(keys: Buffer, values: Buffer): void;
+  delete(key: Buffer): boolean;
+  /** All elements, keys and values laid end to end. */
+  entries(): Promise<{ keys: Buffer; values: Buffer }>;
+  /** A copy of elements [first, first + count) of an array map, laid end to end. */
+  read(first: number, count: number): Buffer;
+}
+
+export interface ReaderOptions {
+  /** How often the ring is looked at while records come; it slows down by itself when idle. ms */
+  intervalMs: number;
+  /** Largest batch. Bytes. */
+  batchBytes: number;
+  /** Batches handed to JavaScript and not yet taken; beyond it the ring is left to fill. */
+  maxPending: number;
+}
+
+export interface Reader {
+  /** Resolves when all that was in the ring at the time of the call has been handed over. */
+  drain(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface Native {
+  openModule(path: string): Promise<Module>;
+  features(): Promise<Features>;
+  load(options: LoadOptions): Promise<Programs>;
+  /** Reads a ring buffer on a thread of its own; each batch holds whole records, end to end. */
+  read(ring: BpfMap, options: ReaderOptions, onBatch: (batch: Buffer) => void): Reader;
+  /** Switches run-time statistics of BPF programs on until closed. */
+  enableRunTimeStatistics(): { close(): void };
+  /** Nanoseconds of CLOCK_REALTIME less those of CLOCK_MONOTONIC, taken as close together as can be. */
+  clockOffset(): bigint;
+}

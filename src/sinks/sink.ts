@@ -1,0 +1,45 @@
+import type { FunctionSpan, ProgramSpan } from '../spans/span.js';
+
+/** Something a reader of the output must know. */
+export interface Notice {
+  code: string;
+  message: string;
+  /** What to do about it. */
+  hint?: string;
+}
+
+export interface FunctionSummary {
+  name: string;
+  sites: number;
+  calls: number;
+  spans: number;
+  errors: number;
+  minNano: number;
+  p50Nano: number;
+  p99Nano: number;
+  maxNano: number;
+  totalNano: number;
+  selfNano: number;
+}
+
+export interface Summary {
+  functions: FunctionSummary[];
+  /** Calls that made no span, by reason; a reason that did not occur is 0. */
+  lost: Record<string, number>;
+  /** Shares of one CPU; null where it could not be predicted or measured. */
+  overhead: { predicted: number | null; measured: number | null };
+}
+
+/** Where spans go. None of these may throw or block: what cannot be delivered is counted. */
+export interface Sink {
+  spans(batch: readonly FunctionSpan[]): void;
+  /** Ended spans of the program's own SDK, for sinks that show them. */
+  programSpans?(batch: readonly ProgramSpan[]): void;
+  notice?(notice: Notice): void;
+  /** Delivers what is left, within `deadlineMs`. */
+  flush?(deadlineMs: number): Promise<void>;
+  /** Spans that this sink gave up on, by reason (queue, export). */
+  lost?(): Record<string, number>;
+  /** The last call. */
+  close(summary: Summary): Promise<void>;
+}

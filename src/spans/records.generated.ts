@@ -1,0 +1,314 @@
+// Generated from bpf/records.h by scripts/generate-records.mjs. Do not edit.
+
+export const MAX_OPEN_CALLS = 16;
+export const MAX_PROGRAM_SPANS = 8;
+export const MAX_SPAN_TYPES = 8;
+export const MAX_CONTEXT_HOPS = 100;
+export const MAX_SPAN_NAME = 64;
+export const HISTOGRAM_BUCKETS = 128;
+export const HISTOGRAM_FIRST_OCTAVE = 6;
+
+export const SiteKind = {
+  ENTRY: 1,
+  RETURN: 2,
+  COPYSTACK: 3,
+  GOEXIT: 4,
+  RECOVERY: 5,
+  SPAN_START: 6,
+  SPAN_STARTED: 7,
+  SPAN_END: 8,
+} as const;
+
+export const SiteCondition = {
+  ALWAYS: 0,
+  ABOVE: 1,
+} as const;
+
+export const ContextPlace = {
+  NOWHERE: 0,
+  REGISTERS: 1,
+  STACK: 2,
+  REQUEST_REGISTER: 3,
+  REQUEST_STACK: 4,
+} as const;
+
+export const ContextSource = {
+  NONE: 0,
+  GO_CONTEXT: 1,
+  GO_SDK: 2,
+  UNREADABLE: 3,
+} as const;
+
+export const ParentKind = {
+  NONE: 0,
+  PROGRAM: 1,
+  CALL: 2,
+} as const;
+
+export const CallEnd = {
+  RETURNED: 0,
+  PANICKED: 1,
+  EXITED: 2,
+} as const;
+
+export const LostReason = {
+  TOO_SHORT: 0,
+  UNSAMPLED: 1,
+  SAMPLED_OUT: 2,
+  RATE: 3,
+  ROOTLESS: 4,
+  TOO_DEEP: 5,
+  UNREADABLE: 6,
+  RING_FULL: 7,
+  TABLE_FULL: 8,
+  UNPAIRED: 9,
+  ENTRY_ONLY: 10,
+  REASONS: 11,
+} as const;
+
+export const RecordKind = {
+  CALL: 1,
+  PROGRAM_SPAN: 2,
+  PROCESS: 3,
+} as const;
+
+export const ProcessEvent = {
+  FORKED: 1,
+  EXECUTED: 2,
+  EXITED: 3,
+} as const;
+
+/** Byte offsets in struct record_header. */
+export const recordHeader = {
+  size: 8,
+  kind: 0,
+  sizeField: 4,
+} as const;
+
+/** Byte offsets in struct call_record. */
+export const callRecord = {
+  size: 120,
+  header: 0,
+  startNs: 8,
+  endNs: 16,
+  traceId: 24,
+  traceIdLength: 16,
+  spanId: 40,
+  spanIdLength: 8,
+  parentId: 48,
+  parentIdLength: 8,
+  treeId: 56,
+  treeIdLength: 8,
+  stack: 64,
+  goroutineId: 72,
+  childrenNs: 80,
+  descendants: 88,
+  function: 92,
+  tgid: 96,
+  tid: 100,
+  treeSpans: 104,
+  treeLost: 108,
+  source: 112,
+  end: 113,
+  traceFlags: 114,
+  depth: 115,
+  parentKind: 116,
+} as const;
+
+/** Byte offsets in struct program_span_record. */
+export const programSpanRecord = {
+  size: 136,
+  header: 0,
+  startNs: 8,
+  endNs: 16,
+  traceId: 24,
+  traceIdLength: 16,
+  spanId: 40,
+  spanIdLength: 8,
+  parentId: 48,
+  parentIdLength: 8,
+  goroutineId: 56,
+  tgid: 64,
+  nameSize: 68,
+  name: 72,
+  nameLength: 64,
+} as const;
+
+/** Byte offsets in struct process_record. */
+export const processRecord = {
+  size: 32,
+  header: 0,
+  timeNs: 8,
+  event: 16,
+  tgid: 20,
+  parentTgid: 24,
+} as const;
+
+/** Byte offsets in struct site. */
+export const site = {
+  size: 24,
+  address: 0,
+  function: 8,
+  kind: 12,
+  condition: 13,
+  contextPlace: 14,
+  contextAt: 16,
+} as const;
+
+/** Byte offsets in struct statistics. */
+export const statistics = {
+  size: 1184,
+  calls: 0,
+  returns: 8,
+  errors: 16,
+  spans: 24,
+  unpairedReturns: 32,
+  totalNs: 40,
+  selfNs: 48,
+  maxNs: 56,
+  inverseMinNs: 64,
+  lost: 72,
+  lostLength: 11,
+  histogram: 160,
+  histogramLength: 128,
+} as const;
+
+/** Byte offsets in struct span_type. */
+export const spanType = {
+  size: 16,
+  type: 0,
+  contextOffset: 8,
+  nameOffset: 10,
+  parentOffset: 12,
+} as const;
+
+/** Byte offsets in struct settings. */
+export const settings = {
+  size: 216,
+  minDurationNs: 0,
+  sampleThreshold: 8,
+  treeIntervalNs: 16,
+  treeBurstNs: 24,
+  seed: 32,
+  valueItab: 40,
+  keyType: 48,
+  contextInterface: 56,
+  spanTypes: 64,
+  spanTypesLength: 8,
+  shardMask: 192,
+  goidOffset: 196,
+  requestContext: 200,
+  maxHops: 204,
+  positionIndependent: 208,
+  filterTargets: 209,
+  hasCookies: 210,
+  sleepable: 211,
+  roots: 212,
+  unsampled: 213,
+  entryOnly: 214,
+  programSpans: 215,
+} as const;
+
+/** Byte offsets in struct stack_key. */
+export const stackKey = {
+  size: 16,
+  stack: 0,
+  tgid: 8,
+} as const;
+
+/** Byte offsets in struct open_call. */
+export const openCall = {
+  size: 88,
+  startNs: 0,
+  offset: 8,
+  traceId: 16,
+  traceIdLength: 16,
+  spanId: 32,
+  spanIdLength: 8,
+  parentId: 40,
+  parentIdLength: 8,
+  contextId: 48,
+  contextIdLength: 8,
+  childrenNs: 56,
+  descendants: 64,
+  function: 68,
+  treeSpans: 72,
+  treeLost: 76,
+  tree: 80,
+  source: 81,
+  traceFlags: 82,
+  dropped: 83,
+  parentKind: 84,
+} as const;
+
+/** Byte offsets in struct program_span. */
+export const programSpan = {
+  size: 48,
+  pointer: 0,
+  startNs: 8,
+  traceId: 16,
+  traceIdLength: 16,
+  spanId: 32,
+  spanIdLength: 8,
+  traceFlags: 40,
+} as const;
+
+/** Byte offsets in struct goroutine. */
+export const goroutine = {
+  size: 1816,
+  id: 0,
+  stackHi: 8,
+  depth: 16,
+  spanCount: 20,
+  calls: 24,
+  callsLength: 16,
+  spans: 1432,
+  spansLength: 8,
+} as const;
+
+/** Byte offsets in struct span_key. */
+export const spanKey = {
+  size: 16,
+  pointer: 0,
+  tgid: 8,
+} as const;
+
+/** Byte offsets in struct started_span. */
+export const startedSpan = {
+  size: 40,
+  startNs: 0,
+  stack: 8,
+  goroutineId: 16,
+  spanId: 24,
+  spanIdLength: 8,
+  ended: 32,
+} as const;
+
+/** Byte offsets in struct target. */
+export const target = {
+  size: 8,
+  bias: 0,
+} as const;
+
+/** Byte offsets in struct context_type. */
+export const contextType = {
+  size: 8,
+  parentOffset: 0,
+  end: 4,
+} as const;
+
+/** Byte offsets in struct process_settings. */
+export const processSettings = {
+  size: 8,
+  shardMask: 0,
+  everyExec: 4,
+  followForks: 5,
+} as const;
+
+/** Byte offsets in struct learned. */
+export const learned = {
+  size: 24,
+  valueItab: 0,
+  keyType: 8,
+  contextInterface: 16,
+} as const;
