@@ -1,0 +1,184 @@
+#include "features.h"
+
+#include <bpf/bpf.h>
+#include <linux/bpf.h>
+#include <unistd.h>
+
+#include <cinttypes>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <thread>
+#include <vector>
+
+#include "attach_multi.h"
+#include "kernel_api.h"
+#include "memlock.h"
+
+using Instructions = std::vector<bpf_insn>;
+
+static bpf_insn instruction(int code, int to, int from, int16_t offset, int32_t immediate) {
+    bpf_insn made{};
+    made.code = static_cast<uint8_t>(code);
+    made.dst_reg = to & 0xf;
+    made.src_reg = from & 0xf;
+    made.off = offset;
+    made.imm = immediate;
+    return made;
+}
+
+static bpf_insn set(int reg, int32_t value) {
+    return instruction(BPF_ALU64 | BPF_MOV | BPF_K, reg, 0, 0, value);
+}
+static bpf_insn copy(int to, int from) {
+    return instruction(BPF_ALU64 | BPF_MOV | BPF_X, to, from, 0, 0);
+}
+static bpf_insn add(int reg, int32_t value) {
+    return instruction(BPF_ALU64 | BPF_ADD | BPF_K, reg, 0, 0, value);
+}
+static bpf_insn store(int reg, int16_t offset, int32_t value) {
+    return instruction(BPF_ST | BPF_MEM | BPF_DW, reg, 0, offset, value);
+}
+static bpf_insn call(int32_t helper) { return instruction(BPF_JMP | BPF_CALL, 0, 0, 0, helper); }
+static bpf_insn leave() { return instruction(BPF_JMP | BPF_EXIT, 0, 0, 0, 0); }
+
+static Fd load(const Instructions &code, uint32_t flags = 0,
+               bpf_attach_type type = static_cast<bpf_attach_type>(0)) {
+    LIBBPF_OPTS(bpf_prog_load_opts, options);
+    options.prog_flags = flags;
+    options.expected_attach_type = type;
+    // Uprobe programs are kprobe programs; the helpers tried here ask for a compatible licence.
+    return Fd(bpf_prog_load(BPF_PROG_TYPE_KPROBE, "underspan_try", "GPL", code.data(), code.size(),
+                            &options));
+}
+
+// A helper without arguments.
+static bool has_helper(int32_t helper) { return bool(load({call(helper), set(0, 0), leave()})); }
+
+static bool has_ring_buffer() {
+    return bool(Fd(bpf_map_create(BPF_MAP_TYPE_RINGBUF, "underspan_try", 0, 0,
+                                  static_cast<uint32_t>(sysconf(_SC_PAGESIZE)), nullptr)));
+}
+
+// Commit 7adfc6c9b315 ("bpf: Add bpf_get_attach_cookie() BPF helper"), Linux 5.15.
+static bool has_cookies() {
+    return bool(load({call(BPF_FUNC_get_attach_cookie), set(0, 0), leave()}));
+}
+
+// Commit 8c7dcb84e3b7 ("bpf: implement sleepable uprobes by chaining gps"), Linux 6.0.
+static bool has_sleepable() {
+    Instructions code = {copy(1, 10), add(1, -8), set(2, 8), set(3, 0),
+                         call(BPF_FUNC_copy_from_user), set(0, 0), leave()};
+    return bool(load(code, BPF_F_SLEEPABLE));
+}
+
+// Commit 5ffa25502b5a ("bpf: Add instructions for atomic_[cmp]xchg"), Linux 5.12.
+static bool has_atomics() {
+    Instructions code = {store(10, -8, 0), set(0, 0), set(1, 1),
+                         instruction(BPF_STX | BPF_ATOMIC | BPF_DW, 10, 1, -8, BPF_CMPXCHG),
+                         instruction(BPF_STX | BPF_ATOMIC | BPF_DW, 10, 1, -8, BPF_ADD | BPF_FETCH),
+                         set(0, 0), leave()};
+    return bool(load(code));
+}
+
+// A directory cannot carry probes: a kernel that knows such links says so by EBADF, any other
+// has refused the program or the link's type before.
+static bool has_uprobe_multi(const Fd &program) {
+    UprobeSites sites{"/", std::nullopt, {0}, {0}};
+    int link = create_uprobe_multi_link(program.get(), sites);
+    if (link >= 0)
+        close(link);
+    return link == -EBADF;
+}
+
+// The probed function of the test below: it must have code of its own and do something.
+extern "C" __attribute__((noinline, noclone, visibility("hidden"))) void underspan_try_hit() {
+    asm volatile("nop" ::: "memory");
+}
+
+struct OwnSite {
+    std::string path;
+    uint64_t offset = 0;
+};
+
+// Where an address of this process lies in a file, from /proc/self/maps.
+static OwnSite own_site(uint64_t address) {
+    std::ifstream maps("/proc/self/maps");
+    for (std::string line; std::getline(maps, line);) {
+        uint64_t from, to, offset;
+        int path = 0;
+        if (sscanf(line.c_str(), "%" SCNx64 "-%" SCNx64 " %*s %" SCNx64 " %*s %*s %n", &from, &to,
+                   &offset, &path) == 3 &&
+            path != 0 && address >= from && address < to)
+            return {line.substr(path), address - from + offset};
+    }
+    return {};
+}
+
+// Counts its runs in the first element of an array.
+static Fd load_counter(int map) {
+    Instructions code = {
+        instruction(BPF_ST | BPF_MEM | BPF_W, 10, 0, -4, 0),
+        copy(2, 10),
+        add(2, -4),
+        instruction(BPF_LD | BPF_IMM | BPF_DW, 1, BPF_PSEUDO_MAP_FD, 0, map),
+        instruction(0, 0, 0, 0, 0),
+        call(BPF_FUNC_map_lookup_elem),
+        instruction(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 2, 0),
+        set(1, 1),
+        instruction(BPF_STX | BPF_ATOMIC | BPF_DW, 0, 1, 0, BPF_ADD),
+        set(0, 0),
+        leave(),
+    };
+    return load(code, 0, TRACE_UPROBE_MULTI);
+}
+
+// Before commit 46ba0e49b642 ("bpf: fix multi-uprobe PID filtering logic", Linux 6.10) the filter
+// compared threads, so that with a process id only its main thread was seen. Two threads that are
+// not the main one call a function of ours; both must be counted.
+static bool multi_sees_threads() {
+    OwnSite site = own_site(reinterpret_cast<uint64_t>(&underspan_try_hit));
+    Fd map(bpf_map_create(BPF_MAP_TYPE_ARRAY, "underspan_try", 4, 8, 1, nullptr));
+    if (site.path.empty() || !map)
+        return false;
+    Fd program = load_counter(map.get());
+    if (!program)
+        return false;
+    UprobeSites sites{site.path, getpid(), {site.offset}, {0}};
+    Fd link(create_uprobe_multi_link(program.get(), sites));
+    if (!link)
+        return false;
+    std::thread(underspan_try_hit).join();
+    std::thread(underspan_try_hit).join();
+    uint32_t key = 0;
+    uint64_t hits = 0;
+    return bpf_map_lookup_elem(map.get(), &key, &hits) == 0 && hits == 2;
+}
+
+bool counts_locked_memory() {
+    // The helper came with the release that counts otherwise (commit d05512618056, Linux 5.11);
+    // libbpf goes by it, too.
+    return !has_helper(BPF_FUNC_ktime_get_coarse_ns);
+}
+
+Features probe_features() {
+    Instructions trivial = {set(0, 0), leave()};
+    if (!load(trivial)) {
+        int error = errno;
+        if (auto limited = locked_memory_failure(error))
+            throw *limited;
+        throw failure_of("BPF_UNSUPPORTED", "Cannot load a BPF program", error);
+    }
+    Features found;
+    found.btf = access("/sys/kernel/btf/vmlinux", R_OK) == 0;
+    found.ring_buffer = has_ring_buffer();
+    found.cookies = has_cookies();
+    found.sleepable = has_sleepable();
+    found.atomics = has_atomics();
+    Fd program = load(trivial, 0, TRACE_UPROBE_MULTI);
+    found.uprobe_multi = program && has_uprobe_multi(program);
+    found.uprobe_multi_threads = found.uprobe_multi && multi_sees_threads();
+    // Commit d46edd671a14 ("bpf: Sharing bpf runtime stats with BPF_ENABLE_STATS"), Linux 5.8.
+    found.run_time_statistics = bool(Fd(bpf_enable_stats(BPF_STATS_RUN_TIME)));
+    return found;
+}

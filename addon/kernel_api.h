@@ -1,0 +1,26 @@
+// What <linux/bpf.h> of Linux 6.1 (Debian 12) does not have yet. Values are the kernel's ABI.
+#pragma once
+
+#include <linux/bpf.h>
+
+#include <cstdint>
+
+// Commit 89ae89f53d20 ("bpf: Add multi uprobe link"), Linux 6.6.
+inline constexpr auto TRACE_UPROBE_MULTI = static_cast<bpf_attach_type>(48);
+
+// The part of union bpf_attr that BPF_LINK_CREATE reads for such a link.
+struct UprobeMultiAttr {
+    uint32_t prog_fd;
+    uint32_t target_fd;
+    uint32_t attach_type;
+    uint32_t link_flags;
+    uint64_t path;
+    uint64_t offsets;
+    uint64_t ref_ctr_offsets;
+    uint64_t cookies;
+    uint32_t count;
+    uint32_t flags;
+    uint32_t pid;
+    uint32_t pad;
+};
+static_assert(sizeof(UprobeMultiAttr) == 64);

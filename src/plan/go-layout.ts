@@ -1,0 +1,141 @@
+import { UnderspanError } from '../errors.js';
+import type { Module } from '../native/native.js';
+import { MAX_SPAN_TYPES } from '../spans/records.generated.js';
+import type { ContextType, GoLayout, SpanType } from './plan.js';
+
+const SDK = 'go.opentelemetry.io/otel/sdk';
+const API_TRACE = 'go.opentelemetry.io/otel/trace';
+const SDK_TRACE = `${SDK}/trace`;
+
+/** Oldest version whose functions take their arguments, and g, in registers. */
+const OLDEST_MINOR = 18;
+
+/** "go1.26.8" → 26; null for what is no release, such as "devel +0123abc". */
+export function goMinor(version: string): number | null {
+  const found = /\bgo1\.(\d+)/.exec(version);
+  return found ? Number(found[1]) : null;
+}
+
+/** Offset of goid in runtime.g where DWARF does not say it. */
+export function goidOffset(minor: number): number {
+  return minor === 23 || minor === 24 ? 160 : 152;
+}
+
+/** Offset of ctx in http.Request where DWARF does not say it. */
+export function requestContextOffset(minor: number): number {
+  return minor >= 23 ? 248 : 232;
+}
+
+/** "v1.38.0" → 38; null for what is no v1 release. */
+function minorOf(version: string | undefined): number | null {
+  const found = /^v1\.(\d+)\./.exec(version ?? '');
+  return found ? Number(found[1]) : null;
+}
+
+/** Offsets of SpanContext, name and parent in the SDK's recordingSpan, by minor version of v1. */
+export function recordingSpanOffsets(minor: number): Omit<SpanType, 'name' | 'type'> {
+  if (minor >= 20) return { contextOffset: 192, nameOffset: 96, parentOffset: 24 };
+  if (minor >= 4) return { contextOffset: 176, nameOffset: 80, parentOffset: 8 };
+  return { contextOffset: 232, nameOffset: 0, parentOffset: 0 };
+}
+
+/** Contexts of the standard library that end a chain, or whose parent is their first word. */
+const ENDS = new Set([
+  'context.backgroundCtx',
+  'context.todoCtx',
+  '*context.emptyCtx',
+  'context.emptyCtx',
+]);
+const WRAPS_FIRST = new Set([
+  '*context.cancelCtx',
+  '*context.timerCtx',
+  '*context.afterFuncCtx',
+  '*context.stopCtx',
+  'context.stopCtx',
+  'context.withoutCancelCtx',
+  '*context.withoutCancelCtx',
+]);
+
+/** The facts about a Go program's memory that no probe may guess at. */
+export async function goLayout(module: Module): Promise<GoLayout> {
+  const { go, path } = module.facts;
+  const minor = goMinor(go?.version ?? '');
+  if (!go?.version || minor === null) {
+    throw new UnderspanError(
+      'unsupported',
+      'GO_VERSION_UNKNOWN',
+      `${path} does not say which Go version built it`,
+      'build it with a released Go toolchain',
+    );
+  }
+  if (minor < OLDEST_MINOR) {
+    throw new UnderspanError(
+      'unsupported',
+      'GO_VERSION_OLD',
+      `${path} was built by ${go.version}; Go 1.${OLDEST_MINOR} is the oldest that can be traced`,
+      'rebuild it with a newer Go',
+    );
+  }
+  const [goid, request] = await module.fieldOffsets([
+    { type: 'runtime.g', field: 'goid' },
+    { type: 'net/http.Request', field: 'ctx' },
+  ]);
+  const contexts = await module.interfaceTables('context.Context');
+  const value = contexts.find(({ type }) => type === '*context.valueCtx');
+  const [keyType] = await module.runtimeTypes([`${API_TRACE}.traceContextKeyType`]);
+  const contextTypes: ContextType[] = [];
+  for (const { type, itab } of contexts) {
+    if (ENDS.has(type)) contextTypes.push({ itab, parentOffset: null });
+    else if (WRAPS_FIRST.has(type)) contextTypes.push({ itab, parentOffset: 0 });
+    else if (type !== '*context.valueCtx') {
+      const struct = type.replace(/^\*/, '');
+      const [embedded] = await module.fieldOffsets([{ type: struct, field: 'Context' }]);
+      if (embedded != null) contextTypes.push({ itab, parentOffset: embedded });
+    }
+  }
+  return {
+    version: go.version,
+    goidOffset: goid ?? goidOffset(minor),
+    requestContextOffset: request ?? requestContextOffset(minor),
+    valueItab: value?.itab ?? 0,
+    keyType: keyType ?? 0,
+    contextInterface: value?.interfaceAddress ?? 0,
+    spanTypes: await spanTypes(module),
+    contextTypes,
+  };
+}
+
+/** The types that the SDK and the API put into a context as the current span. */
+async function spanTypes(module: Module): Promise<SpanType[]> {
+  const tables = await module.interfaceTables(`${API_TRACE}.Span`);
+  const minor = minorOf(module.facts.go?.modules[SDK]);
+  const types: SpanType[] = [];
+  for (const { type, typeAddress } of tables) {
+    const struct = type.replace(/^\*/, '');
+    if (typeAddress === null || types.some((known) => known.type === typeAddress)) continue;
+    const [context, sc, name, parent] = await module.fieldOffsets([
+      { type: struct, field: 'spanContext' },
+      { type: struct, field: 'sc' },
+      { type: struct, field: 'name' },
+      { type: struct, field: 'parent' },
+    ]);
+    const byDwarf = context ?? sc;
+    if (byDwarf != null) {
+      const isRecording = struct === `${SDK_TRACE}.recordingSpan`;
+      types.push({
+        name: type,
+        type: typeAddress,
+        contextOffset: byDwarf,
+        nameOffset: isRecording ? (name ?? 0) : 0,
+        parentOffset: isRecording ? (parent ?? 0) : 0,
+      });
+    } else if (minor !== null && struct === `${SDK_TRACE}.recordingSpan`) {
+      types.push({ name: type, type: typeAddress, ...recordingSpanOffsets(minor) });
+    } else if (minor !== null && struct.endsWith('.nonRecordingSpan')) {
+      const inSdk = struct.startsWith(SDK_TRACE);
+      const contextOffset = inSdk ? (minor >= 20 ? 24 : 8) : minor >= 20 ? 16 : 0;
+      types.push({ name: type, type: typeAddress, contextOffset, nameOffset: 0, parentOffset: 0 });
+    }
+  }
+  return types.slice(0, MAX_SPAN_TYPES);
+}

@@ -1,0 +1,133 @@
+import { UnderspanError } from '../errors.js';
+import type { FunctionTable, Module } from '../native/native.js';
+import type { Notice } from '../sinks/sink.js';
+import { SiteKind } from '../spans/records.generated.js';
+import { groupByFunction } from './instructions.js';
+import type { SpanType, SupportSite } from './plan.js';
+import { callSites, type Choice, type FunctionCode, goEntry, returnSites, type Site } from './sites.js';
+
+const SDK_TRACE = 'go.opentelemetry.io/otel/sdk/trace';
+const COPYSTACK = 'runtime.copystack';
+const GOEXIT = 'runtime.goexit1';
+const RECOVERY = 'runtime.recovery';
+const START = `${SDK_TRACE}.(*tracer).Start`;
+/** `.End` of the types in a context, by the type that the receiver points to. */
+const ENDS = [
+  { function: `${SDK_TRACE}.(*recordingSpan).End`, type: `${SDK_TRACE}.recordingSpan` },
+  { function: `${SDK_TRACE}.(*nonRecordingSpan).End`, type: `${SDK_TRACE}.nonRecordingSpan` },
+];
+const WITH_VALUE = 'context.WithValue';
+const WITH_SPAN = 'go.opentelemetry.io/otel/trace.ContextWithSpan';
+
+/** Addresses of functions by name, the assembly twin of a name (its ".abi0") included. */
+export function addressesOf(table: FunctionTable, names: readonly string[]): Map<string, number[]> {
+  const found = new Map(names.map((name): [string, number[]] => [name, []]));
+  table.names.split('\n').forEach((name, index) => {
+    found.get(name.replace(/\.abi0$/, ''))?.push(table.addresses[index] ?? 0);
+  });
+  return found;
+}
+
+/**
+ * The sites in the runtime and in the SDK that keep the kernel's table of open calls true. Where
+ * one of the runtime's cannot be confirmed nothing is attached; without the SDK's there are
+ * no program spans to find.
+ */
+export async function goSupport(
+  module: Module,
+  table: FunctionTable,
+  spanTypes: readonly SpanType[],
+): Promise<{ sites: SupportSite[]; notices: Notice[] }> {
+  const inside = [COPYSTACK, GOEXIT, RECOVERY, START, ...ENDS.map((end) => end.function)];
+  const callees = ['runtime.gogo', WITH_VALUE, WITH_SPAN];
+  const addresses = addressesOf(table, [...inside, ...callees]);
+  const code = await codeOf(module, table, inside, addresses);
+  const calleesOf = (...names: string[]): Set<number> =>
+    new Set(names.flatMap((name) => addresses.get(name) ?? []));
+  const sites: SupportSite[] = [];
+  const notices: Notice[] = [];
+  const add = (name: string, kind: number, found: Site[], at = 0): void => {
+    for (const site of found) sites.push({ ...site, kind, at, name });
+  };
+
+  for (const [name, kind] of [
+    [COPYSTACK, SiteKind.COPYSTACK],
+    [GOEXIT, SiteKind.GOEXIT],
+  ] as const) {
+    add(name, kind, [needed(module, name, code.get(name), goEntry)]);
+  }
+  const recovery = code.get(RECOVERY);
+  const recovered = recovery ? callSites(recovery, calleesOf('runtime.gogo')) : [];
+  if (recovered.length === 0) {
+    notices.push({
+      code: 'RECOVERY_NOT_FOUND',
+      message: `${RECOVERY} has no call of runtime.gogo: calls that a recovered panic unwinds will be counted as unpaired`,
+    });
+  }
+  add(RECOVERY, SiteKind.RECOVERY, recovered);
+
+  const start = code.get(START);
+  if (!start) return { sites, notices };
+  // A call is emulated by the kernel and a return is not, so the calls inside Start come first.
+  const withValue = callSites(start, calleesOf(WITH_VALUE));
+  const withSpan = callSites(start, calleesOf(WITH_SPAN));
+  const returns = returnSites(start);
+  if (withValue.length > 0) add(START, SiteKind.SPAN_START, withValue);
+  else if (withSpan.length > 0) add(START, SiteKind.SPAN_STARTED, withSpan);
+  else if ('sites' in returns) add(START, SiteKind.SPAN_STARTED, returns.sites);
+  for (const end of ENDS) {
+    const at = spanTypes.findIndex(({ name }) => name.replace(/^\*/, '') === end.type);
+    const body = code.get(end.function);
+    if (at < 0 || !body) continue;
+    const entry = goEntry(body);
+    if ('sites' in entry) add(end.function, SiteKind.SPAN_END, [entry.sites], at);
+    else add(end.function, SiteKind.SPAN_END, firstInstruction(body), at);
+  }
+  return { sites, notices };
+}
+
+/** An End that does nothing is a single return, which can carry a probe as well as any other. */
+function firstInstruction(code: FunctionCode): Site[] {
+  const returns = returnSites(code);
+  return 'sites' in returns ? returns.sites.filter(({ address }) => address === code.address) : [];
+}
+
+function needed(
+  module: Module,
+  name: string,
+  code: FunctionCode | undefined,
+  choose: (code: FunctionCode) => Choice<Site>,
+): Site {
+  const choice = code ? choose(code) : { reason: 'is not there' };
+  if ('sites' in choice) return choice.sites;
+  throw new UnderspanError(
+    'unsupported',
+    'RUNTIME_NOT_UNDERSTOOD',
+    `${module.facts.path}: ${name} ${choice.reason}, so calls could not be told apart when stacks move`,
+    'please report it with the output of "go version" for this file',
+  );
+}
+
+async function codeOf(
+  module: Module,
+  table: FunctionTable,
+  names: readonly string[],
+  addresses: ReadonlyMap<string, number[]>,
+): Promise<Map<string, FunctionCode>> {
+  const wanted = names.flatMap((name) => {
+    const address = addresses.get(name)?.[0];
+    return address === undefined ? [] : [{ name, address }];
+  });
+  const sizes = wanted.map(({ address }) => table.sizes[table.addresses.indexOf(address)] ?? 0);
+  const records = await module.instructions(
+    Float64Array.from(wanted, ({ address }) => address),
+    Float64Array.from(sizes),
+  );
+  const groups = groupByFunction(records, wanted.length);
+  return new Map(
+    wanted.map(({ name, address }, index) => [
+      name,
+      { address, size: sizes[index] ?? 0, instructions: groups[index] ?? [] },
+    ]),
+  );
+}

@@ -1,0 +1,136 @@
+import { UnderspanError } from '../errors.js';
+import type { Inlined, Module, Native } from '../native/native.js';
+import { matchAll, type Matches, type Pattern } from '../symbols/patterns.js';
+import { suggest } from '../symbols/suggest.js';
+import { planGo } from './go-plan.js';
+import { moduleError } from './module-errors.js';
+import { type ModulePlan, siteCount } from './plan.js';
+
+export interface PlanRequest {
+  patterns: readonly Pattern[];
+  excludes: readonly Pattern[];
+  entryOnly: boolean;
+  maxFunctions: number;
+  maxSites: number;
+}
+
+/**
+ * Opens an executable and plans its probes. Throws if nothing in it can be traced: not a program
+ * that is understood, no function that matches, or too many.
+ */
+export async function planModule(
+  native: Native,
+  file: string,
+  shownAs: string,
+  request: PlanRequest,
+): Promise<ModulePlan> {
+  const module = await openModule(native, file, shownAs);
+  try {
+    return await planOpened(module, shownAs, request);
+  } catch (error) {
+    module.close();
+    throw error;
+  }
+}
+
+async function openModule(native: Native, file: string, shownAs: string): Promise<Module> {
+  try {
+    return await native.openModule(file);
+  } catch (error) {
+    throw moduleError(error, shownAs);
+  }
+}
+
+async function planOpened(
+  module: Module,
+  shownAs: string,
+  request: PlanRequest,
+): Promise<ModulePlan> {
+  if (!module.facts.go) {
+    throw new UnderspanError(
+      'unsupported',
+      'NOT_GO',
+      `${shownAs} is not a Go program`,
+      'functions of Go programs can be traced; other languages cannot yet',
+    );
+  }
+  const table = await module.functions();
+  const found = matchAll(request.patterns, request.excludes, table.names);
+  const plan = await planMatches(module, shownAs, request, table.names, found);
+  const built = await planGo(module, table, found.indexes, request.entryOnly);
+  built.notices.push(...plan);
+  const sites = siteCount(built);
+  if (sites > request.maxSites) {
+    throw new UnderspanError(
+      'usage',
+      'TOO_MANY_SITES',
+      `${built.functions.length} functions need ${sites} probes; this kernel attaches them one by one, and more than ${request.maxSites} take too long`,
+      'narrow the patterns, or use a kernel with uprobe_multi (Linux 6.6)',
+    );
+  }
+  if (built.functions.length === 0) {
+    const [first] = built.refused;
+    throw new UnderspanError(
+      'unsupported',
+      'NOTHING_TRACEABLE',
+      `none of the ${built.refused.length} functions that match can be traced` +
+        (first ? `: ${first.name} ${first.reason}` : ''),
+      "'trace symbols' lists each with the reason",
+    );
+  }
+  return built;
+}
+
+/** Refuses what matches nothing or too much; notices for patterns that match nothing. */
+async function planMatches(
+  module: Module,
+  shownAs: string,
+  { patterns, maxFunctions }: PlanRequest,
+  names: string,
+  found: Matches,
+): Promise<ModulePlan['notices']> {
+  if (found.indexes.length > maxFunctions) {
+    throw new UnderspanError(
+      'usage',
+      'TOO_MANY_FUNCTIONS',
+      `${found.indexes.length.toLocaleString('en')} functions match, more than the ${maxFunctions.toLocaleString('en')} that are allowed at once`,
+      `narrow the patterns or --exclude some, or raise the limit with --max-functions ${found.indexes.length}`,
+    );
+  }
+  const empty = patterns.filter((_, index) => found.counts[index] === 0);
+  if (empty.length === 0) return [];
+  const inlined = await module.inlined();
+  const problems = empty.map((pattern) => nothingMatches(pattern, shownAs, names, inlined));
+  const [first] = problems;
+  if (first && found.indexes.length === 0) {
+    throw new UnderspanError('not-found', first.code, first.message, first.hint);
+  }
+  return problems;
+}
+
+function nothingMatches(
+  pattern: Pattern,
+  shownAs: string,
+  names: string,
+  inlined: readonly Inlined[],
+): ModulePlan['notices'][number] & { hint: string } {
+  const gone = inlined.filter(({ name }) => pattern.expression.test(name));
+  const [first] = gone;
+  if (first) {
+    const others = gone.length > 1 ? ` (and ${gone.length - 1} more that match)` : '';
+    return {
+      code: 'FUNCTION_INLINED',
+      message: `'${pattern.text}': ${first.name}${others} was inlined by the compiler and has no code of its own`,
+      hint: `trace a function that it was inlined into: ${first.into.join(', ')}`,
+    };
+  }
+  const near = suggest(pattern, names);
+  return {
+    code: 'NO_FUNCTION_MATCHES',
+    message: `no function of ${shownAs} matches '${pattern.text}'`,
+    hint:
+      near.length > 0
+        ? `the nearest names are ${near.map((name) => `'${name}'`).join(', ')}`
+        : "'trace symbols' lists what there is",
+  };
+}

@@ -1,0 +1,87 @@
+import type { Module } from '../native/native.js';
+import type { Notice } from '../sinks/sink.js';
+import type { Site } from './sites.js';
+
+/** Where a function's own context.Context, or *http.Request, is at its entry. */
+export interface ContextAt {
+  /** ContextPlace of records.h. */
+  place: number;
+  /** Argument word, or offset on the stack. */
+  at: number;
+}
+
+export interface PlannedFunction {
+  name: string;
+  address: number;
+  size: number;
+  entry: Site;
+  returns: Site[];
+  context: ContextAt;
+  file: string | null;
+  line: number | null;
+}
+
+/** A site in the runtime or the SDK, without which calls would be placed or paired wrongly. */
+export interface SupportSite extends Site {
+  /** SiteKind of records.h. */
+  kind: number;
+  /** SiteKind.SPAN_END: index of the span's type. */
+  at: number;
+  /** The function it lies in. */
+  name: string;
+}
+
+export interface Refusal {
+  name: string;
+  reason: string;
+}
+
+/** A Go type that may be the current span in a context; offsets in bytes, 0 where it has none. */
+export interface SpanType {
+  name: string;
+  type: number;
+  contextOffset: number;
+  nameOffset: number;
+  parentOffset: number;
+}
+
+/** A wrapper of contexts, by its itab. */
+export interface ContextType {
+  itab: number;
+  /** null: it wraps none. */
+  parentOffset: number | null;
+}
+
+/** What must be known of a Go program's memory. Addresses are the module's; 0 is not known. */
+export interface GoLayout {
+  version: string;
+  goidOffset: number;
+  requestContextOffset: number;
+  valueItab: number;
+  keyType: number;
+  contextInterface: number;
+  spanTypes: SpanType[];
+  contextTypes: ContextType[];
+}
+
+/** Which sites the patterns lead to in one module. */
+export interface ModulePlan {
+  module: Module;
+  layout: GoLayout;
+  functions: PlannedFunction[];
+  refused: Refusal[];
+  support: SupportSite[];
+  notices: Notice[];
+}
+
+/** Text pages that become private memory of a target when its sites are attached. */
+export function privatePages(plan: ModulePlan, pageSize = 4_096): number {
+  const pages = new Set<number>();
+  const add = ({ address }: Site): void => void pages.add(Math.floor(address / pageSize));
+  for (const { entry, returns } of plan.functions) [entry, ...returns].forEach(add);
+  plan.support.forEach(add);
+  return pages.size;
+}
+
+export const siteCount = ({ functions, support }: ModulePlan): number =>
+  functions.reduce((sum, { returns }) => sum + 1 + returns.length, support.length);

@@ -1,0 +1,117 @@
+import { InstructionFlag, InstructionKind } from '../native/native.js';
+import { SiteCondition } from '../spans/records.generated.js';
+import type { Instruction } from './instructions.js';
+
+/** An instruction that is to carry a probe. */
+export interface Site {
+  /** Address in the module. */
+  address: number;
+  condition: number;
+  /** The kernel emulates it in the breakpoint; any other is single-stepped, ten times as dear. */
+  emulated: boolean;
+}
+
+export interface FunctionCode {
+  address: number;
+  size: number;
+  instructions: Instruction[];
+}
+
+/** Sites, or why there are none. */
+export type Choice<T> = { sites: T } | { reason: string };
+
+const has = (instruction: Instruction, flag: number): boolean => (instruction.flags & flag) !== 0;
+
+const siteAt = (code: FunctionCode, instruction: Instruction, condition: number): Site => ({
+  address: code.address + instruction.offset,
+  condition,
+  emulated: has(instruction, InstructionFlag.EMULATED),
+});
+
+/** Addresses that the function's own direct branches lead to. */
+function branchTargets(code: FunctionCode): Set<number> {
+  const targets = new Set<number>();
+  for (const { kind, target } of code.instructions) {
+    if (kind === InstructionKind.JUMP || kind === InstructionKind.CONDITIONAL) targets.add(target);
+  }
+  return targets;
+}
+
+/** How far into a function Go's stack check may begin: large frames compute a limit first. */
+const STACK_CHECK_WITHIN = 6;
+
+/**
+ * Where a Go function's entry is best seen. The frame push after the stack check runs once a
+ * call; the check's own jump runs again when the stack has grown, which its flags tell apart;
+ * both are emulated. Without a check the first instruction is the entry, unless something loops
+ * back to it.
+ */
+export function goEntry(code: FunctionCode): Choice<Site> {
+  const { instructions } = code;
+  const first = instructions[0];
+  if (!first || first.kind === InstructionKind.UNDECODABLE) return { reason: 'does not decode' };
+  const targets = branchTargets(code);
+  const isTarget = (instruction: Instruction): boolean =>
+    targets.has(code.address + instruction.offset);
+
+  const check = instructions.findIndex(
+    (instruction, index) =>
+      index < STACK_CHECK_WITHIN && instruction.kind === InstructionKind.STACK_CHECK,
+  );
+  if (check >= 0 && instructions.slice(0, check).every(onlyComputes)) {
+    const jump = instructions[check + 1];
+    if (
+      jump?.kind === InstructionKind.CONDITIONAL &&
+      has(jump, InstructionFlag.BELOW_EQUAL) &&
+      !isTarget(jump)
+    ) {
+      const push = instructions[check + 2];
+      if (push && has(push, InstructionFlag.FRAME_PUSH) && !isTarget(push)) {
+        return { sites: siteAt(code, push, SiteCondition.ALWAYS) };
+      }
+      return { sites: siteAt(code, jump, SiteCondition.ABOVE) };
+    }
+  }
+  if (isTarget(first)) return { reason: 'a branch leads back to its first instruction' };
+  if (first.kind === InstructionKind.RETURN || first.kind === InstructionKind.JUMP) {
+    return { reason: 'is a single instruction' };
+  }
+  return { sites: siteAt(code, first, SiteCondition.ALWAYS) };
+}
+
+/** Before the stack check only the limit is computed; huge frames jump if that wraps around. */
+function onlyComputes({ kind }: Instruction): boolean {
+  return kind === InstructionKind.OTHER || kind === InstructionKind.CONDITIONAL;
+}
+
+/** All instructions by which a function ends: returns, and jumps into other functions. */
+export function returnSites(code: FunctionCode): Choice<Site[]> {
+  const end = code.address + code.size;
+  const leaves = (target: number): boolean => target < code.address || target >= end;
+  const sites: Site[] = [];
+  for (const instruction of code.instructions) {
+    switch (instruction.kind) {
+      case InstructionKind.UNDECODABLE:
+        return { reason: 'does not decode' };
+      case InstructionKind.RETURN:
+        sites.push(siteAt(code, instruction, SiteCondition.ALWAYS));
+        break;
+      case InstructionKind.JUMP:
+        if (leaves(instruction.target)) {
+          sites.push(siteAt(code, instruction, SiteCondition.ALWAYS));
+        }
+        break;
+      case InstructionKind.CONDITIONAL:
+        if (leaves(instruction.target)) return { reason: 'leaves by a conditional jump' };
+        break;
+    }
+  }
+  return { sites };
+}
+
+/** Calls of any of the functions at `callees`. */
+export function callSites(code: FunctionCode, callees: ReadonlySet<number>): Site[] {
+  return code.instructions
+    .filter(({ kind, target }) => kind === InstructionKind.CALL && callees.has(target))
+    .map((instruction) => siteAt(code, instruction, SiteCondition.ALWAYS));
+}

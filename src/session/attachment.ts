@@ -1,0 +1,177 @@
+/** One module's programs, loaded with its settings, and their links. */
+import { availableParallelism } from 'node:os';
+import { randomBytes } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+import type { BpfMap, Features, Link, Module, Native, Programs } from '../native/native.js';
+import type { ModulePlan } from '../plan/plan.js';
+import {
+  encodeContextTypes,
+  encodeSettings,
+  encodeSites,
+  type EncodedSites,
+  type KernelOptions,
+  type NumberedSite,
+  numbersFrom0,
+} from './encode.js';
+
+/** Compiled objects lie beside the addon, whether run from a checkout or installed. */
+const OBJECTS = fileURLToPath(new URL('../../../build/bpf/', import.meta.url));
+
+export function objectPath(name: string, features: Features): string {
+  return `${OBJECTS}${name}${features.atomics ? '' : '.legacy'}.bpf.o`;
+}
+
+/** Maps that all modules of a session have in common; the first to load them makes them. */
+export const SHARED_MAPS = [
+  'ring',
+  'targets',
+  'goroutines',
+  'statistics',
+  'started_spans',
+  'next_tree',
+] as const;
+
+export type SharedMaps = Partial<Record<(typeof SHARED_MAPS)[number], BpfMap>>;
+
+/**
+ * Shards of the statistics. Before compare-and-exchange each CPU needs its own; with it, a few
+ * keep CPUs from waiting for each other's cache lines.
+ */
+export function shardCount(features: Features): number {
+  const wanted = features.atomics
+    ? Math.min(availableParallelism(), 8)
+    : Math.max(availableParallelism(), 1);
+  return 2 ** Math.ceil(Math.log2(wanted));
+}
+
+export class Attachment {
+  /** By pid, or null for all processes; in the order entry, return, support. */
+  private readonly links = new Map<number | null, Link[]>();
+
+  private constructor(
+    readonly plan: ModulePlan,
+    readonly firstFunction: number,
+    private readonly programs: Programs,
+    private readonly encoded: EncodedSites,
+    private readonly offsetOf: (address: number) => number,
+  ) {}
+
+  static async load(
+    native: Native,
+    features: Features,
+    plan: ModulePlan,
+    firstFunction: number,
+    options: KernelOptions,
+    sizes: Partial<Record<string, number>>,
+    shared: SharedMaps,
+  ): Promise<Attachment> {
+    const encoded = encodeSites(plan, firstFunction);
+    const contexts = encodeContextTypes(plan.layout);
+    const maps: Record<string, { maxEntries?: number; reuse?: BpfMap }> = {
+      sites: { maxEntries: Math.max(1, encoded.count) },
+      site_by_address: { maxEntries: features.cookies ? 1 : Math.max(1, encoded.count) },
+      context_types: { maxEntries: Math.max(1, plan.layout.contextTypes.length) },
+    };
+    for (const name of SHARED_MAPS) {
+      const map = shared[name];
+      const maxEntries = sizes[name];
+      if (map) maps[name] = { reuse: map };
+      else if (maxEntries !== undefined) maps[name] = { maxEntries };
+    }
+    const programs = await native.load({
+      object: objectPath('go', features),
+      settings: encodeSettings(
+        plan.layout,
+        plan.module.facts.positionIndependent,
+        options,
+        features,
+        randomBytes(8).readBigUInt64LE(),
+      ),
+      maps,
+      attach: features.uprobeMulti ? 'multi' : 'perf',
+      sleepable: features.sleepable,
+    });
+    for (const name of SHARED_MAPS) shared[name] ??= programs.map(name);
+    programs.map('sites').updateMany(numbersFrom0(encoded.count), encoded.sites);
+    if (contexts.keys.length > 0) {
+      programs.map('context_types').updateMany(contexts.keys, contexts.values);
+    }
+    if (!features.cookies) indexByAddress(programs.map('site_by_address'), encoded);
+    return new Attachment(plan, firstFunction, programs, encoded, offsets(plan.module));
+  }
+
+  /**
+   * Attaches to one process, or to all that run the module. Returns before entries, so that no
+   * call is seen to begin whose end would be missed.
+   */
+  async attach(path: string, pid: number | null): Promise<void> {
+    const link = (program: string, sites: NumberedSite[]): Promise<Link> =>
+      this.programs.attachUprobes(program, {
+        path,
+        pid,
+        offsets: Float64Array.from(sites, ({ address }) => this.offsetOf(address)),
+        cookies: Float64Array.from(sites, ({ index }) => index),
+      });
+    const { support, returns, entries } = this.encoded;
+    const made: Link[] = [];
+    try {
+      if (support.length > 0) made.unshift(await link('support', support));
+      if (returns.length > 0) made.unshift(await link('leave', returns));
+      made.unshift(await link('enter', entries));
+    } catch (error) {
+      await Promise.all(made.map((each) => each.detach()));
+      throw error;
+    }
+    this.links.set(pid, made);
+  }
+
+  isAttached(pid: number): boolean {
+    return this.links.has(pid) || this.links.has(null);
+  }
+
+  /** No call is counted any more; those that are open may still end. */
+  async detachEntries(): Promise<void> {
+    await Promise.all([...this.links.values()].map(([entries]) => entries?.detach()));
+    for (const [pid, links] of this.links) this.links.set(pid, links.slice(1));
+  }
+
+  async detach(pid?: number): Promise<void> {
+    const gone = pid === undefined ? [...this.links.keys()] : [pid];
+    await Promise.all(
+      gone.flatMap((key) => (this.links.get(key) ?? []).map((link) => link.detach())),
+    );
+    for (const key of gone) this.links.delete(key);
+  }
+
+  runTimes(): ReturnType<Programs['runTimes']> {
+    return this.programs.runTimes();
+  }
+
+  close(): void {
+    this.programs.close();
+    this.plan.module.close();
+  }
+}
+
+function indexByAddress(map: BpfMap, { entries, returns, support }: EncodedSites): void {
+  const all = [...entries, ...returns, ...support];
+  const keys = Buffer.alloc(all.length * 8);
+  const values = Buffer.alloc(all.length * 4);
+  all.forEach(({ address, index }, i) => {
+    keys.writeBigUInt64LE(BigInt(address), i * 8);
+    values.writeUInt32LE(index, i * 4);
+  });
+  map.updateMany(keys, values);
+}
+
+/** From an address to its place in the file. Sites come from executable segments only. */
+function offsets(module: Module): (address: number) => number {
+  const segments = module.facts.segments.filter(({ executable }) => executable);
+  return (address) => {
+    const segment = segments.find(
+      (each) => address >= each.address && address < each.address + each.fileSize,
+    );
+    if (!segment) throw new Error(`address ${address.toString(16)} lies in no executable segment`);
+    return address - segment.address + segment.offset;
+  };
+}

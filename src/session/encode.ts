@@ -1,0 +1,148 @@
+/** From plans to what the kernel side reads: settings, sites, types of contexts. */
+import type { Features } from '../native/native.js';
+import type { GoLayout, ModulePlan } from '../plan/plan.js';
+import {
+  contextType,
+  MAX_CONTEXT_HOPS,
+  settings,
+  site,
+  SiteKind,
+  spanType,
+} from '../spans/records.generated.js';
+
+/** Context wrappers followed before a context counts as unreadable. */
+const DEFAULT_HOPS = 32;
+
+/** What a user's wishes come to in the kernel. */
+export interface KernelOptions {
+  minDurationNs: number;
+  /** 56 bits; see sampling.ts. */
+  sampleThreshold: bigint;
+  /** Trees a second; 0: no limit. */
+  maxRate: number;
+  roots: boolean;
+  unsampled: boolean;
+  entryOnly: boolean;
+  /** Ended spans of the program's own SDK are reported too. */
+  programSpans: boolean;
+  /** Hits count only in processes listed in the map `targets`. */
+  filterTargets: boolean;
+  shards: number;
+}
+
+export function encodeSettings(
+  layout: GoLayout,
+  positionIndependent: boolean,
+  options: KernelOptions,
+  features: Features,
+  seed: bigint,
+): Buffer {
+  const buffer = Buffer.alloc(settings.size);
+  const flag = (at: number, on: boolean): void => void buffer.writeUInt8(on ? 1 : 0, at);
+  const word = (at: number, value: number | bigint): void =>
+    void buffer.writeBigUInt64LE(BigInt(value), at);
+  word(settings.minDurationNs, options.minDurationNs);
+  word(settings.sampleThreshold, options.sampleThreshold);
+  if (options.maxRate > 0) {
+    const interval = Math.max(1, Math.round(1e9 / options.maxRate));
+    word(settings.treeIntervalNs, interval);
+    // A tenth of a second's worth may come at once, so that a burst of requests is not halved.
+    word(settings.treeBurstNs, Math.max(0, Math.floor(1e8) - interval));
+  }
+  word(settings.seed, seed);
+  word(settings.valueItab, layout.valueItab);
+  word(settings.keyType, layout.keyType);
+  word(settings.contextInterface, layout.contextInterface);
+  layout.spanTypes.forEach((type, index) => {
+    const at = settings.spanTypes + index * spanType.size;
+    word(at + spanType.type, type.type);
+    buffer.writeUInt16LE(type.contextOffset, at + spanType.contextOffset);
+    buffer.writeUInt16LE(type.nameOffset, at + spanType.nameOffset);
+    buffer.writeUInt16LE(type.parentOffset, at + spanType.parentOffset);
+  });
+  buffer.writeUInt32LE(options.shards - 1, settings.shardMask);
+  buffer.writeUInt32LE(layout.goidOffset, settings.goidOffset);
+  buffer.writeUInt32LE(layout.requestContextOffset, settings.requestContext);
+  buffer.writeUInt32LE(Math.min(DEFAULT_HOPS, MAX_CONTEXT_HOPS), settings.maxHops);
+  flag(settings.positionIndependent, positionIndependent);
+  flag(settings.filterTargets, options.filterTargets);
+  flag(settings.hasCookies, features.cookies);
+  flag(settings.sleepable, features.sleepable);
+  flag(settings.roots, options.roots);
+  flag(settings.unsampled, options.unsampled);
+  flag(settings.entryOnly, options.entryOnly);
+  flag(settings.programSpans, options.programSpans);
+  return buffer;
+}
+
+/** A site with its place in the map `sites`, which is its cookie. */
+export interface NumberedSite {
+  index: number;
+  address: number;
+}
+
+export interface EncodedSites {
+  /** Elements of the map `sites`, end to end. */
+  sites: Buffer;
+  count: number;
+  entries: NumberedSite[];
+  returns: NumberedSite[];
+  support: NumberedSite[];
+}
+
+/** `firstFunction` is the number that the session gave to the plan's first function. */
+export function encodeSites(plan: ModulePlan, firstFunction: number): EncodedSites {
+  const encoded: Buffer[] = [];
+  const add = (
+    address: number,
+    kind: number,
+    condition: number,
+    fn: number,
+    place: number,
+    at: number,
+  ): NumberedSite => {
+    const element = Buffer.alloc(site.size);
+    element.writeBigUInt64LE(BigInt(address), site.address);
+    element.writeUInt32LE(fn, site.function);
+    element.writeUInt8(kind, site.kind);
+    element.writeUInt8(condition, site.condition);
+    element.writeUInt8(place, site.contextPlace);
+    element.writeUInt16LE(at, site.contextAt);
+    return { index: encoded.push(element) - 1, address };
+  };
+  const entries: NumberedSite[] = [];
+  const returns: NumberedSite[] = [];
+  plan.functions.forEach((planned, index) => {
+    const fn = firstFunction + index;
+    const { entry, context } = planned;
+    entries.push(
+      add(entry.address, SiteKind.ENTRY, entry.condition, fn, context.place, context.at),
+    );
+    for (const { address, condition } of planned.returns) {
+      returns.push(add(address, SiteKind.RETURN, condition, fn, 0, 0));
+    }
+  });
+  const support = plan.support.map(({ address, kind, condition, at }) =>
+    add(address, kind, condition, 0, 0, at),
+  );
+  return { sites: Buffer.concat(encoded), count: encoded.length, entries, returns, support };
+}
+
+/** Keys and values of the map `context_types`. */
+export function encodeContextTypes(layout: GoLayout): { keys: Buffer; values: Buffer } {
+  const keys = Buffer.alloc(layout.contextTypes.length * 8);
+  const values = Buffer.alloc(layout.contextTypes.length * contextType.size);
+  layout.contextTypes.forEach(({ itab, parentOffset }, index) => {
+    keys.writeBigUInt64LE(BigInt(itab), index * 8);
+    const at = index * contextType.size;
+    values.writeUInt32LE(parentOffset ?? 0, at + contextType.parentOffset);
+    values.writeUInt32LE(parentOffset === null ? 1 : 0, at + contextType.end);
+  });
+  return { keys, values };
+}
+
+export const numbersFrom0 = (count: number): Buffer => {
+  const keys = Buffer.alloc(count * 4);
+  for (let index = 0; index < count; index++) keys.writeUInt32LE(index, index * 4);
+  return keys;
+};

@@ -1,0 +1,42 @@
+import { UnderspanError } from '../errors.js';
+import { isNativeError } from '../plan/module-errors.js';
+
+const DOCTOR = "'trace doctor' says what this host allows and how to get the rest";
+
+/** A refusal of the kernel, said for its user. The verifier's words stay in `cause`. */
+export function kernelError(error: unknown): unknown {
+  if (!isNativeError(error)) return error;
+  const options = { cause: error };
+  switch (error.code) {
+    case 'BPF_NOT_PERMITTED':
+      return new UnderspanError(
+        'not-permitted',
+        error.code,
+        `the kernel does not permit this user to load BPF programs: ${error.message}`,
+        `run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE; ${DOCTOR}`,
+        options,
+      );
+    case 'BPF_UNSUPPORTED':
+      return new UnderspanError('unsupported', error.code, error.message, DOCTOR, options);
+    case 'BPF_REFUSED':
+      return new UnderspanError(
+        'unsupported',
+        error.code,
+        'the kernel refused a BPF program',
+        `--verbose shows the kernel's words; ${DOCTOR}`,
+        options,
+      );
+    case 'ATTACH_FAILED':
+      return new UnderspanError(
+        error.errno === 3 ? 'not-found' : 'failed',
+        error.code,
+        error.errno === 3
+          ? 'the process ended while probes were being attached'
+          : `probes could not be attached: ${error.message}`,
+        error.errno === 3 ? undefined : DOCTOR,
+        options,
+      );
+    default:
+      return new UnderspanError('failed', error.code, error.message, DOCTOR, options);
+  }
+}

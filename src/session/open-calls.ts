@@ -1,0 +1,47 @@
+/** Calls that have begun and not ended, as the kernel's table holds them. */
+import type { BpfMap } from '../native/native.js';
+import { goroutine, MAX_OPEN_CALLS, openCall, stackKey } from '../spans/records.generated.js';
+
+/** One goroutine's element: outermost call first. */
+export interface OpenGoroutine {
+  key: Buffer;
+  tgid: number;
+  goroutineId: bigint;
+  /** Its struct open_call elements, in the order in which they began. */
+  calls: Buffer[];
+}
+
+function decode(key: Buffer, value: Buffer): OpenGoroutine {
+  const depth = Math.min(value.readUInt32LE(goroutine.depth), MAX_OPEN_CALLS);
+  const calls = Array.from({ length: depth }, (_, index) => {
+    const at = goroutine.calls + index * openCall.size;
+    return value.subarray(at, at + openCall.size);
+  });
+  return {
+    key,
+    tgid: key.readUInt32LE(stackKey.tgid),
+    goroutineId: value.readBigUInt64LE(goroutine.id),
+    calls,
+  };
+}
+
+/** The open calls of one goroutine; null if it has ended. */
+export function openCallsOn(table: BpfMap, stack: bigint, tgid: number): OpenGoroutine | null {
+  const key = Buffer.alloc(stackKey.size);
+  key.writeBigUInt64LE(stack, stackKey.stack);
+  key.writeUInt32LE(tgid, stackKey.tgid);
+  const value = table.lookup(key);
+  return value && decode(key, value);
+}
+
+/** All goroutines that have open calls, or those of one process. */
+export async function allOpenCalls(table: BpfMap, tgid?: number): Promise<OpenGoroutine[]> {
+  const { keys, values } = await table.entries();
+  const found: OpenGoroutine[] = [];
+  for (let index = 0; index * stackKey.size < keys.length; index++) {
+    const key = keys.subarray(index * stackKey.size, (index + 1) * stackKey.size);
+    if (tgid !== undefined && key.readUInt32LE(stackKey.tgid) !== tgid) continue;
+    found.push(decode(key, values.subarray(index * goroutine.size, (index + 1) * goroutine.size)));
+  }
+  return found;
+}

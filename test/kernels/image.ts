@@ -1,0 +1,93 @@
+/** The initramfs of the test machines: node, the built project and a program to trace. */
+import { execFileSync } from 'node:child_process';
+import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+
+/** Where the project is on the test machine. */
+const HOME = 'underspan';
+const NOT_NEEDED = /\.(?:map|md|ts|mts|cts|tsbuildinfo)$/;
+
+/** The shared libraries of an ELF file, the loader included, as this host resolves them. */
+function libraries(file: string): string[] {
+  const output = execFileSync('ldd', [file], { encoding: 'utf8' });
+  if (output.includes('not found')) {
+    throw new Error(`${file} lacks shared libraries:\n${output}`);
+  }
+  return [...output.matchAll(/(?:=> )?(\/\S+) \(0x/g)].map((match) => match[1]!);
+}
+
+function productionModules(root: string): string[] {
+  const output = execFileSync('npm', ['ls', '--omit=dev', '--all', '--parseable'], {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  return output.split('\n').slice(1).filter(Boolean);
+}
+
+function goCommand(): string {
+  const installed = '/usr/local/go/bin/go';
+  return process.env['GO'] ?? (existsSync(installed) ? installed : 'go');
+}
+
+/** Builds the image in `cache` from the built project at `root`; returns the image's path. */
+export function buildImage(root: string, cache: string): string {
+  const stage = join(cache, 'stage');
+  const image = join(cache, 'image.cpio');
+  rmSync(stage, { recursive: true, force: true });
+  const put = (from: string, to: string): void => {
+    mkdirSync(dirname(join(stage, to)), { recursive: true });
+    cpSync(from, join(stage, to), {
+      recursive: true,
+      dereference: true,
+      filter: (source) => !NOT_NEEDED.test(source),
+    });
+  };
+
+  put('/bin/busybox', 'bin/busybox');
+  put(process.execPath, 'usr/bin/node');
+  const addon = existsSync(join(root, 'build/Release/underspan.node')) ? join(root, 'build/Release/underspan.node') : '/usr/bin/readelf'; // DEV
+  put(addon, join(HOME, 'build/Release/underspan.node'));
+  for (const library of new Set([...libraries(process.execPath), ...libraries(addon)])) {
+    put(library, library);
+  }
+  put(join(root, 'build/bpf'), join(HOME, 'build/bpf'));
+  put(join(root, 'dist'), join(HOME, 'dist'));
+  put(join(root, 'package.json'), join(HOME, 'package.json'));
+  for (const path of productionModules(root)) {
+    put(path, join(HOME, relative(root, path)));
+  }
+  execFileSync(goCommand(), ['build', '-trimpath', '-o', join(stage, 'tiny'), '.'], {
+    cwd: join(root, 'test/targets/tiny'),
+    env: { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-buildvcs=false' },
+    stdio: 'inherit',
+  });
+  put(join(root, 'test/kernels/init'), 'init');
+  chmodSync(join(stage, 'init'), 0o755);
+
+  // Not compressed: to unpack it under emulation would cost more than to read it.
+  execFileSync('/bin/sh', ['-c', 'find . | cpio --quiet -o -H newc -R 0:0 >"$1"', 'sh', image], {
+    cwd: stage,
+  });
+  rmSync(stage, { recursive: true });
+  return image;
+}
+
+export interface Kernel {
+  /** 5.10, 6.1, 6.12 or newest. */
+  name: string;
+  release: string;
+  image: string;
+}
+
+/** The kernels of that name, or all, fetched first if they are not here. */
+export function kernels(root: string, cache: string, names: string[]): Kernel[] {
+  execFileSync(join(root, 'scripts/fetch-kernels'), names, { stdio: 'inherit' });
+  const present = names.length > 0 ? names : readdirSync(cache).filter((name) => existsSync(join(cache, name, 'release')));
+  return present
+    .map((name) => ({
+      name,
+      release: readFileSync(join(cache, name, 'release'), 'utf8').trim(),
+      image: join(cache, name, 'vmlinuz'),
+    }))
+    .sort((a, b) => a.release.localeCompare(b.release, 'en', { numeric: true }));
+}

@@ -1,0 +1,79 @@
+/**
+ * Boots Debian's kernels in virtual machines and runs the smallest end-to-end test in each.
+ *
+ *     node dist/test/kernels/run.js [--verbose] [5.10 | 6.1 | 6.12 | newest]…
+ */
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { buildImage, kernels, type Kernel } from './image.js';
+import { runMachine, type Outcome } from './machine.js';
+import { RESULT, type Report } from './report.js';
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+const CACHE = join(ROOT, '.cache/kernels');
+const AT_ONCE = 2;
+const MEMORY_MEGABYTES = 1536;
+const TIME_LIMIT_SECONDS = 300;
+const CONSOLE_TAIL_LINES = 40;
+
+/** What the test reported, if it ran to its end and passed. */
+function check(outcome: Outcome): Report {
+  assert(!outcome.timedOut, `no end within ${TIME_LIMIT_SECONDS} s`);
+  assert(outcome.bootSeconds !== null, 'the kernel did not come up');
+  const line = outcome.lines.find((text) => text.startsWith(RESULT));
+  assert(line !== undefined, `the test reported nothing, exit status ${outcome.status}`);
+  const report = JSON.parse(line.slice(RESULT.length)) as Report;
+  assert(report.failure === null, report.failure ?? '');
+  assert.equal(outcome.status, 0);
+  return report;
+}
+
+function tail(text: string): string {
+  const lines = text.trimEnd().split('\n');
+  return lines.slice(-CONSOLE_TAIL_LINES).map((line) => `    | ${line}`).join('\n');
+}
+
+async function test(kernel: Kernel, initramfs: string): Promise<boolean> {
+  const outcome = await runMachine({
+    kernel: kernel.image,
+    initramfs,
+    memoryMegabytes: MEMORY_MEGABYTES,
+    timeLimitSeconds: TIME_LIMIT_SECONDS,
+  });
+  writeFileSync(join(CACHE, kernel.name, 'console.log'), outcome.console);
+  const seconds = `${outcome.seconds.toFixed(0)} s`;
+  try {
+    const { summary } = check(outcome);
+    const boot = outcome.bootSeconds?.toFixed(1);
+    console.log(`ok ${kernel.release}: ${summary} (boot ${boot} s, all ${seconds})`);
+    return true;
+  } catch (error) {
+    const said = [...outcome.lines, outcome.console].join('\n');
+    console.log(`FAILED ${kernel.release}: ${(error as Error).message} (${seconds})\n${tail(said)}`);
+    return false;
+  }
+}
+
+async function main(names: string[]): Promise<number> {
+  mkdirSync(CACHE, { recursive: true });
+  const waiting = kernels(ROOT, CACHE, names);
+  const initramfs = buildImage(ROOT, CACHE);
+  let passed = 0;
+  let failed = 0;
+  const worker = async (): Promise<void> => {
+    for (let kernel = waiting.shift(); kernel; kernel = waiting.shift()) {
+      if (await test(kernel, initramfs)) {
+        passed++;
+      } else {
+        failed++;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  console.log(`${passed} passed, ${failed} failed`);
+  return failed === 0 && passed > 0 ? 0 : 1;
+}
+
+process.exitCode = await main(process.argv.slice(2));

@@ -1,0 +1,3 @@
+module underspan.test/tiny
+
+go 1.21
