@@ -32,7 +32,7 @@ void RingReader::taken() {
 
 void RingReader::drain(uint64_t ticket) {
     std::lock_guard lock(mutex_);
-    drains_.push_back({ticket, ring_->produced(), std::chrono::steady_clock::now() + DRAIN_PATIENCE});
+    drains_.push_back({ticket, ring_->produced(), std::nullopt});
     asked_ = true;
     wake_.notify_one();
 }
@@ -58,7 +58,7 @@ void RingReader::run() {
             continue;
         }
         bool more = read_on(lock);
-        if (!finish_drains(lock) || more)
+        if (!finish_drains(lock, more) || more)
             continue;
         auto pause = drains_.empty() ? pause_ : std::chrono::milliseconds(DRAIN_PAUSE);
         wake_.wait_for(lock, pause, [this] { return stopping_ || asked_; });
@@ -89,14 +89,22 @@ bool RingReader::read_on(std::unique_lock<std::mutex> &lock) {
 }
 
 // Returns false when nobody listens any more.
-bool RingReader::finish_drains(std::unique_lock<std::mutex> &lock) {
+bool RingReader::finish_drains(std::unique_lock<std::mutex> &lock, bool more) {
     while (listening_ && !drains_.empty()) {
-        Drain drain = drains_.front();
-        if (ring_->consumed() < drain.until && std::chrono::steady_clock::now() < drain.give_up)
-            break;
+        Drain &drain = drains_.front();
+        if (ring_->consumed() < drain.until) {
+            if (more)
+                break;
+            auto now = std::chrono::steady_clock::now();
+            if (!drain.stuck_since)
+                drain.stuck_since = now;
+            if (now - *drain.stuck_since < DRAIN_PATIENCE)
+                break;
+        }
+        uint64_t ticket = drain.ticket;
         drains_.pop_front();
         lock.unlock();
-        bool listening = listener_.drained(drain.ticket);
+        bool listening = listener_.drained(ticket);
         lock.lock();
         listening_ = listening;
     }

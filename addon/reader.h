@@ -9,6 +9,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "ring.h"
@@ -47,11 +48,11 @@ class RingReader {
     struct Drain {
         uint64_t ticket;
         uint64_t until;
-        std::chrono::steady_clock::time_point give_up;
+        std::optional<std::chrono::steady_clock::time_point> stuck_since;
     };
     void run();
     bool read_on(std::unique_lock<std::mutex> &lock);
-    bool finish_drains(std::unique_lock<std::mutex> &lock);
+    bool finish_drains(std::unique_lock<std::mutex> &lock, bool more);
 
     const std::unique_ptr<Ring> ring_;
     const Options options_;

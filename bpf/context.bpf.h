@@ -78,9 +78,12 @@ INLINE __u64 span_context_offset(__u32 index)
 /* Fills *found from a span in the target. An invalid SpanContext (no trace id) is none. */
 INLINE enum context_source read_span(__u64 span, __u32 type_index, struct context *found)
 {
+	__u64 offset = span_context_offset(type_index);
 	struct span_context read;
 
-	if (read_user(&read, sizeof(read), span + span_context_offset(type_index)))
+	if (offset == NO_SPAN_CONTEXT)
+		return SOURCE_NONE;
+	if (read_user(&read, sizeof(read), span + offset))
 		return SOURCE_UNREADABLE;
 	if (!load8(read.trace_id) && !load8(read.trace_id + 8))
 		return SOURCE_NONE;

@@ -17,6 +17,7 @@
 #define MAX_SPAN_TYPES 8	/* Go types that may sit in a context as the current span */
 #define MAX_CONTEXT_HOPS 100	/* upper bound of settings.max_hops */
 #define MAX_SPAN_NAME 64
+#define NO_SPAN_CONTEXT 65535	/* span_type.context_offset of a span that never has one */
 #define HISTOGRAM_BUCKETS 128	/* four an octave, from 2^6 ns on */
 #define HISTOGRAM_FIRST_OCTAVE 6
 

@@ -38,7 +38,7 @@ const lines = [
   '// Generated from bpf/records.h by scripts/generate-records.mjs. Do not edit.',
   '',
 ];
-for (const [, name, value] of header.matchAll(/^#define ((?:MAX|HISTOGRAM)_\w+) (\d+)/gm)) {
+for (const [, name, value] of header.matchAll(/^#define ((?:MAX|NO|HISTOGRAM)_\w+) (\d+)/gm)) {
   lines.push(`export const ${name} = ${value};`);
 }
 lines.push('');

@@ -1,6 +1,6 @@
 import { UnderspanError } from '../errors.js';
 import type { Module } from '../native/native.js';
-import { MAX_SPAN_TYPES } from '../spans/records.generated.js';
+import { MAX_SPAN_TYPES, NO_SPAN_CONTEXT } from '../spans/records.generated.js';
 import type { ContextType, GoLayout, SpanType } from './plan.js';
 
 const SDK = 'go.opentelemetry.io/otel/sdk';
@@ -105,6 +105,9 @@ export async function goLayout(module: Module): Promise<GoLayout> {
   };
 }
 
+/** Types of spans that carry nothing, and so end the search with no span found. */
+const EMPTY_SPANS = new Set([`${API_TRACE}.noopSpan`, `${API_TRACE}/noop.Span`]);
+
 /** The types that the SDK and the API put into a context as the current span. */
 async function spanTypes(module: Module): Promise<SpanType[]> {
   const tables = await module.interfaceTables(`${API_TRACE}.Span`);
@@ -113,6 +116,12 @@ async function spanTypes(module: Module): Promise<SpanType[]> {
   for (const { type, typeAddress } of tables) {
     const struct = type.replace(/^\*/, '');
     if (typeAddress === null || types.some((known) => known.type === typeAddress)) continue;
+    const add = (contextOffset: number, nameOffset = 0, parentOffset = 0): void =>
+      void types.push({ name: type, type: typeAddress, contextOffset, nameOffset, parentOffset });
+    if (EMPTY_SPANS.has(struct)) {
+      add(NO_SPAN_CONTEXT);
+      continue;
+    }
     const [context, sc, name, parent] = await module.fieldOffsets([
       { type: struct, field: 'spanContext' },
       { type: struct, field: 'sc' },
@@ -120,21 +129,15 @@ async function spanTypes(module: Module): Promise<SpanType[]> {
       { type: struct, field: 'parent' },
     ]);
     const byDwarf = context ?? sc;
+    const isRecording = struct === `${SDK_TRACE}.recordingSpan`;
     if (byDwarf != null) {
-      const isRecording = struct === `${SDK_TRACE}.recordingSpan`;
-      types.push({
-        name: type,
-        type: typeAddress,
-        contextOffset: byDwarf,
-        nameOffset: isRecording ? (name ?? 0) : 0,
-        parentOffset: isRecording ? (parent ?? 0) : 0,
-      });
-    } else if (minor !== null && struct === `${SDK_TRACE}.recordingSpan`) {
-      types.push({ name: type, type: typeAddress, ...recordingSpanOffsets(minor) });
+      add(byDwarf, isRecording ? (name ?? 0) : 0, isRecording ? (parent ?? 0) : 0);
+    } else if (minor !== null && isRecording) {
+      const { contextOffset, nameOffset, parentOffset } = recordingSpanOffsets(minor);
+      add(contextOffset, nameOffset, parentOffset);
     } else if (minor !== null && struct.endsWith('.nonRecordingSpan')) {
       const inSdk = struct.startsWith(SDK_TRACE);
-      const contextOffset = inSdk ? (minor >= 20 ? 24 : 8) : minor >= 20 ? 16 : 0;
-      types.push({ name: type, type: typeAddress, contextOffset, nameOffset: 0, parentOffset: 0 });
+      add(inSdk ? (minor >= 20 ? 24 : 8) : minor >= 20 ? 16 : 0);
     }
   }
   return types.slice(0, MAX_SPAN_TYPES);

@@ -5,6 +5,7 @@ export const MAX_PROGRAM_SPANS = 8;
 export const MAX_SPAN_TYPES = 8;
 export const MAX_CONTEXT_HOPS = 100;
 export const MAX_SPAN_NAME = 64;
+export const NO_SPAN_CONTEXT = 65535;
 export const HISTOGRAM_BUCKETS = 128;
 export const HISTOGRAM_FIRST_OCTAVE = 6;
 

@@ -35,7 +35,7 @@ export interface Matches {
 }
 
 /** Names of a large program are matched in some 50 ms; an expression that backtracks takes for ever. */
-const TIME_LIMIT_MS = 5_000;
+const TIME_LIMIT_MS = 3_000;
 
 const LIBRARY = /\.so(?:\.[\w.]+)?$/;
 
@@ -157,6 +157,7 @@ export function matchAll(
   patterns: readonly Pattern[],
   excludes: readonly Pattern[],
   joinedNames: string,
+  timeLimitMs = TIME_LIMIT_MS,
 ): Matches {
   const names = joinedNames === '' ? [] : joinedNames.split('\n');
   const result: Matches = { indexes: [], counts: patterns.map(() => 0), names: [], excluded: 0 };
@@ -178,7 +179,7 @@ export function matchAll(
       result.names.push(name);
     }
   };
-  withinTimeLimit(run, [...patterns, ...excludes]);
+  withinTimeLimit(run, timeLimitMs, [...patterns, ...excludes]);
   return result;
 }
 
@@ -193,16 +194,16 @@ function union(patterns: readonly Pattern[]): RegExp[] {
 }
 
 /** Only a script's time limit reaches into an expression that backtracks. */
-function withinTimeLimit(run: () => void, patterns: readonly Pattern[]): void {
+function withinTimeLimit(run: () => void, timeout: number, patterns: readonly Pattern[]): void {
   try {
-    runInNewContext('run()', { run }, { timeout: TIME_LIMIT_MS });
+    runInNewContext('run()', { run }, { timeout });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw error;
     const wild = patterns.filter((pattern) => pattern.wild).map((pattern) => `'${pattern.text}'`);
     throw new UnderspanError(
       'usage',
       'PATTERN_TOO_SLOW',
-      `matching ${wild.join(', ')} took longer than ${TIME_LIMIT_MS / 1_000} s and was given up`,
+      `matching ${wild.join(', ')} took longer than ${timeout / 1_000} s and was given up`,
       'a repetition inside a repetition, such as (a+)+, tries every way to divide a name',
     );
   }

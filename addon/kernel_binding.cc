@@ -1,0 +1,356 @@
+#include "kernel_binding.h"
+
+#include <bpf/bpf.h>
+#include <linux/bpf.h>
+
+#include <ctime>
+#include <thread>
+
+#include "arguments.h"
+#include "attach_multi.h"
+#include "attach_perf.h"
+#include "features.h"
+#include "map_binding.h"
+#include "object.h"
+#include "reader_binding.h"
+#include "task.h"
+
+namespace {
+
+class LinkHandle : public Napi::ObjectWrap<LinkHandle> {
+  public:
+    struct Contents {
+        std::vector<Fd> fds;
+        size_t sites;
+    };
+
+    explicit LinkHandle(const Napi::CallbackInfo &info)
+        : Napi::ObjectWrap<LinkHandle>(info),
+          contents_(std::move(parcel_of<Contents>(info).contents)) {}
+
+    // Collected, so nobody can detach it any more. Closing takes long and must hold up nobody.
+    ~LinkHandle() override {
+        if (!contents_.fds.empty())
+            std::thread(close_in_parallel, std::move(contents_.fds)).detach();
+    }
+
+    static Napi::Function define(Napi::Env env) {
+        return DefineClass(env, "Link",
+                           {InstanceAccessor<&LinkHandle::sites>("sites"),
+                            InstanceMethod<&LinkHandle::detach>("detach")});
+    }
+
+  private:
+    Napi::Value sites(const Napi::CallbackInfo &info) {
+        return Napi::Number::New(info.Env(), static_cast<double>(contents_.sites));
+    }
+
+    // Whoever asks again waits for the same.
+    Napi::Value detach(const Napi::CallbackInfo &info) {
+        if (detached_.IsEmpty()) {
+            auto fds = std::make_shared<std::vector<Fd>>(std::move(contents_.fds));
+            contents_.fds.clear();
+            auto promise = Task<bool>::start(
+                info.Env(),
+                [fds] {
+                    close_in_parallel(std::move(*fds));
+                    return true;
+                },
+                [](Napi::Env env, bool &) { return env.Undefined(); });
+            detached_ = Napi::Reference<Napi::Promise>::New(promise, 1);
+        }
+        return detached_.Value();
+    }
+
+    Contents contents_;
+    Napi::Reference<Napi::Promise> detached_;
+};
+
+class ProgramsHandle : public Napi::ObjectWrap<ProgramsHandle> {
+  public:
+    struct Contents {
+        Object object;
+        bool multi;
+    };
+
+    explicit ProgramsHandle(const Napi::CallbackInfo &info)
+        : Napi::ObjectWrap<ProgramsHandle>(info), classes_(parcel_of<Contents>(info).classes),
+          contents_(std::move(parcel_of<Contents>(info).contents)) {}
+
+    static Napi::Function define(Napi::Env env) {
+        return DefineClass(env, "Programs",
+                           {InstanceMethod<&ProgramsHandle::attach_uprobes>("attachUprobes"),
+                            InstanceMethod<&ProgramsHandle::attach_tracepoint>("attachTracepoint"),
+                            InstanceMethod<&ProgramsHandle::map>("map"),
+                            InstanceMethod<&ProgramsHandle::run_times>("runTimes"),
+                            InstanceMethod<&ProgramsHandle::close>("close")});
+    }
+
+  private:
+    const Program &program(const std::string &name) const {
+        if (closed_)
+            throw closed_failure("Program " + name);
+        for (const Program &program : contents_.object.programs)
+            if (program.name == name)
+                return program;
+        throw NativeFailure{"BPF_FAILED", "There is no program " + name + " or it is not loaded", 0,
+                            ""};
+    }
+
+    using Attach = std::function<std::vector<Fd>(int program)>;
+
+    // The task has the program open for itself: it may be closed here meanwhile.
+    Napi::Value attach(Napi::Env env, const Program &program, size_t sites, Attach attach) {
+        auto fd = std::make_shared<Fd>(Fd::copy_of(program.fd.get()));
+        return Task<std::vector<Fd>>::start(
+            env, [fd, attach = std::move(attach)] { return attach(fd->get()); },
+            [classes = classes_, sites](Napi::Env env, std::vector<Fd> &fds) -> Napi::Value {
+                return make_handle(env, classes->link, classes,
+                                   LinkHandle::Contents{std::move(fds), sites});
+            });
+    }
+
+    static UprobeSites sites_of(Napi::Value value) {
+        auto object = object_of(value, "sites");
+        UprobeSites sites;
+        sites.path = string_of(object.Get("path"), "sites.path");
+        if (!object.Get("pid").IsNull())
+            sites.pid = static_cast<int>(whole_of(object.Get("pid"), INT32_MAX, "sites.pid"));
+        sites.offsets = whole_numbers_of(object.Get("offsets"), "sites.offsets");
+        sites.cookies = whole_numbers_of(object.Get("cookies"), "sites.cookies");
+        if (sites.offsets.empty() || sites.offsets.size() != sites.cookies.size())
+            throw wrong(value.Env(), "sites must have offsets and as many cookies");
+        return sites;
+    }
+
+    Napi::Value attach_uprobes(const Napi::CallbackInfo &info) {
+        std::string name = string_of(info[0], "program");
+        UprobeSites sites = sites_of(info[1]);
+        return guarded_promise(info.Env(), [&] {
+            size_t count = sites.offsets.size();
+            return attach(info.Env(), program(name), count,
+                          [multi = contents_.multi, sites = std::move(sites)](int program) {
+                              if (!multi)
+                                  return attach_uprobe_perf(program, sites);
+                              std::vector<Fd> fds;
+                              fds.push_back(attach_uprobe_multi(program, sites));
+                              return fds;
+                          });
+        });
+    }
+
+    Napi::Value attach_tracepoint(const Napi::CallbackInfo &info) {
+        std::string name = string_of(info[0], "program");
+        return guarded_promise(info.Env(), [&] {
+            const Program &found = program(name);
+            std::string tracepoint = found.section.substr(found.section.find('/') + 1);
+            return attach(info.Env(), found, 1, [tracepoint](int program) {
+                Fd link(bpf_raw_tracepoint_open(tracepoint.c_str(), program));
+                if (!link)
+                    throw failure_of("ATTACH_FAILED", "Cannot attach to tracepoint " + tracepoint,
+                                     errno);
+                std::vector<Fd> fds;
+                fds.push_back(std::move(link));
+                return fds;
+            });
+        });
+    }
+
+    Napi::Value map(const Napi::CallbackInfo &info) {
+        std::string name = string_of(info[0], "name");
+        return guarded(info.Env(), [&] {
+            if (closed_)
+                throw closed_failure("Map " + name);
+            for (const auto &map : contents_.object.maps)
+                if (map->name() == name)
+                    return make_handle(info.Env(), classes_->map, classes_, map);
+            throw NativeFailure{"BPF_FAILED", "There is no map " + name, 0, ""};
+        });
+    }
+
+    Napi::Value run_times(const Napi::CallbackInfo &info) {
+        Napi::Env env = info.Env();
+        return guarded(env, [&] {
+            if (closed_)
+                throw closed_failure("The BPF object");
+            auto times = Napi::Array::New(env);
+            for (const Program &program : contents_.object.programs) {
+                bpf_prog_info found{};
+                uint32_t size = sizeof(found);
+                if (bpf_obj_get_info_by_fd(program.fd.get(), &found, &size) != 0)
+                    throw failure_of("BPF_FAILED", "Cannot examine program " + program.name, errno);
+                auto time = Napi::Object::New(env);
+                auto number = [env](uint64_t value) {
+                    return Napi::Number::New(env, static_cast<double>(value));
+                };
+                time.Set("program", program.name);
+                time.Set("runTimeNs", number(found.run_time_ns));
+                time.Set("runCount", number(found.run_cnt));
+                time.Set("recursionMisses", number(found.recursion_misses));
+                times.Set(times.Length(), time);
+            }
+            return times;
+        });
+    }
+
+    void close(const Napi::CallbackInfo &) {
+        closed_ = true;
+        contents_.object.programs.clear();
+        for (const auto &map : contents_.object.maps)
+            map->close();
+        contents_.object.maps.clear();
+    }
+
+    KernelClasses *classes_;
+    Contents contents_;
+    bool closed_ = false;
+};
+
+// Run-time statistics stay on for as long as its file descriptor is open.
+class StatisticsHandle : public Napi::ObjectWrap<StatisticsHandle> {
+  public:
+    explicit StatisticsHandle(const Napi::CallbackInfo &info)
+        : Napi::ObjectWrap<StatisticsHandle>(info),
+          fd_(std::move(parcel_of<Fd>(info).contents)) {}
+
+    static Napi::Function define(Napi::Env env) {
+        return DefineClass(env, "RunTimeStatistics",
+                           {InstanceMethod<&StatisticsHandle::close>("close")});
+    }
+
+  private:
+    void close(const Napi::CallbackInfo &) { fd_ = Fd(); }
+    Fd fd_;
+};
+
+std::vector<MapChange> map_changes_of(Napi::Value value) {
+    std::vector<MapChange> changes;
+    if (value.IsUndefined())
+        return changes;
+    auto maps = object_of(value, "maps");
+    auto names = maps.GetPropertyNames();
+    for (uint32_t i = 0; i < names.Length(); i++) {
+        MapChange change;
+        change.name = string_of(names.Get(i), "A map's name");
+        auto wanted = object_of(maps.Get(change.name), "A map's change");
+        if (!wanted.Get("maxEntries").IsUndefined())
+            change.max_entries =
+                static_cast<uint32_t>(whole_of(wanted.Get("maxEntries"), UINT32_MAX, "maxEntries"));
+        if (!wanted.Get("reuse").IsUndefined()) {
+            auto map = map_of(wanted.Get("reuse"));
+            change.reuse = Fd::copy_of(map->fd());
+            change.key_size = map->key_size();
+            change.value_size = map->value_size();
+            change.type = map->type();
+        }
+        changes.push_back(std::move(change));
+    }
+    return changes;
+}
+
+ObjectOptions object_options_of(Napi::Value value) {
+    auto object = object_of(value, "options");
+    ObjectOptions options;
+    options.path = string_of(object.Get("object"), "options.object");
+    std::string attach = string_of(object.Get("attach"), "options.attach");
+    if (attach != "multi" && attach != "perf")
+        throw wrong(value.Env(), "options.attach must be \"multi\" or \"perf\"");
+    options.multi = attach == "multi";
+    options.sleepable = object.Get("sleepable").ToBoolean();
+    if (!object.Get("settings").IsUndefined()) {
+        auto settings = buffer_of(object.Get("settings"), "options.settings");
+        options.settings.emplace(settings.Data(), settings.Data() + settings.Length());
+    }
+    options.maps = map_changes_of(object.Get("maps"));
+    if (object.Get("programs").IsArray()) {
+        auto programs = object.Get("programs").As<Napi::Array>();
+        options.programs.emplace();
+        for (uint32_t i = 0; i < programs.Length(); i++)
+            options.programs->push_back(string_of(programs.Get(i), "A program's name"));
+    }
+    return options;
+}
+
+KernelClasses *classes_of(const Napi::CallbackInfo &info) {
+    return static_cast<KernelClasses *>(info.Data());
+}
+
+Napi::Value load(const Napi::CallbackInfo &info) {
+    return guarded_promise(info.Env(), [&]() -> Napi::Value {
+        auto options = std::make_shared<ObjectOptions>(object_options_of(info[0]));
+        return Task<Object>::start(
+            info.Env(), [options] { return load_object(*options); },
+            [classes = classes_of(info), options](Napi::Env env, Object &object) -> Napi::Value {
+                return make_handle(env, classes->programs, classes,
+                                   ProgramsHandle::Contents{std::move(object), options->multi});
+            });
+    });
+}
+
+Napi::Value features(const Napi::CallbackInfo &info) {
+    return Task<Features>::start(
+        info.Env(), probe_features, [](Napi::Env env, Features &found) -> Napi::Value {
+            auto result = Napi::Object::New(env);
+            result.Set("btf", found.btf);
+            result.Set("ringBuffer", found.ring_buffer);
+            result.Set("cookies", found.cookies);
+            result.Set("uprobeMulti", found.uprobe_multi);
+            result.Set("uprobeMultiThreads", found.uprobe_multi_threads);
+            result.Set("sleepable", found.sleepable);
+            result.Set("atomics", found.atomics);
+            result.Set("runTimeStatistics", found.run_time_statistics);
+            return result;
+        });
+}
+
+Napi::Value read_ring(const Napi::CallbackInfo &info) { return start_reader(info, classes_of(info)); }
+
+Napi::Value enable_run_time_statistics(const Napi::CallbackInfo &info) {
+    return guarded(info.Env(), [&] {
+        Fd fd(bpf_enable_stats(BPF_STATS_RUN_TIME));
+        if (!fd)
+            throw failure_of("BPF_UNSUPPORTED", "Cannot switch on run-time statistics", errno);
+        return make_handle(info.Env(), classes_of(info)->statistics, classes_of(info),
+                           std::move(fd));
+    });
+}
+
+int64_t nanoseconds(clockid_t clock) {
+    timespec time{};
+    clock_gettime(clock, &time);
+    return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
+
+// The two clocks cannot be read at once; of some attempts the one that took least time counts.
+Napi::Value clock_offset(const Napi::CallbackInfo &info) {
+    int64_t best = INT64_MAX, offset = 0;
+    for (int i = 0; i < 16; i++) {
+        int64_t before = nanoseconds(CLOCK_MONOTONIC);
+        int64_t real = nanoseconds(CLOCK_REALTIME);
+        int64_t after = nanoseconds(CLOCK_MONOTONIC);
+        if (after - before < best) {
+            best = after - before;
+            offset = real - before - best / 2;
+        }
+    }
+    return Napi::BigInt::New(info.Env(), offset);
+}
+
+} // namespace
+
+void init_kernel(Napi::Env env, Napi::Object exports) {
+    auto *classes = new KernelClasses{Napi::Persistent(define_map(env)),
+                                      Napi::Persistent(ProgramsHandle::define(env)),
+                                      Napi::Persistent(LinkHandle::define(env)),
+                                      Napi::Persistent(define_reader(env)),
+                                      Napi::Persistent(StatisticsHandle::define(env))};
+    env.AddCleanupHook([](KernelClasses *classes) { delete classes; }, classes);
+    auto add = [&](const char *name, Napi::Value (*function)(const Napi::CallbackInfo &)) {
+        exports.Set(name, Napi::Function::New(env, function, name, classes));
+    };
+    add("load", load);
+    add("features", features);
+    add("read", read_ring);
+    add("enableRunTimeStatistics", enable_run_time_statistics);
+    add("clockOffset", clock_offset);
+}

@@ -1,0 +1,193 @@
+#include "reader_binding.h"
+
+#include <linux/bpf.h>
+
+#include <map>
+#include <vector>
+
+#include "arguments.h"
+#include "map_binding.h"
+#include "reader.h"
+
+namespace {
+
+// On its way from the reader's thread to JavaScript; order is kept.
+struct Message {
+    enum { BATCH, DRAINED, STOPPED } kind;
+    Ring::Taken batch;
+    uint64_t ticket = 0;
+};
+
+class ReaderHandle;
+void deliver(Napi::Env env, Napi::Function on_batch, ReaderHandle *reader, Message *message);
+using Channel = Napi::TypedThreadSafeFunction<ReaderHandle, Message, deliver>;
+
+struct Start {
+    std::unique_ptr<Ring> ring;
+    RingReader::Options options;
+    Napi::Function on_batch;
+};
+
+class ReaderHandle : public Napi::ObjectWrap<ReaderHandle>, private ReaderListener {
+  public:
+    explicit ReaderHandle(const Napi::CallbackInfo &info) : Napi::ObjectWrap<ReaderHandle>(info) {
+        Start &start = parcel_of<Start>(info).contents;
+        channel_ = Channel::New(info.Env(), start.on_batch, "underspan-ring", 0, 1, this);
+        // Reading alone keeps no process alive.
+        channel_.Unref(info.Env());
+        ReaderListener &listener = *this;
+        reader_ = std::make_unique<RingReader>(std::move(start.ring), start.options, listener);
+        // Not collected while it reads.
+        Ref();
+        // Hooks run in reverse: this one before the channel's own, which frees the channel.
+        napi_add_env_cleanup_hook(info.Env(), abandon, this);
+    }
+
+    static Napi::Function define(Napi::Env env) {
+        return DefineClass(env, "Reader",
+                           {InstanceMethod<&ReaderHandle::drain>("drain"),
+                            InstanceMethod<&ReaderHandle::stop>("stop")});
+    }
+
+    void receive(Napi::Env env, Napi::Function on_batch, std::unique_ptr<Message> message) {
+        switch (message->kind) {
+        case Message::BATCH:
+            return receive_batch(env, on_batch, std::move(message->batch));
+        case Message::DRAINED: {
+            auto drain = drains_.extract(message->ticket);
+            if (!drain.empty())
+                drain.mapped().Resolve(env.Undefined());
+            return release(env);
+        }
+        case Message::STOPPED:
+            return receive_stop(env);
+        }
+    }
+
+  private:
+    static void abandon(void *self) { static_cast<ReaderHandle *>(self)->reader_.reset(); }
+
+    Napi::Value drain(const Napi::CallbackInfo &info) {
+        Napi::Env env = info.Env();
+        auto deferred = Napi::Promise::Deferred::New(env);
+        if (stopping_) {
+            deferred.Reject(to_js(env, closed_failure("The reader")).Value());
+            return deferred.Promise();
+        }
+        hold(env);
+        drains_.emplace(++ticket_, deferred);
+        reader_->drain(ticket_);
+        return deferred.Promise();
+    }
+
+    Napi::Value stop(const Napi::CallbackInfo &info) {
+        Napi::Env env = info.Env();
+        auto deferred = Napi::Promise::Deferred::New(env);
+        if (stopped_) {
+            deferred.Resolve(env.Undefined());
+            return deferred.Promise();
+        }
+        stops_.push_back(deferred);
+        if (!stopping_) {
+            stopping_ = true;
+            hold(env);
+            reader_->stop();
+        }
+        return deferred.Promise();
+    }
+
+    void receive_batch(Napi::Env env, Napi::Function on_batch, Ring::Taken batch) {
+        uint8_t *bytes = batch.bytes.release();
+        auto buffer = Napi::Buffer<uint8_t>::NewOrCopy(
+            env, bytes, batch.size, [](Napi::Env, uint8_t *data) { delete[] data; });
+        // Also when the callback throws, which then is an uncaught exception as in any event.
+        struct Taken {
+            RingReader &reader;
+            ~Taken() { reader.taken(); }
+        } taken{*reader_};
+        on_batch.Call({buffer});
+    }
+
+    void receive_stop(Napi::Env env) {
+        reader_->join();
+        napi_remove_env_cleanup_hook(env, abandon, this);
+        stopped_ = true;
+        for (auto &[ticket, drain] : drains_)
+            drain.Reject(to_js(env, closed_failure("The reader")).Value());
+        drains_.clear();
+        for (auto &deferred : stops_)
+            deferred.Resolve(env.Undefined());
+        stops_.clear();
+        reader_.reset();
+        Unref();
+    }
+
+    // Somebody waits: the process must stay until that is settled.
+    void hold(Napi::Env env) {
+        if (waiting_++ == 0)
+            channel_.Ref(env);
+    }
+    void release(Napi::Env env) {
+        if (--waiting_ == 0)
+            channel_.Unref(env);
+    }
+
+    bool send(std::unique_ptr<Message> message) {
+        if (channel_.NonBlockingCall(message.get()) != napi_ok)
+            return false;
+        message.release();
+        return true;
+    }
+    bool batch(Ring::Taken batch) override {
+        return send(std::make_unique<Message>(Message{Message::BATCH, std::move(batch), 0}));
+    }
+    bool drained(uint64_t ticket) override {
+        return send(std::make_unique<Message>(Message{Message::DRAINED, {}, ticket}));
+    }
+    void stopped(bool listening) override {
+        // A channel that refused a message has let go of this thread already.
+        if (listening && send(std::make_unique<Message>(Message{Message::STOPPED, {}, 0})))
+            channel_.Release();
+    }
+
+    Channel channel_;
+    std::unique_ptr<RingReader> reader_;
+    std::map<uint64_t, Napi::Promise::Deferred> drains_;
+    std::vector<Napi::Promise::Deferred> stops_;
+    uint64_t ticket_ = 0;
+    size_t waiting_ = 0;
+    bool stopping_ = false;
+    bool stopped_ = false;
+};
+
+void deliver(Napi::Env env, Napi::Function on_batch, ReaderHandle *reader, Message *message) {
+    std::unique_ptr<Message> owned(message);
+    // Without an environment the process is on its way out and only wants the memory back.
+    if (static_cast<napi_env>(env) != nullptr)
+        reader->receive(env, on_batch, std::move(owned));
+}
+
+} // namespace
+
+Napi::Function define_reader(Napi::Env env) { return ReaderHandle::define(env); }
+
+Napi::Value start_reader(const Napi::CallbackInfo &info, KernelClasses *classes) {
+    Napi::Env env = info.Env();
+    auto map = map_of(info[0]);
+    auto options = object_of(info[1], "options");
+    if (!info[2].IsFunction())
+        throw wrong(env, "onBatch must be a function");
+    Start start{nullptr,
+                {std::chrono::milliseconds(std::max<uint64_t>(
+                     1, whole_of(options.Get("intervalMs"), 60000, "intervalMs"))),
+                 whole_of(options.Get("batchBytes"), 1 << 30, "batchBytes"),
+                 std::max<uint64_t>(1, whole_of(options.Get("maxPending"), 1 << 20, "maxPending"))},
+                info[2].As<Napi::Function>()};
+    return guarded(env, [&] {
+        int fd = map->fd();
+        if (map->type() != BPF_MAP_TYPE_RINGBUF)
+            throw NativeFailure{"BPF_UNSUPPORTED", "Map " + map->name() + " is not a ring", 0, ""};
+        start.ring = std::make_unique<Ring>(fd, map->max_entries());
+        return make_handle(env, classes->reader, classes, std::move(start));
+    });
+}

@@ -1,0 +1,71 @@
+/** What crosses from the kernel, once decoded. Times are nanoseconds of CLOCK_MONOTONIC. */
+
+/** One closed call. Ids are hexadecimal digits in wire order. */
+export interface Call {
+  traceId: string;
+  spanId: string;
+  /** All zeros where parentKind is NONE. */
+  parentId: string;
+  /** ParentKind. */
+  parentKind: number;
+  /** Span id of the tree's outermost call. */
+  treeId: string;
+  traceFlags: number;
+  /** ContextSource. */
+  source: number;
+  /** CallEnd. */
+  end: number;
+  depth: number;
+  startNs: bigint;
+  durationNs: number;
+  /** Traced calls beneath, at any depth. */
+  descendants: number;
+  /** Index of the function; 0 belongs to sites that are no function of the user's. */
+  function: number;
+  tgid: number;
+  tid: number;
+  /** With tgid the key of the kernel's table of open calls. */
+  stack: bigint;
+  goroutineId: number;
+  /** Outermost call only: records sent for the tree, with this one, and those that were lost. */
+  treeSpans: number;
+  treeLost: number;
+  /** The tree beneath is not whole, or this call's end was not seen. */
+  incomplete: boolean;
+  /** Made from the kernel's table of open calls: its own record never came. */
+  unclosed: boolean;
+}
+
+/** A call that had begun and not ended when the kernel's table was read. */
+export interface OpenCall {
+  traceId: string;
+  spanId: string;
+  parentId: string;
+  parentKind: number;
+  traceFlags: number;
+  source: number;
+  startNs: bigint;
+  descendants: number;
+  function: number;
+}
+
+export interface ProgramSpanRecord {
+  traceId: string;
+  spanId: string;
+  /** null: a root. */
+  parentId: string | null;
+  name: string;
+  startNs: bigint;
+  endNs: bigint;
+  tgid: number;
+  goroutineId: number;
+}
+
+export interface ProcessRecord {
+  timeNs: bigint;
+  /** ProcessEvent. */
+  event: number;
+  tgid: number;
+  /** Of a fork; else 0. */
+  parentTgid: number;
+}

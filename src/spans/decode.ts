@@ -1,0 +1,167 @@
+/** Records of bpf/records.h → objects. Nothing here throws: what cannot be read is counted. */
+import type { Call, OpenCall, ProcessRecord, ProgramSpanRecord } from './call.js';
+import {
+  callRecord,
+  openCall,
+  processRecord,
+  programSpanRecord,
+  recordHeader,
+  RecordKind,
+} from './records.generated.js';
+
+export interface RecordHandler {
+  call(call: Call): void;
+  programSpan(span: ProgramSpanRecord): void;
+  process(event: ProcessRecord): void;
+}
+
+const TWO_32 = 0x1_0000_0000;
+const NO_ID = '0000000000000000';
+
+/**
+ * The ids of a call lie next to each other: one conversion to hexadecimal and four slices cost a
+ * quarter of four conversions.
+ */
+const ID = {
+  from: Math.min(callRecord.traceId, callRecord.spanId, callRecord.parentId, callRecord.treeId),
+  to:
+    Math.max(
+      callRecord.traceId + callRecord.traceIdLength - callRecord.spanIdLength,
+      callRecord.spanId,
+      callRecord.parentId,
+      callRecord.treeId,
+    ) + callRecord.spanIdLength,
+};
+const TRACE_AT = 2 * (callRecord.traceId - ID.from);
+const SPAN_AT = 2 * (callRecord.spanId - ID.from);
+const PARENT_AT = 2 * (callRecord.parentId - ID.from);
+const TREE_AT = 2 * (callRecord.treeId - ID.from);
+const TRACE_DIGITS = 2 * callRecord.traceIdLength;
+const SPAN_DIGITS = 2 * callRecord.spanIdLength;
+
+/** Exact up to 2^53. */
+function word(view: DataView, at: number): number {
+  return view.getUint32(at + 4, true) * TWO_32 + view.getUint32(at, true);
+}
+
+/** The difference of two words, exact where it is below 2^53; a clock that ran back makes 0. */
+function span(view: DataView, from: number, to: number): number {
+  const high = view.getUint32(to + 4, true) - view.getUint32(from + 4, true);
+  const low = view.getUint32(to, true) - view.getUint32(from, true);
+  return Math.max(0, high * TWO_32 + low);
+}
+
+function decodeCall(batch: Buffer, view: DataView, at: number): Call {
+  const ids = batch.toString('hex', at + ID.from, at + ID.to);
+  const spanId = ids.slice(SPAN_AT, SPAN_AT + SPAN_DIGITS);
+  const treeId = ids.slice(TREE_AT, TREE_AT + SPAN_DIGITS);
+  return {
+    traceId: ids.slice(TRACE_AT, TRACE_AT + TRACE_DIGITS),
+    spanId,
+    parentId: ids.slice(PARENT_AT, PARENT_AT + SPAN_DIGITS),
+    parentKind: batch[at + callRecord.parentKind] ?? 0,
+    treeId,
+    traceFlags: batch[at + callRecord.traceFlags] ?? 0,
+    source: batch[at + callRecord.source] ?? 0,
+    end: batch[at + callRecord.end] ?? 0,
+    depth: batch[at + callRecord.depth] ?? 0,
+    startNs: view.getBigUint64(at + callRecord.startNs, true),
+    durationNs: span(view, at + callRecord.startNs, at + callRecord.endNs),
+    descendants: view.getUint32(at + callRecord.descendants, true),
+    function: view.getUint32(at + callRecord.function, true),
+    tgid: view.getUint32(at + callRecord.tgid, true),
+    tid: view.getUint32(at + callRecord.tid, true),
+    stack: view.getBigUint64(at + callRecord.stack, true),
+    goroutineId: word(view, at + callRecord.goroutineId),
+    treeSpans: view.getUint32(at + callRecord.treeSpans, true),
+    treeLost: view.getUint32(at + callRecord.treeLost, true),
+    incomplete: false,
+    unclosed: false,
+  };
+}
+
+function hex(bytes: Buffer, at: number, length: number): string {
+  return bytes.toString('hex', at, at + length);
+}
+
+function decodeProgramSpan(batch: Buffer, view: DataView, at: number): ProgramSpanRecord {
+  const layout = programSpanRecord;
+  const parentId = hex(batch, at + layout.parentId, layout.parentIdLength);
+  const size = Math.min(view.getUint32(at + layout.nameSize, true), layout.nameLength);
+  const name = batch.toString('utf8', at + layout.name, at + layout.name + size);
+  return {
+    traceId: hex(batch, at + layout.traceId, layout.traceIdLength),
+    spanId: hex(batch, at + layout.spanId, layout.spanIdLength),
+    parentId: parentId === NO_ID ? null : parentId,
+    // A name that was cut off may end within a character.
+    name: size === layout.nameLength ? name.replace(/\ufffd+$/, '') : name,
+    startNs: view.getBigUint64(at + layout.startNs, true),
+    endNs: view.getBigUint64(at + layout.endNs, true),
+    tgid: view.getUint32(at + layout.tgid, true),
+    goroutineId: word(view, at + layout.goroutineId),
+  };
+}
+
+/** One struct open_call; null where it is cut short, or belongs to a tree that makes no spans. */
+export function decodeOpenCall(bytes: Buffer): OpenCall | null {
+  if (bytes.length < openCall.size || bytes[openCall.dropped] !== 0) return null;
+  return {
+    traceId: hex(bytes, openCall.traceId, openCall.traceIdLength),
+    spanId: hex(bytes, openCall.spanId, openCall.spanIdLength),
+    parentId: hex(bytes, openCall.parentId, openCall.parentIdLength),
+    parentKind: bytes.readUInt8(openCall.parentKind),
+    traceFlags: bytes.readUInt8(openCall.traceFlags),
+    source: bytes.readUInt8(openCall.source),
+    startNs: bytes.readBigUInt64LE(openCall.startNs),
+    descendants: bytes.readUInt32LE(openCall.descendants),
+    function: bytes.readUInt32LE(openCall.function),
+  };
+}
+
+/** Reads batches and remembers what it could not read. */
+export class Decoder {
+  /** Records of a kind that is not known here. */
+  unknown = 0;
+  /** Records, or ends of batches, that are shorter than they should be. */
+  truncated = 0;
+
+  constructor(private readonly handler: RecordHandler) {}
+
+  decode(batch: Buffer): void {
+    const view = new DataView(batch.buffer, batch.byteOffset, batch.length);
+    let at = 0;
+    while (at + recordHeader.size <= batch.length) {
+      const size = view.getUint32(at + recordHeader.sizeField, true);
+      if (size < recordHeader.size || size > batch.length - at) break;
+      this.record(batch, view, at, size);
+      at += size;
+    }
+    if (at < batch.length) this.truncated++;
+  }
+
+  private record(batch: Buffer, view: DataView, at: number, size: number): void {
+    const kind = view.getUint32(at + recordHeader.kind, true);
+    switch (kind) {
+      case RecordKind.CALL:
+        if (size < callRecord.size) this.truncated++;
+        else this.handler.call(decodeCall(batch, view, at));
+        return;
+      case RecordKind.PROGRAM_SPAN:
+        if (size < programSpanRecord.size) this.truncated++;
+        else this.handler.programSpan(decodeProgramSpan(batch, view, at));
+        return;
+      case RecordKind.PROCESS:
+        if (size < processRecord.size) this.truncated++;
+        else
+          this.handler.process({
+            timeNs: view.getBigUint64(at + processRecord.timeNs, true),
+            event: view.getUint32(at + processRecord.event, true),
+            tgid: view.getUint32(at + processRecord.tgid, true),
+            parentTgid: view.getUint32(at + processRecord.parentTgid, true),
+          });
+        return;
+      default:
+        this.unknown++;
+    }
+  }
+}

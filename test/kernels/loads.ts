@@ -1,0 +1,67 @@
+/** Whether the programs load in each way that a kernel allows, with no branch left out. */
+import type { Features, LoadOptions, Native, NativeError } from '../../src/native/native.js';
+import type { GoLayout } from '../../src/plan/plan.js';
+import { objectPath } from '../../src/session/attachment.js';
+import { encodeSettings, type KernelOptions } from '../../src/session/encode.js';
+
+/** What only a module's plan knows, made up: nothing is zero, so that the verifier sees it all. */
+const LAYOUT: GoLayout = {
+  version: 'go1.26',
+  goidOffset: 152,
+  requestContextOffset: 248,
+  valueItab: 0x1000,
+  keyType: 0x2000,
+  contextInterface: 0x3000,
+  spanTypes: Array.from({ length: 3 }, (_, index) => ({
+    name: `span${index}`,
+    type: 0x4000 + index,
+    contextOffset: 192,
+    nameOffset: 40,
+    parentOffset: 72,
+  })),
+  contextTypes: [],
+};
+
+const OPTIONS: KernelOptions = {
+  minDurationNs: 1,
+  sampleThreshold: 1n,
+  maxRate: 1000,
+  roots: false,
+  unsampled: false,
+  entryOnly: false,
+  programSpans: true,
+  filterTargets: true,
+  shards: 2,
+};
+
+export interface Way {
+  attach: LoadOptions['attach'];
+  sleepable: boolean;
+}
+
+export function ways({ uprobeMulti, sleepable }: Features): Way[] {
+  return (['perf', 'multi'] as const)
+    .filter((attach) => attach === 'perf' || uprobeMulti)
+    .flatMap((attach) => [
+      { attach, sleepable: false },
+      ...(sleepable ? [{ attach, sleepable: true }] : []),
+    ]);
+}
+
+export const wayName = ({ attach, sleepable }: Way): string =>
+  sleepable ? `${attach}+sleepable` : attach;
+
+/** Loads the programs for Go that way; rejects with the verifier's words. */
+export async function loadOnce(native: Native, features: Features, way: Way): Promise<void> {
+  try {
+    const programs = await native.load({
+      object: objectPath('go', features),
+      settings: encodeSettings(LAYOUT, true, OPTIONS, { ...features, ...way }, 1n),
+      ...way,
+    });
+    programs.close();
+  } catch (error) {
+    const { message, log } = error as NativeError;
+    throw new Error(`${wayName(way)}: ${message}\n${log ?? ''}`, { cause: error });
+  }
+}
