@@ -121,18 +121,30 @@ OUT_OF_LINE void drop_deeper(struct goroutine *goroutine, __u64 offset)
 	}
 }
 
-/* Ends the open calls that lie deeper than `offset`, as a panic or an exit does. */
-OUT_OF_LINE void unwind_calls(struct goroutine *goroutine, struct hit *hit, __u64 offset, __u8 end)
+/*
+ * Closes the innermost open call of a stack if it lies deeper than `offset`; returns whether. A
+ * global function, since the verifier looks at those once and not anew at every round of a loop:
+ * so it takes numbers only (pointers are Linux 5.13, commit e5069b9c23b3).
+ */
+__noinline int close_deeper(__u64 stack, __u64 tgid, __u64 now, __u64 offset, __u64 end)
 {
-	if (!goroutine || !hit)
-		return;
-	for (__u64 i = 0; i < MAX_OPEN_CALLS; i++) {
-		__u32 depth = *(volatile __u32 *)&goroutine->depth;
+	struct stack_key key = { .stack = stack, .tgid = tgid };
+	struct goroutine *goroutine = bpf_map_lookup_elem(&goroutines, &key);
+	struct hit hit = { .now = now, .stack = stack, .tgid = tgid };
 
-		if (!depth || CALL_SLOT(goroutine, depth - 1)->offset <= offset)
+	if (!goroutine || !goroutine->depth ||
+	    CALL_SLOT(goroutine, goroutine->depth - 1)->offset <= offset)
+		return 0;
+	close_call(goroutine, goroutine->depth, &hit, end);
+	return 1;
+}
+
+/* Ends the open calls that lie deeper than `offset`, as a panic or an exit does. */
+INLINE void unwind_calls(struct hit *hit, __u64 offset, __u8 end)
+{
+	for (__u64 i = 0; i < MAX_OPEN_CALLS; i++)
+		if (!close_deeper(hit->stack, hit->tgid, hit->now, offset, end))
 			return;
-		close_call(goroutine, depth, hit, end);
-	}
 }
 
 /*

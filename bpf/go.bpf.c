@@ -101,7 +101,7 @@ INLINE void recovered(struct pt_regs *regs, struct hit *hit)
 	if (!goroutine->stack_hi)
 		return;
 	hit->stack = key.stack;
-	unwind_calls(goroutine, hit, goroutine->stack_hi - stack_pointer, END_PANICKED);
+	unwind_calls(hit, goroutine->stack_hi - stack_pointer, END_PANICKED);
 }
 
 INLINE void goroutine_exits(struct stack_key *key, struct hit *hit)
@@ -110,7 +110,7 @@ INLINE void goroutine_exits(struct stack_key *key, struct hit *hit)
 
 	if (!goroutine)
 		return;
-	unwind_calls(goroutine, hit, 0, END_EXITED);
+	unwind_calls(hit, 0, END_EXITED);
 	bpf_map_delete_elem(&goroutines, key);
 }
 

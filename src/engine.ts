@@ -1,4 +1,14 @@
-import type { Sink } from './sinks/sink.js';
+import { UnderspanError } from './errors.js';
+import type { Features, Native } from './native/native.js';
+import { planModule, type PlanRequest } from './plan/plan-module.js';
+import type { ModulePlan } from './plan/plan.js';
+import { Running } from './session/running.js';
+import type { Notice, Sink, Summary } from './sinks/sink.js';
+import { parsePattern, type Pattern } from './symbols/patterns.js';
+import { resolveExecutable } from './targets/executable.js';
+import { type CommandEnd, launch } from './targets/launch.js';
+import { selectTargets } from './targets/select.js';
+import type { Target } from './targets/target.js';
 
 /** Which processes. All kinds that are given must hold; within a kind any may. */
 export interface Selection {
@@ -38,4 +48,110 @@ export interface TraceOptions {
   /** Size of the ring buffer in bytes; a power of two and a multiple of the page size. */
   ringBytes: number;
   sinks: Sink[];
+}
+
+/** What would be attached, and to which processes. */
+export interface Plan {
+  targets: Target[];
+  /** By identity of the executable, as Target.fileId. */
+  modules: Map<string, ModulePlan>;
+  notices: Notice[];
+}
+
+/** Tracing that goes on. */
+export interface Trace {
+  readonly plan: Plan;
+  /** The last target has ended; stop() is still to be called. */
+  readonly ended: Promise<void>;
+  /** With a command: how it ended. */
+  readonly command: Promise<CommandEnd> | null;
+  /** Detaches, delivers what is left, and closes the sinks. */
+  stop(): Promise<Summary>;
+}
+
+/** Sites that are attached one by one, where the kernel has no uprobe_multi. */
+const MAX_SINGLE_SITES = 1_000;
+
+export function planRequest(options: TraceOptions, features: Features): PlanRequest {
+  return {
+    patterns: options.symbols.map(parsePattern).map(inMainModule),
+    excludes: options.exclude.map(parsePattern),
+    entryOnly: options.entryOnly,
+    maxFunctions: options.maxFunctions,
+    maxSites: features.uprobeMulti ? Infinity : MAX_SINGLE_SITES,
+  };
+}
+
+function inMainModule(pattern: Pattern): Pattern {
+  if (pattern.module.kind === 'main') return pattern;
+  throw new UnderspanError(
+    'unsupported',
+    'MODULE_UNSUPPORTED',
+    `'${pattern.text}': only functions of the main executable can be traced yet`,
+    'leave out what stands before the colon',
+  );
+}
+
+/** Plans without attaching anything; of a command only the file is looked at. */
+export async function planTrace(native: Native, options: TraceOptions): Promise<Plan> {
+  const request = planRequest(options, await native.features());
+  const { command } = options.selection;
+  if (command) {
+    const file = resolveExecutable(command[0] ?? '');
+    const plan = await planModule(native, file, file, request);
+    return { targets: [], modules: new Map([[file, plan]]), notices: plan.notices };
+  }
+  return planTargets(native, await selectTargets(options.selection), request);
+}
+
+async function planTargets(
+  native: Native,
+  targets: Target[],
+  request: PlanRequest,
+): Promise<Plan> {
+  const modules = new Map<string, ModulePlan>();
+  for (const target of targets) {
+    if (modules.has(target.fileId)) continue;
+    modules.set(target.fileId, await planModule(native, target.file, target.exe, request));
+  }
+  return { targets, modules, notices: [...modules.values()].flatMap(({ notices }) => notices) };
+}
+
+/** Attaches and begins to deliver to the sinks. */
+export async function startTrace(native: Native, options: TraceOptions): Promise<Trace> {
+  const features = await native.features();
+  requireFeatures(features);
+  const request = planRequest(options, features);
+  const { selection } = options;
+  const launched = selection.command ? await launch(selection.command) : null;
+  try {
+    const targets = launched ? [launched.target] : await selectTargets(selection);
+    const plan = await planTargets(native, targets, request).catch((error: unknown) => {
+      // A command that is a script, or a shell, may still start what is to be traced.
+      const later = launched && options.followForks && error instanceof UnderspanError;
+      if (!later || error.kind !== 'unsupported') throw error;
+      return { targets, modules: new Map(), notices: [] } satisfies Plan;
+    });
+    const running = await Running.start(native, features, options, request, plan);
+    launched?.release();
+    return {
+      plan,
+      ended: running.ended,
+      command: launched?.exited ?? null,
+      stop: () => running.stop(),
+    };
+  } catch (error) {
+    launched?.kill('SIGKILL');
+    throw error;
+  }
+}
+
+function requireFeatures(features: Features): void {
+  if (features.ringBuffer && features.btf) return;
+  throw new UnderspanError(
+    'unsupported',
+    'KERNEL_TOO_OLD',
+    `this kernel has no ${features.btf ? 'BPF ring buffer (Linux 5.8)' : 'BTF of its own (CONFIG_DEBUG_INFO_BTF)'}`,
+    "'trace doctor' lists what else is there",
+  );
 }

@@ -72,7 +72,10 @@ function checkTrees(spans: SpanLine[]): void {
 }
 
 function trace(): string {
-  const symbols = ['work', 'step', 'descend', 'grow'].flatMap((name) => ['--symbol', `main.${name}`]);
+  const symbols = ['work', 'step', 'descend', 'grow'].flatMap((name) => [
+    '--symbol',
+    `main.${name}`,
+  ]);
   const run = spawnSync(
     process.execPath,
     [CLI, 'attach', '--output', 'json', ...symbols, '--max-rate', '0', '--', ...PROGRAM],

@@ -1,6 +1,14 @@
 /** The initramfs of the test machines: node, the built project and a program to trace. */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 
 /** Where the project is on the test machine. */
@@ -45,7 +53,7 @@ export function buildImage(root: string, cache: string): string {
 
   put('/bin/busybox', 'bin/busybox');
   put(process.execPath, 'usr/bin/node');
-  const addon = existsSync(join(root, 'build/Release/underspan.node')) ? join(root, 'build/Release/underspan.node') : '/usr/bin/readelf'; // DEV
+  const addon = join(root, 'build/Release/underspan.node');
   put(addon, join(HOME, 'build/Release/underspan.node'));
   for (const library of new Set([...libraries(process.execPath), ...libraries(addon)])) {
     put(library, library);
@@ -82,7 +90,10 @@ export interface Kernel {
 /** The kernels of that name, or all, fetched first if they are not here. */
 export function kernels(root: string, cache: string, names: string[]): Kernel[] {
   execFileSync(join(root, 'scripts/fetch-kernels'), names, { stdio: 'inherit' });
-  const present = names.length > 0 ? names : readdirSync(cache).filter((name) => existsSync(join(cache, name, 'release')));
+  const present =
+    names.length > 0
+      ? names
+      : readdirSync(cache).filter((name) => existsSync(join(cache, name, 'release')));
   return present
     .map((name) => ({
       name,

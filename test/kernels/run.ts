@@ -1,7 +1,7 @@
 /**
  * Boots Debian's kernels in virtual machines and runs the smallest end-to-end test in each.
  *
- *     node dist/test/kernels/run.js [--verbose] [5.10 | 6.1 | 6.12 | newest]…
+ *     node dist/test/kernels/run.js [5.10 | 6.1 | 6.12 | newest]…
  */
 import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -18,6 +18,12 @@ const MEMORY_MEGABYTES = 1536;
 const TIME_LIMIT_SECONDS = 300;
 const CONSOLE_TAIL_LINES = 40;
 
+function lacks({ features }: Report): string {
+  if (features === null) return 'what it has is not known';
+  const missing = Object.entries(features).flatMap(([name, has]) => (has ? [] : [name]));
+  return missing.length > 0 ? `without ${missing.join(', ')}` : 'lacks nothing';
+}
+
 /** What the test reported, if it ran to its end and passed. */
 function check(outcome: Outcome): Report {
   assert(!outcome.timedOut, `no end within ${TIME_LIMIT_SECONDS} s`);
@@ -25,14 +31,17 @@ function check(outcome: Outcome): Report {
   const line = outcome.lines.find((text) => text.startsWith(RESULT));
   assert(line !== undefined, `the test reported nothing, exit status ${outcome.status}`);
   const report = JSON.parse(line.slice(RESULT.length)) as Report;
-  assert(report.failure === null, report.failure ?? '');
+  assert(report.failure === null, `${report.failure}\n  ${lacks(report)}`);
   assert.equal(outcome.status, 0);
   return report;
 }
 
 function tail(text: string): string {
   const lines = text.trimEnd().split('\n');
-  return lines.slice(-CONSOLE_TAIL_LINES).map((line) => `    | ${line}`).join('\n');
+  return lines
+    .slice(-CONSOLE_TAIL_LINES)
+    .map((line) => `    | ${line}`)
+    .join('\n');
 }
 
 async function test(kernel: Kernel, initramfs: string): Promise<boolean> {
@@ -45,13 +54,16 @@ async function test(kernel: Kernel, initramfs: string): Promise<boolean> {
   writeFileSync(join(CACHE, kernel.name, 'console.log'), outcome.console);
   const seconds = `${outcome.seconds.toFixed(0)} s`;
   try {
-    const { summary } = check(outcome);
+    const report = check(outcome);
     const boot = outcome.bootSeconds?.toFixed(1);
-    console.log(`ok ${kernel.release}: ${summary} (boot ${boot} s, all ${seconds})`);
+    console.log(`ok ${kernel.release} (boot ${boot} s, all ${seconds})`);
+    console.log(`  ${lacks(report)}; ${report.summary}`);
     return true;
   } catch (error) {
     const said = [...outcome.lines, outcome.console].join('\n');
-    console.log(`FAILED ${kernel.release}: ${(error as Error).message} (${seconds})\n${tail(said)}`);
+    console.log(
+      `FAILED ${kernel.release}: ${(error as Error).message} (${seconds})\n${tail(said)}`,
+    );
     return false;
   }
 }

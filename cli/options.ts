@@ -1,0 +1,194 @@
+import { Command, Option } from 'commander';
+import type { Selection, TraceOptions } from '../src/engine.js';
+import { UnderspanError } from '../src/errors.js';
+import {
+  collect,
+  parseDuration,
+  parseEndpoint,
+  parsePid,
+  parsePositive,
+  parseRate,
+  parseRingSize,
+  parseShare,
+  parseTimeout,
+} from './values.js';
+
+export const MAX_FUNCTIONS = 2_000;
+const RING_BYTES = 8 << 20;
+
+/** Arguments before and after `--`; a command is only what stands behind it. */
+export interface Arguments {
+  own: string[];
+  command: string[] | null;
+}
+
+export function splitCommand(argv: readonly string[]): Arguments {
+  const at = argv.indexOf('--');
+  const own = (at < 0 ? argv : argv.slice(0, at)).map((argument) =>
+    // Otherwise the pattern behind it would be taken for its value.
+    argument === '--wait' ? '--wait=' : argument,
+  );
+  const command = at < 0 ? null : argv.slice(at + 1);
+  if (command?.length === 0) {
+    throw new UnderspanError('usage', 'NO_COMMAND', "there is no command behind '--'");
+  }
+  return { own, command };
+}
+
+const text = (value: string): string => value;
+
+interface SelectionValues {
+  pid: number[];
+  exe: string[];
+  comm: string[];
+  container: string[];
+  otelService: string[];
+  wait?: number;
+}
+
+export function addSelection(command: Command): Command {
+  return command
+    .optionsGroup('Which processes (repeat for any of a kind; all kinds must hold):')
+    .option('--pid <n>', 'the process with this id', collect(parsePid), [])
+    .option('--exe <path>', 'that run this executable', collect(text), [])
+    .option('--comm <name>', 'of this name, as ps -o comm shows it', collect(text), [])
+    .option(
+      '--container <id>',
+      'in this container; the first digits of its id do',
+      collect(text),
+      [],
+    )
+    .option('--otel-service <name>', 'whose OTEL_SERVICE_NAME this is', collect(text), [])
+    .addOption(
+      new Option('--wait [=duration]', 'wait until one starts, for no longer than that').argParser(
+        (value: string) => (value === '' ? Infinity : parseTimeout(value)),
+      ),
+    );
+}
+
+export function toSelection(values: SelectionValues, command: string[] | null): Selection {
+  const selection: Selection = {
+    pids: values.pid,
+    exes: values.exe,
+    comms: values.comm,
+    containers: values.container,
+    services: values.otelService,
+    command,
+    waitMs: values.wait ?? 0,
+  };
+  const { pids, exes, comms, containers, services } = selection;
+  const kinds = [pids, exes, comms, containers, services].filter((kind) => kind.length > 0).length;
+  if (kinds === 0 && command === null) {
+    throw new UnderspanError(
+      'usage',
+      'NO_SELECTION',
+      'no process is chosen',
+      'choose by --pid, --exe, --comm, --container or --otel-service, or start one: -- COMMAND',
+    );
+  }
+  if (kinds > 0 && command !== null) {
+    throw new UnderspanError(
+      'usage',
+      'SELECTION_AND_COMMAND',
+      "a command behind '--' is itself what is traced; other processes cannot be chosen with it",
+      'leave out either of the two',
+    );
+  }
+  if (command !== null && values.wait !== undefined) {
+    throw new UnderspanError('usage', 'WAIT_AND_COMMAND', '--wait has no meaning with a command');
+  }
+  return selection;
+}
+
+export type OutputFormat = 'tree' | 'json' | 'none';
+
+export interface AttachValues extends SelectionValues {
+  symbol: string[];
+  exclude: string[];
+  output: OutputFormat;
+  otlp?: true;
+  otlpEndpoint?: string;
+  minDuration: number;
+  slowerThan?: number;
+  errorsOnly?: true;
+  sample: number;
+  maxRate: number;
+  entryOnly?: true;
+  roots: boolean;
+  unsampled?: true;
+  followForks: boolean;
+  maxFunctions: number;
+  ringSize: number;
+  duration?: number;
+  maxSpans?: number;
+  dryRun?: true;
+  verbose?: true;
+}
+
+export function addTracing(command: Command): Command {
+  return command
+    .optionsGroup('Which functions:')
+    .option('--symbol <pattern>', 'functions to trace; the same as a PATTERN', collect(text), [])
+    .option('--exclude <pattern>', 'not these', collect(text), [])
+    .option(
+      '--max-functions <n>',
+      'refuse to trace more functions at once',
+      parsePositive,
+      MAX_FUNCTIONS,
+    )
+    .optionsGroup('Which calls:')
+    .option('--min-duration <duration>', 'no span for a shorter call', parseDuration, 0)
+    .option(
+      '--slower-than <duration>',
+      'only trees whose outermost call took longer',
+      parseDuration,
+    )
+    .option('--errors-only', 'only trees that hold an error')
+    .option('--sample <share>', 'share of traces to keep: 0.1 or 10%', parseShare, 1)
+    .option('--max-rate <n>', 'trees a second; 0 is no limit', parseRate, 0)
+    .option('--roots', 'calls without a context as traces of their own', true)
+    .option('--no-roots', 'only count such calls')
+    .option('--unsampled', "also where the program's own trace is not sampled")
+    .option('--entry-only', 'count calls without their returns: the cheapest look')
+    .option('--follow-forks', 'children too', true)
+    .option('--no-follow-forks', 'not its children')
+    .optionsGroup('Output:')
+    .addOption(
+      new Option('-o, --output <format>', 'what standard output gets')
+        .choices(['tree', 'json', 'none'])
+        .default('tree'),
+    )
+    .option('--otlp', 'also export by OTLP/gRPC; OTEL_EXPORTER_OTLP_* are honoured')
+    .option('--otlp-endpoint <url>', 'export to there (implies --otlp)', parseEndpoint)
+    .option('--dry-run', 'print the plan and its predicted cost; attach nothing')
+    .option('--verbose', "show more of an error: its stack, the kernel's words")
+    .optionsGroup('When to stop (Ctrl-C always does):')
+    .option('-d, --duration <duration>', 'after this time', parseTimeout)
+    .option('--max-spans <n>', 'after that many spans, with whole traces', parsePositive)
+    .optionsGroup('Advanced:')
+    .option('--ring-size <size>', 'buffer between kernel and trace', parseRingSize, RING_BYTES);
+}
+
+/** All but the sinks, which belong to where the output goes. */
+export function toTraceOptions(
+  values: AttachValues,
+  patterns: readonly string[],
+  command: string[] | null,
+): Omit<TraceOptions, 'sinks'> {
+  return {
+    selection: toSelection(values, command),
+    symbols: [...values.symbol, ...patterns],
+    exclude: values.exclude,
+    minDurationNs: values.minDuration,
+    slowerThanNs: values.slowerThan ?? null,
+    errorsOnly: values.errorsOnly ?? false,
+    sample: values.sample,
+    maxRate: values.maxRate,
+    followForks: values.followForks,
+    entryOnly: values.entryOnly ?? false,
+    roots: values.roots,
+    unsampled: values.unsampled ?? false,
+    maxFunctions: values.maxFunctions,
+    ringBytes: values.ringSize,
+  };
+}

@@ -1,0 +1,127 @@
+import type { Selection } from '../src/engine.js';
+import { UnderspanError } from '../src/errors.js';
+import { listFunctions, type FunctionList, type ListedFunction } from '../src/plan/list-functions.js';
+import { parsePattern, type Pattern } from '../src/symbols/patterns.js';
+import { hintFor, refuseShellExpanded } from '../src/symbols/suggest.js';
+import { interpreterOf, resolveExecutable } from '../src/targets/executable.js';
+import { selectTargets } from '../src/targets/select.js';
+import { type Context, say, sayProgress } from './context.js';
+
+export interface SymbolsOptions {
+  selection: Selection;
+  patterns: string[];
+  json: boolean;
+}
+
+interface Executable {
+  file: string;
+  shownAs: string;
+  pids: number[];
+}
+
+/** Lists what could be traced, and what not and why. */
+export async function symbols(context: Context, options: SymbolsOptions): Promise<void> {
+  refuseShellExpanded(options.patterns);
+  const texts = options.patterns.length > 0 ? options.patterns : ['*'];
+  const patterns = texts.map(parsePattern);
+  refuseOtherModules(patterns);
+  const native = context.native();
+  const matched = patterns.map(() => false);
+  let first: FunctionList | null = null;
+  for (const { file, shownAs, pids } of await executables(context, options.selection)) {
+    sayProgress(context, `reading ${shownAs}…`);
+    const list = await listFunctions(native, file, shownAs, patterns);
+    list.counts.forEach((count, index) => {
+      if (count > 0) matched[index] = true;
+    });
+    first ??= list;
+    if (list.functions.length > 0) {
+      context.stdout.write(options.json ? renderJson(list, pids) : renderText(list, pids));
+    }
+  }
+  const missing = patterns.filter((_, index) => !matched[index]);
+  for (const pattern of missing) {
+    const message = `no function of ${first?.file ?? ''} matches '${pattern.text}'`;
+    const hint = hintFor(pattern, first?.names ?? '');
+    if (missing.length === patterns.length) {
+      throw new UnderspanError('not-found', 'NO_FUNCTION_MATCHES', message, hint);
+    }
+    say(context, message, hint);
+  }
+}
+
+function refuseOtherModules(patterns: readonly Pattern[]): void {
+  const other = patterns.find(({ module }) => module.kind !== 'main');
+  if (other) {
+    throw new UnderspanError(
+      'unsupported',
+      'MODULE_UNSUPPORTED',
+      `'${other.text}': only functions of the main executable can be traced yet`,
+      'write the name without MODULE:',
+    );
+  }
+}
+
+async function executables(context: Context, selection: Selection): Promise<Executable[]> {
+  if (selection.command) {
+    const path = resolveExecutable(selection.command[0] ?? '');
+    const interpreter = interpreterOf(path);
+    const file = interpreter === null ? path : resolveExecutable(interpreter);
+    if (interpreter !== null) say(context, `${path} is a script: these are of ${file}`);
+    return [{ file, shownAs: file, pids: [] }];
+  }
+  const targets = await selectTargets(selection, {
+    procfs: context.procfs,
+    onWait: (description) => say(context, `waiting for ${description}…`),
+  });
+  const byFile = new Map<string, Executable>();
+  for (const { fileId, file, exe, pid } of targets) {
+    const known = byFile.get(fileId);
+    if (known) known.pids.push(pid);
+    else byFile.set(fileId, { file, shownAs: exe, pids: [pid] });
+  }
+  return [...byFile.values()];
+}
+
+const hex = (address: number | null): string | null =>
+  address === null ? null : `0x${address.toString(16)}`;
+
+function renderJson(list: FunctionList, pids: number[]): string {
+  return list.functions
+    .map(({ address, reason, ...rest }) =>
+      JSON.stringify({
+        type: 'function',
+        executable: list.file,
+        pids,
+        ...rest,
+        address: hex(address),
+        traceable: reason === null,
+        reason,
+      }),
+    )
+    .map((line) => `${line}\n`)
+    .join('');
+}
+
+function renderText({ file, functions }: FunctionList, pids: number[]): string {
+  const traceable = functions.filter(({ reason }) => reason === null).length;
+  const whose = pids.length > 0 ? ` (pid ${pids.join(', ')})` : '';
+  const head = `${file}${whose}: ${traceable} of ${functions.length} functions can be traced`;
+  const width = Math.max(7, ...functions.map(({ address }) => hex(address)?.length ?? 0));
+  const columns = (address: string, size: string, probes: string): string =>
+    `${address.padStart(width)} ${size.padStart(7)} ${probes.padStart(6)}  `;
+  const line = ({ name, address, size, sites, reason, ...at }: ListedFunction): string =>
+    columns(
+      hex(address) ?? '-',
+      address === null ? '-' : String(size),
+      reason === null ? String(sites) : '-',
+    ) +
+    name +
+    (reason === null
+      ? at.file === null
+        ? ''
+        : `  ${at.file}:${at.line ?? 0}`
+      : `  (cannot be traced: ${reason})`);
+  const lines = [head, `${columns('ADDRESS', 'BYTES', 'PROBES')}FUNCTION`, ...functions.map(line)];
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,66 @@
+/** The kernel's counts and our own losses → what a session reports at its end. */
+import type { FunctionSummary, Summary } from '../sinks/sink.js';
+import { quantile } from '../spans/quantiles.js';
+import { LostReason } from '../spans/records.generated.js';
+import { type FunctionStatistics, LOST_REASONS } from './statistics.js';
+
+/** Losses that the kernel counts, as they are named in outputs. */
+const KERNEL_REASONS: Record<number, string> = {
+  [LostReason.TOO_SHORT]: 'tooShort',
+  [LostReason.UNSAMPLED]: 'unsampled',
+  [LostReason.SAMPLED_OUT]: 'sampledOut',
+  [LostReason.RATE]: 'rate',
+  [LostReason.ROOTLESS]: 'rootless',
+  [LostReason.TOO_DEEP]: 'tooDeep',
+  [LostReason.UNREADABLE]: 'unreadable',
+  [LostReason.RING_FULL]: 'ringFull',
+  [LostReason.TABLE_FULL]: 'tableFull',
+  [LostReason.UNPAIRED]: 'unpaired',
+  [LostReason.ENTRY_ONLY]: 'entryOnly',
+};
+
+export interface CountedFunction {
+  name: string;
+  sites: number;
+  /** Records of its calls that became no span, as user space counted them. */
+  unsent: number;
+}
+
+export function summarize(
+  functions: readonly (CountedFunction | undefined)[],
+  statistics: readonly FunctionStatistics[],
+  lostHere: Record<string, number>,
+  overhead: Summary['overhead'],
+): Summary {
+  const lost: Record<string, number> = {};
+  for (let reason = 0; reason < LOST_REASONS; reason++) {
+    const name = KERNEL_REASONS[reason] ?? `reason${reason}`;
+    lost[name] = statistics.reduce((sum, each) => sum + (each.lost[reason] ?? 0), 0);
+  }
+  for (const [reason, count] of Object.entries(lostHere)) {
+    lost[reason] = (lost[reason] ?? 0) + count;
+  }
+  const rows: FunctionSummary[] = [];
+  functions.forEach((named, index) => {
+    const counted = statistics[index];
+    if (named && counted) rows.push(summarizeFunction(named, counted));
+  });
+  return { functions: rows, lost, overhead };
+}
+
+function summarizeFunction(named: CountedFunction, counted: FunctionStatistics): FunctionSummary {
+  const { minNs, maxNs, histogram } = counted;
+  return {
+    name: named.name,
+    sites: named.sites,
+    calls: counted.calls,
+    spans: counted.spans - named.unsent,
+    errors: counted.errors,
+    minNano: minNs,
+    p50Nano: quantile(histogram, 0.5, minNs, maxNs),
+    p99Nano: quantile(histogram, 0.99, minNs, maxNs),
+    maxNano: maxNs,
+    totalNano: counted.totalNs,
+    selfNano: counted.selfNs,
+  };
+}
