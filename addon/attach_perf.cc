@@ -6,10 +6,7 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
-#include <algorithm>
-#include <atomic>
 #include <fstream>
-#include <thread>
 
 // Dynamic, so read from sysfs (commit 33ea4b24277b, "perf/core: Implement the 'perf_uprobe' PMU").
 static uint32_t uprobe_event_type() {
@@ -55,33 +52,8 @@ std::vector<Fd> attach_uprobe_perf(int program, const UprobeSites &sites) {
     uint32_t type = uprobe_event_type();
     std::vector<Fd> fds;
     fds.reserve(sites.offsets.size());
-    try {
-        for (size_t i = 0; i < sites.offsets.size(); i++)
-            fds.push_back(attach_event(program, open_event(type, sites, sites.offsets[i]), sites,
-                                       sites.cookies[i]));
-    } catch (...) {
-        close_in_parallel(std::move(fds));
-        throw;
-    }
+    for (size_t i = 0; i < sites.offsets.size(); i++)
+        fds.push_back(attach_event(program, open_event(type, sites, sites.offsets[i]), sites,
+                                   sites.cookies[i]));
     return fds;
-}
-
-void close_in_parallel(std::vector<Fd> fds) {
-    constexpr size_t THREADS = 64;
-    std::atomic<size_t> next = 0;
-    auto close_some = [&] {
-        for (size_t i; (i = next++) < fds.size();)
-            fds[i] = Fd();
-    };
-    std::vector<std::thread> threads;
-    for (size_t i = 1; i < std::min(THREADS, fds.size()); i++) {
-        try {
-            threads.emplace_back(close_some);
-        } catch (const std::system_error &) {
-            break; // No more threads: those that there are, and this one, do it all.
-        }
-    }
-    close_some();
-    for (std::thread &thread : threads)
-        thread.join();
 }

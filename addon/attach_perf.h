@@ -3,7 +3,6 @@
 
 #include "attach.h"
 
+// Closing takes 20 to 110 ms each, one after the other whatever the number of threads: the kernel
+// waits for RCU grace periods while it holds the mutex of all trace events.
 std::vector<Fd> attach_uprobe_perf(int program, const UprobeSites &sites);
-
-// Each close waits for RCU grace periods; threads share them.
-void close_in_parallel(std::vector<Fd> fds);

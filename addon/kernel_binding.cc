@@ -30,8 +30,13 @@ class LinkHandle : public Napi::ObjectWrap<LinkHandle> {
 
     // Collected, so nobody can detach it any more. Closing takes long and must hold up nobody.
     ~LinkHandle() override {
-        if (!contents_.fds.empty())
-            std::thread(close_in_parallel, std::move(contents_.fds)).detach();
+        if (contents_.fds.empty())
+            return;
+        try {
+            std::thread([fds = std::move(contents_.fds)] {}).detach();
+        } catch (const std::system_error &) {
+            // No thread to be had; the descriptors were closed with the lambda.
+        }
     }
 
     static Napi::Function define(Napi::Env env) {
@@ -53,7 +58,7 @@ class LinkHandle : public Napi::ObjectWrap<LinkHandle> {
             auto promise = Task<bool>::start(
                 info.Env(),
                 [fds] {
-                    close_in_parallel(std::move(*fds));
+                    fds->clear();
                     return true;
                 },
                 [](Napi::Env env, bool &) { return env.Undefined(); });

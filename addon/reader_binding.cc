@@ -100,12 +100,17 @@ class ReaderHandle : public Napi::ObjectWrap<ReaderHandle>, private ReaderListen
         uint8_t *bytes = batch.bytes.release();
         auto buffer = Napi::Buffer<uint8_t>::NewOrCopy(
             env, bytes, batch.size, [](Napi::Env, uint8_t *data) { delete[] data; });
-        // Also when the callback throws, which then is an uncaught exception as in any event.
+        // Also when the callback throws.
         struct Taken {
             RingReader &reader;
             ~Taken() { reader.taken(); }
         } taken{*reader_};
-        on_batch.Call({buffer});
+        try {
+            on_batch.Call({buffer});
+        } catch (const Napi::Error &error) {
+            // An uncaught exception as from any event; by itself Node only warns of it here.
+            napi_fatal_exception(env, error.Value());
+        }
     }
 
     void receive_stop(Napi::Env env) {

@@ -11,9 +11,17 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile struct process_settings settings = {};
 
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct signal_struct {
+	atomic_t live;	/* threads that have not exited */
+} __attribute__((preserve_access_index));
+
 struct task_struct {
-	int pid;
 	int tgid;
+	struct signal_struct *signal;
 } __attribute__((preserve_access_index));
 
 static __always_inline void send_event(__u32 event, __u32 tgid, __u32 parent_tgid)
@@ -90,14 +98,17 @@ int process_executed(struct bpf_raw_tracepoint_args *arguments)
 	return 0;
 }
 
-/* Each thread of a process exits; the process does with its leader or after it. */
+/*
+ * Each thread exits; the process does with the last. The leader may exit long before, or be
+ * replaced by another thread that executes.
+ */
 SEC("raw_tp/sched_process_exit")
 int process_exited(struct bpf_raw_tracepoint_args *arguments)
 {
-	__u64 pid_tgid = bpf_get_current_pid_tgid();
-	__u32 tgid = pid_tgid >> 32;
+	struct task_struct *task = (struct task_struct *)arguments->args[0];
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
 
-	if ((__u32)pid_tgid != tgid || !bpf_map_lookup_elem(&targets, &tgid))
+	if (!bpf_map_lookup_elem(&targets, &tgid) || BPF_CORE_READ(task, signal, live.counter) > 0)
 		return 0;
 	send_event(PROCESS_EXITED, tgid, 0);
 	return 0;

@@ -1,6 +1,14 @@
 import type { planTrace, startTrace } from '../src/engine.js';
 import type { Native } from '../src/native/native.js';
+import type { Sink } from '../src/sinks/sink.js';
 import type { Procfs } from '../src/targets/procfs.js';
+
+/** Options that choose the sinks. */
+export interface SinkValues {
+  output: 'tree' | 'json' | 'none';
+  otlp?: true;
+  otlpEndpoint?: string;
+}
 
 /** What the commands reach of the world. */
 export interface Context {
@@ -8,6 +16,8 @@ export interface Context {
   native: () => Native;
   startTrace: typeof startTrace;
   planTrace: typeof planTrace;
+  /** What the options say the spans go to. */
+  openSinks: (values: SinkValues, stdout: NodeJS.WriteStream) => Sink[];
   procfs: Procfs;
   stdout: NodeJS.WriteStream;
   stderr: NodeJS.WriteStream;

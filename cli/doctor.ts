@@ -5,7 +5,9 @@ import type { Context } from './context.js';
 /** Says what this host allows. Resolves to whether functions can be traced here. */
 export async function doctor(context: Context, json: boolean): Promise<boolean> {
   const report = await examineHost(nativeOrReason(context));
-  context.stdout.write(json ? `${JSON.stringify({ type: 'doctor', ...report })}\n` : render(report));
+  context.stdout.write(
+    json ? `${JSON.stringify({ type: 'doctor', ...report })}\n` : render(report),
+  );
   return report.ready;
 }
 
@@ -17,7 +19,11 @@ function nativeOrReason(context: Context): Native | { unavailable: string } {
   }
 }
 
-const SIGNS: Record<Finding['state'], string> = { ok: 'ok', limited: 'limited', missing: 'MISSING' };
+const SIGNS: Record<Finding['state'], string> = {
+  ok: 'ok',
+  limited: 'limited',
+  missing: 'MISSING',
+};
 
 function render({ kernel, machine, node, ready, findings }: HostReport): string {
   const width = Math.max(...findings.map(({ name }) => name.length));

@@ -1,6 +1,7 @@
 import { Command, Option } from 'commander';
 import type { Selection, TraceOptions } from '../src/engine.js';
 import { UnderspanError } from '../src/errors.js';
+import type { SinkValues } from './context.js';
 import {
   collect,
   parseDuration,
@@ -37,28 +38,26 @@ export function splitCommand(argv: readonly string[]): Arguments {
 
 const text = (value: string): string => value;
 
-interface SelectionValues {
-  pid: number[];
-  exe: string[];
-  comm: string[];
-  container: string[];
-  otelService: string[];
+export interface SelectionValues {
+  pid?: number[];
+  exe?: string[];
+  comm?: string[];
+  container?: string[];
+  otelService?: string[];
   wait?: number;
 }
 
 export function addSelection(command: Command): Command {
   return command
     .optionsGroup('Which processes (repeat for any of a kind; all kinds must hold):')
-    .option('--pid <n>', 'the process with this id', collect(parsePid), [])
-    .option('--exe <path>', 'that run this executable', collect(text), [])
-    .option('--comm <name>', 'of this name, as ps -o comm shows it', collect(text), [])
+    .option('--pid <n>', 'the process with this id', collect(parsePid))
+    .option('--exe <path>', 'that run this executable', collect(text))
+    .option('--comm <name>', 'of this name, as ps -o comm shows it', collect(text))
     .option(
       '--container <id>',
       'in this container; the first digits of its id do',
-      collect(text),
-      [],
-    )
-    .option('--otel-service <name>', 'whose OTEL_SERVICE_NAME this is', collect(text), [])
+      collect(text))
+    .option('--otel-service <name>', 'whose OTEL_SERVICE_NAME this is', collect(text))
     .addOption(
       new Option('--wait [=duration]', 'wait until one starts, for no longer than that').argParser(
         (value: string) => (value === '' ? Infinity : parseTimeout(value)),
@@ -68,11 +67,11 @@ export function addSelection(command: Command): Command {
 
 export function toSelection(values: SelectionValues, command: string[] | null): Selection {
   const selection: Selection = {
-    pids: values.pid,
-    exes: values.exe,
-    comms: values.comm,
-    containers: values.container,
-    services: values.otelService,
+    pids: values.pid ?? [],
+    exes: values.exe ?? [],
+    comms: values.comm ?? [],
+    containers: values.container ?? [],
+    services: values.otelService ?? [],
     command,
     waitMs: values.wait ?? 0,
   };
@@ -100,14 +99,9 @@ export function toSelection(values: SelectionValues, command: string[] | null): 
   return selection;
 }
 
-export type OutputFormat = 'tree' | 'json' | 'none';
-
-export interface AttachValues extends SelectionValues {
-  symbol: string[];
-  exclude: string[];
-  output: OutputFormat;
-  otlp?: true;
-  otlpEndpoint?: string;
+export interface AttachValues extends SelectionValues, SinkValues {
+  symbol?: string[];
+  exclude?: string[];
   minDuration: number;
   slowerThan?: number;
   errorsOnly?: true;
@@ -128,8 +122,8 @@ export interface AttachValues extends SelectionValues {
 export function addTracing(command: Command): Command {
   return command
     .optionsGroup('Which functions:')
-    .option('--symbol <pattern>', 'functions to trace; the same as a PATTERN', collect(text), [])
-    .option('--exclude <pattern>', 'not these', collect(text), [])
+    .option('--symbol <pattern>', 'functions to trace; the same as a PATTERN', collect(text))
+    .option('--exclude <pattern>', 'not these', collect(text))
     .option(
       '--max-functions <n>',
       'refuse to trace more functions at once',
@@ -166,7 +160,11 @@ export function addTracing(command: Command): Command {
     .option('-d, --duration <duration>', 'after this time', parseTimeout)
     .option('--max-spans <n>', 'after that many spans, with whole traces', parsePositive)
     .optionsGroup('Advanced:')
-    .option('--ring-size <size>', 'buffer between kernel and trace', parseRingSize, RING_BYTES);
+    .addOption(
+      new Option('--ring-size <size>', 'buffer between the kernel and trace')
+        .argParser(parseRingSize)
+        .default(RING_BYTES, '8M'),
+    );
 }
 
 /** All but the sinks, which belong to where the output goes. */
@@ -177,8 +175,8 @@ export function toTraceOptions(
 ): Omit<TraceOptions, 'sinks'> {
   return {
     selection: toSelection(values, command),
-    symbols: [...values.symbol, ...patterns],
-    exclude: values.exclude,
+    symbols: [...(values.symbol ?? []), ...patterns],
+    exclude: values.exclude ?? [],
     minDurationNs: values.minDuration,
     slowerThanNs: values.slowerThan ?? null,
     errorsOnly: values.errorsOnly ?? false,

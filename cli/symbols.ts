@@ -1,7 +1,11 @@
 import type { Selection } from '../src/engine.js';
 import { UnderspanError } from '../src/errors.js';
-import { listFunctions, type FunctionList, type ListedFunction } from '../src/plan/list-functions.js';
-import { parsePattern, type Pattern } from '../src/symbols/patterns.js';
+import {
+  listFunctions,
+  type FunctionList,
+  type ListedFunction,
+} from '../src/plan/list-functions.js';
+import { inMainModule, parsePattern } from '../src/symbols/patterns.js';
 import { hintFor, refuseShellExpanded } from '../src/symbols/suggest.js';
 import { interpreterOf, resolveExecutable } from '../src/targets/executable.js';
 import { selectTargets } from '../src/targets/select.js';
@@ -23,8 +27,7 @@ interface Executable {
 export async function symbols(context: Context, options: SymbolsOptions): Promise<void> {
   refuseShellExpanded(options.patterns);
   const texts = options.patterns.length > 0 ? options.patterns : ['*'];
-  const patterns = texts.map(parsePattern);
-  refuseOtherModules(patterns);
+  const patterns = texts.map(parsePattern).map(inMainModule);
   const native = context.native();
   const matched = patterns.map(() => false);
   let first: FunctionList | null = null;
@@ -47,18 +50,6 @@ export async function symbols(context: Context, options: SymbolsOptions): Promis
       throw new UnderspanError('not-found', 'NO_FUNCTION_MATCHES', message, hint);
     }
     say(context, message, hint);
-  }
-}
-
-function refuseOtherModules(patterns: readonly Pattern[]): void {
-  const other = patterns.find(({ module }) => module.kind !== 'main');
-  if (other) {
-    throw new UnderspanError(
-      'unsupported',
-      'MODULE_UNSUPPORTED',
-      `'${other.text}': only functions of the main executable can be traced yet`,
-      'write the name without MODULE:',
-    );
   }
 }
 
@@ -107,7 +98,10 @@ function renderText({ file, functions }: FunctionList, pids: number[]): string {
   const traceable = functions.filter(({ reason }) => reason === null).length;
   const whose = pids.length > 0 ? ` (pid ${pids.join(', ')})` : '';
   const head = `${file}${whose}: ${traceable} of ${functions.length} functions can be traced`;
-  const width = Math.max(7, ...functions.map(({ address }) => hex(address)?.length ?? 0));
+  const width = functions.reduce(
+    (most, { address }) => Math.max(most, hex(address)?.length ?? 0),
+    7,
+  );
   const columns = (address: string, size: string, probes: string): string =>
     `${address.padStart(width)} ${size.padStart(7)} ${probes.padStart(6)}  `;
   const line = ({ name, address, size, sites, reason, ...at }: ListedFunction): string =>

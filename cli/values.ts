@@ -103,6 +103,6 @@ export function parseEndpoint(text: string): string {
 }
 
 /** For an option that is repeated. */
-export function collect<T>(parse: (text: string) => T): (text: string, previous: T[]) => T[] {
-  return (text, previous) => [...previous, parse(text)];
+export function collect<T>(parse: (text: string) => T): (text: string, previous?: T[]) => T[] {
+  return (text, previous = []) => [...previous, parse(text)];
 }

@@ -220,8 +220,9 @@ const FEATURES: Record<
   btf: {
     name: 'kernel BTF',
     gives: 'types of the kernel',
-    without: 'programs cannot follow the kernel’s structures',
+    without: 'programs cannot follow the structures of the kernel',
     since: 'CONFIG_DEBUG_INFO_BTF',
+    needed: true,
   },
   ringBuffer: {
     name: 'BPF ring buffer',

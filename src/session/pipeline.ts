@@ -14,6 +14,8 @@ export interface PipelineOptions {
   slowerThanNs: number | null;
   errorsOnly: boolean;
   openCalls: (stack: bigint, tgid: number) => OpenCall[] | null;
+  /** Resolves when all records that had been sent at the time of the call have been given to batch(). */
+  drained: () => Promise<void>;
   onProcess: (event: ProcessRecord) => void;
 }
 
@@ -22,8 +24,11 @@ export class Pipeline {
   spans = 0;
   /** Calls that became no span here, by reason. */
   readonly lost: Record<string, number> = {};
-  /** The same by function. */
+  /** By function: records that made no span, less spans that had no record. */
   readonly unsent: number[] = [];
+  /** Open calls whose end will not be seen, with their functions. */
+  private readonly open = new Map<string, number>();
+  private readonly substituted = new Map<string, number>();
   private readonly decoder: Decoder;
   private readonly maker: SpanMaker;
   private readonly keeper: TreeKeeper;
@@ -42,6 +47,7 @@ export class Pipeline {
       release: (calls) => this.release(calls),
       lost: (reason, fn, count) => this.count(reason, fn, count),
       openCalls: options.openCalls,
+      drained: options.drained,
       slowerThanNs: options.slowerThanNs,
       errorsOnly: options.errorsOnly,
     });
@@ -69,27 +75,48 @@ export class Pipeline {
   }
 
   /** Looks at trees that have been held for long. */
-  tick(): void {
-    this.keeper.tick();
+  tick(): Promise<void> {
+    return this.keeper.tick();
   }
 
   /** Sends what is still held; no record comes after. */
-  finish(endNs: bigint): void {
-    this.keeper.finish(endNs);
+  async finish(endNs: bigint): Promise<void> {
+    await this.keeper.finish(endNs);
+    this.settleOpen();
   }
 
-  count(reason: string, fn: number, count = 1): void {
+  /** Calls whose records came and that make no span. */
+  private count(reason: string, fn: number, count: number): void {
     this.lost[reason] = (this.lost[reason] ?? 0) + count;
+    this.withoutSpan(fn, count);
+  }
+
+  private withoutSpan(fn: number, count: number): void {
     this.unsent[fn] = (this.unsent[fn] ?? 0) + count;
   }
 
-  /** A call whose end will not be seen; it makes a span only if the keeper owes it to others. */
-  countOpen(fn: number, spanId: string | null): void {
-    if (spanId === null || !this.keeper.owes(spanId)) this.count('open', fn, 1);
+  /** A call whose end will not be seen. */
+  addOpen(spanId: string, fn: number): void {
+    this.open.set(spanId, fn);
+  }
+
+  /**
+   * Calls that never sent a record are either open, or their record did not fit the ring. Some of
+   * both have been sent all the same, for the sake of what hangs from them.
+   */
+  private settleOpen(): void {
+    for (const [spanId, fn] of this.substituted) {
+      if (this.open.delete(spanId)) this.withoutSpan(fn, -1);
+      else this.count('ringFull', fn, -1);
+    }
+    if (this.open.size > 0) this.lost['open'] = (this.lost['open'] ?? 0) + this.open.size;
   }
 
   private release(calls: readonly Call[]): void {
-    const spans = calls.map((call) => this.maker.span(call));
+    const spans = calls.map((call) => {
+      if (call.unclosed) this.substituted.set(call.spanId, call.function);
+      return this.maker.span(call);
+    });
     this.spans += spans.length;
     for (const sink of this.sinks) sink.spans(spans);
   }

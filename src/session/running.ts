@@ -101,6 +101,7 @@ export class Running {
         const open = this.session.openCallsOn(stack, pid);
         return open && open.calls.flatMap((call) => decodeOpenCall(call) ?? []);
       },
+      drained: () => this.session.drain(),
       onProcess: (event) => this.followed.handle(event),
     });
     this.followed = new Followed({
@@ -112,7 +113,7 @@ export class Running {
       wholeExecutables,
       onNotice: (notice) => this.pipeline.notice(notice),
       onModule: (module, first) => this.register(module, first),
-      onOpen: (open) => this.countOpen(open),
+      onOpen: (open) => this.addOpen(open),
       onEmpty: () => {
         if (!watchesExecs) this.signalEnd();
       },
@@ -122,7 +123,7 @@ export class Running {
       if (module) await this.followed.attach(target, module);
       else this.followed.watch(target);
     }
-    this.every(TICK_MS, () => this.pipeline.tick());
+    this.every(TICK_MS, () => void this.pipeline.tick());
     this.every(CLOCK_MS, () => (this.pipeline.clockOffsetNs = native.clockOffset()));
   }
 
@@ -136,12 +137,11 @@ export class Running {
     });
   }
 
-  /** Calls whose end will never be seen. Those that have spans beneath are sent by the keeper. */
-  private countOpen(open: readonly OpenGoroutine[]): void {
+  private addOpen(open: readonly OpenGoroutine[]): void {
     for (const { calls } of open) {
       for (const call of calls) {
-        const fn = call.readUInt32LE(openCall.function);
-        this.pipeline.countOpen(fn, decodeOpenCall(call)?.spanId ?? null);
+        const spanId = call.toString('hex', openCall.spanId, openCall.spanId + openCall.spanIdLength);
+        this.pipeline.addOpen(spanId, call.readUInt32LE(openCall.function));
       }
     }
   }
@@ -150,8 +150,8 @@ export class Running {
     this.timers.forEach(clearInterval);
     await this.followed.settled();
     const open = await this.session.detach(GRACE_MS);
-    this.countOpen(open);
-    this.pipeline.finish(process.hrtime.bigint());
+    this.addOpen(open);
+    await this.pipeline.finish(process.hrtime.bigint());
     const statistics = this.session.statistics();
     const overhead = { predicted: null, measured: this.session.overhead() };
     const { sinks } = this.options;

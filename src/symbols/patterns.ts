@@ -145,6 +145,17 @@ function nameSource(name: string): string {
   return source + typeArguments + (withoutParentheses ? '(?:\\(.*\\)[^.]*)?' : '');
 }
 
+/** Refuses what belongs to a library or the kernel. */
+export function inMainModule(pattern: Pattern): Pattern {
+  if (pattern.module.kind === 'main') return pattern;
+  throw new UnderspanError(
+    'unsupported',
+    'MODULE_UNSUPPORTED',
+    `'${pattern.text}': only functions of the main executable can be traced yet`,
+    'leave out what stands before the colon',
+  );
+}
+
 export function matches(pattern: Pattern, name: string): boolean {
   return pattern.expression.test(name);
 }

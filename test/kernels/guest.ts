@@ -12,7 +12,15 @@ import { loadOnce, wayName, ways } from './loads.js';
 import { RESULT, type Report } from './report.js';
 
 const CLI = fileURLToPath(new URL('../../cli/main.js', import.meta.url));
-const PROGRAM = ['/tiny', '/tmp/counts.json', '300'] as const;
+const TRUTH = '/tmp/truth.json';
+const PROGRAM = ['/tiny', TRUTH, '300'];
+
+/** What the program says of itself; spans are trace ids by span id. */
+interface Truth {
+  calls: Record<string, number>;
+  rounds: Record<string, string>;
+  growths: Record<string, string>;
+}
 
 interface SpanLine {
   type: 'span';
@@ -34,41 +42,57 @@ const say = (text: string): void => void process.stderr.write(`${text}\n`);
 const sum = (numbers: number[]): number => numbers.reduce((a, b) => a + b, 0);
 
 /** Every call that the program counted is in the summary; each is a span or a counted loss. */
-function checkCalls(counted: Record<string, number>, lines: Line[]): string {
+function checkCalls(truth: Truth, lines: Line[]): string {
   const spans = lines.filter((line) => line.type === 'span');
   const summary = lines.find((line) => line.type === 'summary');
   assert(summary, 'no summary');
   const calls = Object.fromEntries(summary.functions.map(({ name, calls }) => [name, calls]));
-  assert.deepEqual(calls, counted, 'calls, as seen and as the program counts them');
-  const all = sum(Object.values(counted));
+  assert.deepEqual(calls, truth.calls, 'calls, as seen and as the program counts them');
+  const all = sum(Object.values(truth.calls));
   const lost = sum(Object.values(summary.lost));
   assert.equal(spans.length + lost, all, `spans + lost = calls; ${JSON.stringify(summary.lost)}`);
   assert.equal(lost, 0, `nothing is lost here; ${JSON.stringify(summary.lost)}`);
-  checkTrees(spans);
+  checkParents(truth, spans);
   return `${all} calls, ${spans.length} spans, ${lost} lost`;
 }
 
-/** step and the outermost descend lie in work, the other descends in descend, work in nothing. */
-function checkTrees(spans: SpanLine[]): void {
-  const byId = new Map(spans.map((span) => [span.spanId, span]));
-  assert.equal(byId.size, spans.length, 'span ids are unique');
-  const parents = new Map<string, number>();
+/** Every call's parent is the one that the program's text gives it. */
+function checkParents(truth: Truth, spans: SpanLine[]): void {
+  const parents = new Map<string, { name: string; traceId: string }>();
+  const add = (name: string, ids: Record<string, string>): void => {
+    for (const [spanId, traceId] of Object.entries(ids)) parents.set(spanId, { name, traceId });
+  };
+  add('round', truth.rounds);
+  add('growth', truth.growths);
+  for (const span of spans) parents.set(span.spanId, span);
+  const rounds = Object.keys(truth.rounds).length;
+  const growths = Object.keys(truth.growths).length;
+  assert.equal(parents.size, spans.length + rounds + growths, 'span ids are unique');
+
+  const pairs: Record<string, number> = {};
+  const children = new Map<string, number>();
   for (const { name, traceId, parentSpanId } of spans) {
-    const parent = parentSpanId === null ? null : byId.get(parentSpanId);
-    assert(parent !== undefined, `the parent of a ${name} is nobody`);
-    assert.equal(parent?.traceId ?? traceId, traceId);
-    const pair = `${parent?.name ?? 'root'} > ${name}`;
-    parents.set(pair, (parents.get(pair) ?? 0) + 1);
+    const parent = parentSpanId === null ? null : parents.get(parentSpanId);
+    assert(parent !== undefined, `the parent of a call of ${name} is nobody`);
+    if (parent !== null) {
+      assert.equal(traceId, parent.traceId, `${name} is in the trace of its parent`);
+      const key = `${parentSpanId} ${name}`;
+      children.set(key, (children.get(key) ?? 0) + 1);
+    }
+    const pair = `${name} in ${parent?.name ?? 'nothing'}`;
+    pairs[pair] = (pairs[pair] ?? 0) + 1;
   }
-  const works = parents.get('root > main.work') ?? 0;
-  assert.deepEqual(Object.fromEntries([...parents].sort()), {
-    'main.descend > main.descend': 5 * works,
-    'main.grow > main.grow': 36,
-    'main.work > main.descend': works,
-    'main.work > main.step': 3 * works,
-    'root > main.grow': 4,
-    'root > main.work': works,
+  assert.deepEqual(pairs, {
+    'main.descend in main.descend': 5 * rounds,
+    'main.descend in main.work': rounds,
+    'main.grow in growth': growths,
+    'main.grow in main.grow': 9 * growths,
+    'main.step in main.work': 3 * rounds,
+    'main.work in round': rounds,
   });
+  for (const [key, count] of children) {
+    assert.equal(count, key.endsWith('main.step') ? 3 : 1, `calls in one parent: ${key}`);
+  }
 }
 
 function trace(): string {
@@ -78,7 +102,7 @@ function trace(): string {
   ]);
   const run = spawnSync(
     process.execPath,
-    [CLI, 'attach', '--output', 'json', ...symbols, '--max-rate', '0', '--', ...PROGRAM],
+    [CLI, 'attach', '--output', 'json', ...symbols, '--', ...PROGRAM],
     { encoding: 'utf8', maxBuffer: 1 << 30 },
   );
   say(run.stderr);
@@ -87,8 +111,7 @@ function trace(): string {
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => JSON.parse(line) as Line);
-  const counted = JSON.parse(readFileSync(PROGRAM[1], 'utf8')) as Record<string, number>;
-  return checkCalls(counted, lines);
+  return checkCalls(JSON.parse(readFileSync(TRUTH, 'utf8')) as Truth, lines);
 }
 
 async function main(): Promise<Report> {

@@ -9,7 +9,7 @@ import {
   readFileSync,
   rmSync,
 } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { dirname, join } from 'node:path';
 
 /** Where the project is on the test machine. */
 const HOME = 'underspan';
@@ -24,12 +24,25 @@ function libraries(file: string): string[] {
   return [...output.matchAll(/(?:=> )?(\/\S+) \(0x/g)].map((match) => match[1]!);
 }
 
+/** Folders of the packages that run time needs, relative to the root. */
 function productionModules(root: string): string[] {
-  const output = execFileSync('npm', ['ls', '--omit=dev', '--all', '--parseable'], {
-    cwd: root,
-    encoding: 'utf8',
-  });
-  return output.split('\n').slice(1).filter(Boolean);
+  const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
+    packages: Record<string, { dev?: boolean }>;
+  };
+  return Object.entries(lock.packages)
+    .filter(([path, { dev }]) => path !== '' && !dev && existsSync(join(root, path)))
+    .map(([path]) => path);
+}
+
+/** What the machines need of this host, by the Debian package that has it. */
+const TOOLS = {
+  'qemu-system-x86': '/usr/bin/qemu-system-x86_64',
+  'busybox-static': '/bin/busybox',
+  cpio: '/usr/bin/cpio',
+};
+
+export function missingPackages(): string[] {
+  return Object.entries(TOOLS).flatMap(([name, file]) => (existsSync(file) ? [] : [name]));
 }
 
 function goCommand(): string {
@@ -51,7 +64,7 @@ export function buildImage(root: string, cache: string): string {
     });
   };
 
-  put('/bin/busybox', 'bin/busybox');
+  put(TOOLS['busybox-static'], 'bin/busybox');
   put(process.execPath, 'usr/bin/node');
   const addon = join(root, 'build/Release/underspan.node');
   put(addon, join(HOME, 'build/Release/underspan.node'));
@@ -62,7 +75,7 @@ export function buildImage(root: string, cache: string): string {
   put(join(root, 'dist'), join(HOME, 'dist'));
   put(join(root, 'package.json'), join(HOME, 'package.json'));
   for (const path of productionModules(root)) {
-    put(path, join(HOME, relative(root, path)));
+    put(join(root, path), join(HOME, path));
   }
   execFileSync(goCommand(), ['build', '-trimpath', '-o', join(stage, 'tiny'), '.'], {
     cwd: join(root, 'test/targets/tiny'),

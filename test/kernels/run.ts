@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { buildImage, kernels, type Kernel } from './image.js';
+import { buildImage, kernels, missingPackages, type Kernel } from './image.js';
 import { runMachine, type Outcome } from './machine.js';
 import { RESULT, type Report } from './report.js';
 
@@ -17,6 +17,8 @@ const AT_ONCE = 2;
 const MEMORY_MEGABYTES = 1536;
 const TIME_LIMIT_SECONDS = 300;
 const CONSOLE_TAIL_LINES = 40;
+/** An oops ends the machine; these do not. */
+const KERNEL_COMPLAINT = /^.*(?:WARNING: CPU|BUG: |INFO: task .* blocked|possible circular).*$/m;
 
 function lacks({ features }: Report): string {
   if (features === null) return 'what it has is not known';
@@ -33,6 +35,8 @@ function check(outcome: Outcome): Report {
   const report = JSON.parse(line.slice(RESULT.length)) as Report;
   assert(report.failure === null, `${report.failure}\n  ${lacks(report)}`);
   assert.equal(outcome.status, 0);
+  const complaint = KERNEL_COMPLAINT.exec(outcome.console);
+  assert(complaint === null, `the kernel complains: ${complaint?.[0]}`);
   return report;
 }
 
@@ -69,6 +73,11 @@ async function test(kernel: Kernel, initramfs: string): Promise<boolean> {
 }
 
 async function main(names: string[]): Promise<number> {
+  const missing = missingPackages();
+  if (missing.length > 0) {
+    console.error(`test machines need: apt-get install ${missing.join(' ')}`);
+    return 1;
+  }
   mkdirSync(CACHE, { recursive: true });
   const waiting = kernels(ROOT, CACHE, names);
   const initramfs = buildImage(ROOT, CACHE);

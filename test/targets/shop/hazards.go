@@ -120,6 +120,7 @@ func (h *ExitHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		go func() {
 			leave := truth.Enter(nil, "main.(*ExitHandler).ServeHTTP.func1")
 			defer exits.Done()
+			defer truth.Unwind()
 			walkOut(ctx)
 			leave()
 		}()

@@ -15,8 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
-
 	"example.com/shop/control"
 	"example.com/shop/telemetry"
 	"example.com/shop/truth"
@@ -92,6 +90,6 @@ func routes(shop *Shop, t *telemetry.Telemetry) http.Handler {
 
 	mux := http.NewServeMux()
 	control.Register(mux, t)
-	mux.Handle("/", otelhttp.NewHandler(&TraceHeader{traced}, "shop"))
+	mux.Handle("/", telemetry.Handler(&TraceHeader{traced}))
 	return mux
 }

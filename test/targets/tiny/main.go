@@ -1,34 +1,45 @@
-// Command tiny calls a few functions from several goroutines, counts the calls itself, and writes
-// the counts as JSON to the file it is given: the smallest program whose calls can be checked.
+// Command tiny calls a few functions from several goroutines, within spans of the official SDK that
+// go nowhere. It counts the calls itself and writes what it knows as JSON to the file it is given:
+// the smallest program whose traced calls can be checked.
 //
-//	tiny COUNTS-FILE ROUNDS
+//	tiny FILE ROUNDS
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 )
 
 const (
-	goroutines = 4
-	steps      = 3
-	depth      = 5
+	goroutines  = 4
+	steps       = 3
+	descents    = 5
+	growthDepth = 9
 )
 
 var worked, stepped, descended, grown atomic.Int64
 
+// work is handed the span's context.
+//
 //go:noinline
-func work(round int) int {
+func work(ctx context.Context, round int) int {
 	worked.Add(1)
+	if ctx.Err() != nil {
+		return 0
+	}
 	sum := 0
 	for i := 0; i < steps; i++ {
 		sum += step(round + i)
 	}
-	return sum + descend(depth)
+	return sum + descend(descents)
 }
 
 // The conditional call keeps step from being a leaf without a frame.
@@ -51,7 +62,7 @@ func descend(left int) int {
 	return 1 + descend(left-1)
 }
 
-// grow makes a young goroutine's stack move while calls are open on it.
+// grow is handed no context, and makes a young goroutine's stack move while calls are open on it.
 //
 //go:noinline
 func grow(left int) byte {
@@ -64,39 +75,61 @@ func grow(left int) byte {
 	return grow(left-1) + frame[left]
 }
 
-func run(path string, rounds int) error {
+// truth is what the program knows of itself. Spans are trace ids by span id.
+type truth struct {
+	Calls   map[string]int64  `json:"calls"`
+	Rounds  map[string]string `json:"rounds"`
+	Growths map[string]string `json:"growths"`
+	mutex   sync.Mutex
+}
+
+func (t *truth) within(spans map[string]string, tracer trace.Tracer, name string, do func(context.Context)) {
+	ctx, span := tracer.Start(context.Background(), name)
+	defer span.End()
+	id := span.SpanContext()
+	t.mutex.Lock()
+	spans[id.SpanID().String()] = id.TraceID().String()
+	t.mutex.Unlock()
+	do(ctx)
+}
+
+func run(rounds int) *truth {
+	known := &truth{Rounds: map[string]string{}, Growths: map[string]string{}}
+	tracer := sdktrace.NewTracerProvider().Tracer("tiny")
 	var running sync.WaitGroup
 	for g := 0; g < goroutines; g++ {
 		running.Add(1)
 		go func() {
 			defer running.Done()
-			grow(9)
+			known.within(known.Growths, tracer, "growth", func(context.Context) { grow(growthDepth) })
 			for round := 0; round < rounds; round++ {
-				work(round)
+				known.within(known.Rounds, tracer, "round", func(ctx context.Context) { work(ctx, round) })
 			}
 		}()
 	}
 	running.Wait()
-	counts, err := json.Marshal(map[string]int64{
+	known.Calls = map[string]int64{
 		"main.work":    worked.Load(),
 		"main.step":    stepped.Load(),
 		"main.descend": descended.Load(),
 		"main.grow":    grown.Load(),
-	})
-	if err != nil {
-		return err
 	}
-	return os.WriteFile(path, counts, 0o644)
+	return known
 }
 
 func main() {
 	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: tiny COUNTS-FILE ROUNDS")
+		fmt.Fprintln(os.Stderr, "usage: tiny FILE ROUNDS")
 		os.Exit(2)
 	}
 	rounds, err := strconv.Atoi(os.Args[2])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "tiny:", err)
+		os.Exit(2)
+	}
+	known, err := json.Marshal(run(rounds))
 	if err == nil {
-		err = run(os.Args[1], rounds)
+		err = os.WriteFile(os.Args[1], known, 0o644)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "tiny:", err)

@@ -5,9 +5,11 @@ package telemetry
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"sync/atomic"
 
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/propagation"
@@ -55,6 +57,12 @@ func Start(ctx context.Context) (*Telemetry, error) {
 	otel.SetTextMapPropagator(propagation.TraceContext{})
 	t.Tracer = t.provider.Tracer("example.com/shop")
 	return t, nil
+}
+
+// Handler makes a server span for each request.
+func Handler(handler http.Handler) http.Handler {
+	name := func(_ string, r *http.Request) string { return r.Method + " " + r.URL.Path }
+	return otelhttp.NewHandler(handler, "shop", otelhttp.WithSpanNameFormatter(name))
 }
 
 // Flush exports what is queued and writes the truth log to its file.

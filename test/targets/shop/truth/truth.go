@@ -114,12 +114,34 @@ func (l *log) enter(ctx context.Context, function string) (leave func()) {
 	depth := len(g.open)
 	g.open = append(g.open, seq)
 	return func() {
+		l.unwind(g, depth+1)
 		g.open = g.open[:depth]
-		line := append(make([]byte, 0, 96), `{"event":"return","seq":`...)
-		line = strconv.AppendUint(line, seq, 10)
-		line = g.append(line, l.order.Add(1))
-		l.write(append(line, '}', '\n'))
+		l.left(g, seq, false)
 	}
+}
+
+// Unwind is deferred by a function whose goroutine ends in the midst of its calls.
+func Unwind() {
+	if journal != nil {
+		journal.unwind(journal.goroutine(), 0)
+	}
+}
+
+// unwind ends the calls that will never get to their own end.
+func (l *log) unwind(g *goroutine, depth int) {
+	for n := len(g.open); n > depth; n-- {
+		l.left(g, g.open[n-1], true)
+		g.open = g.open[:n-1]
+	}
+}
+
+func (l *log) left(g *goroutine, seq uint64, unwound bool) {
+	line := append(make([]byte, 0, 128), `{"event":"return","seq":`...)
+	line = strconv.AppendUint(line, seq, 10)
+	line = append(line, `,"unwound":`...)
+	line = strconv.AppendBool(line, unwound)
+	line = g.append(line, l.order.Add(1))
+	l.write(append(line, '}', '\n'))
 }
 
 func (l *log) write(line []byte) {

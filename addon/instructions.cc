@@ -1,0 +1,249 @@
+#include "instructions.h"
+
+#include <Zydis/Zydis.h>
+
+#include <cmath>
+#include <utility>
+
+namespace {
+
+// The three enumerations and the record are those of src/native/native.ts.
+enum Kind : uint8_t {
+    OTHER = 0,
+    RETURN = 1,
+    JUMP = 2,
+    CONDITIONAL = 3,
+    INDIRECT_JUMP = 4,
+    CALL = 5,
+    INDIRECT_CALL = 6,
+    PUSH = 7,
+    NOP = 8,
+    TRAP = 9,
+    ENDBR = 10,
+    STACK_CHECK = 11,
+    UNDECODABLE = 255,
+};
+
+enum Flag : uint8_t {
+    FRAME_PUSH = 1,
+    BELOW_EQUAL = 2,
+    TOUCHES_STACK_POINTER = 4,
+    EMULATED = 8,
+    WRITES_R14 = 16,
+};
+
+struct Record {
+    uint32_t function;
+    uint32_t offset;
+    uint8_t length;
+    uint8_t kind;
+    uint8_t flags;
+    uint8_t reserved;
+    uint32_t reserved2;
+    double target;
+};
+static_assert(sizeof(Record) == 24);
+
+constexpr unsigned PROLOGUE = 24;
+constexpr uint64_t LARGEST_FUNCTION = 16u << 20;
+// More than any program's code; overlapping symbols could otherwise ask for any amount of work.
+constexpr uint64_t MOST_CODE = uint64_t{1} << 30;
+
+struct Instruction {
+    ZydisDecodedInstruction decoded;
+    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+};
+
+bool is_register(ZydisRegister given, ZydisRegister enclosing) {
+    return ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, given) == enclosing;
+}
+
+bool is_relative(const Instruction &instruction) {
+    const ZydisDecodedOperand &operand = instruction.operands[0];
+    return instruction.decoded.operand_count_visible > 0 &&
+           operand.type == ZYDIS_OPERAND_TYPE_IMMEDIATE && operand.imm.is_relative;
+}
+
+bool is_stack_check(const Instruction &instruction) {
+    if (instruction.decoded.mnemonic != ZYDIS_MNEMONIC_CMP)
+        return false;
+    const ZydisDecodedOperand *memory = &instruction.operands[0];
+    const ZydisDecodedOperand *limit = &instruction.operands[1];
+    if (memory->type != ZYDIS_OPERAND_TYPE_MEMORY)
+        std::swap(memory, limit);
+    return memory->type == ZYDIS_OPERAND_TYPE_MEMORY && limit->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+           memory->mem.base == ZYDIS_REGISTER_R14 && memory->mem.index == ZYDIS_REGISTER_NONE &&
+           (memory->mem.disp.value == 0x10 || memory->mem.disp.value == 0x18);
+}
+
+Kind kind_of(const Instruction &instruction) {
+    const ZydisDecodedInstruction &decoded = instruction.decoded;
+    const ZydisDecodedOperand &first = instruction.operands[0];
+    switch (decoded.mnemonic) {
+    case ZYDIS_MNEMONIC_RET:
+        // A far return is no way to leave a function; nothing is known of code that has one.
+        return decoded.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ? UNDECODABLE : RETURN;
+    case ZYDIS_MNEMONIC_IRET:
+    case ZYDIS_MNEMONIC_IRETD:
+    case ZYDIS_MNEMONIC_IRETQ:
+    case ZYDIS_MNEMONIC_SYSRET:
+    case ZYDIS_MNEMONIC_SYSEXIT:
+        return UNDECODABLE;
+    case ZYDIS_MNEMONIC_UD0:
+    case ZYDIS_MNEMONIC_UD1:
+    case ZYDIS_MNEMONIC_UD2:
+    case ZYDIS_MNEMONIC_HLT:
+    case ZYDIS_MNEMONIC_INT:
+    case ZYDIS_MNEMONIC_INT1:
+    case ZYDIS_MNEMONIC_INT3:
+        return TRAP;
+    case ZYDIS_MNEMONIC_ENDBR64:
+        return ENDBR;
+    case ZYDIS_MNEMONIC_NOP:
+        return decoded.length == 1 ? NOP : OTHER;
+    case ZYDIS_MNEMONIC_JMP:
+        return is_relative(instruction) ? JUMP : INDIRECT_JUMP;
+    case ZYDIS_MNEMONIC_CALL:
+        return is_relative(instruction) ? CALL : INDIRECT_CALL;
+    case ZYDIS_MNEMONIC_PUSH:
+        return first.type == ZYDIS_OPERAND_TYPE_REGISTER && first.size == 64 &&
+                       ZydisRegisterGetClass(first.reg.value) == ZYDIS_REGCLASS_GPR64
+                   ? PUSH
+                   : OTHER;
+    case ZYDIS_MNEMONIC_CMP:
+        return is_stack_check(instruction) ? STACK_CHECK : OTHER;
+    default:
+        return decoded.meta.category == ZYDIS_CATEGORY_COND_BR ? CONDITIONAL : OTHER;
+    }
+}
+
+// What the kernel does without a single step: branch_setup_xol_ops() and push_setup_xol_ops() in
+// arch/x86/kernel/uprobes.c. Newer kernels also emulate long nops, which older ones do not.
+bool is_emulated(const ZydisDecodedInstruction &decoded) {
+    bool operand_size = false;
+    for (unsigned i = 0; i < decoded.raw.prefix_count; i++) {
+        switch (decoded.raw.prefixes[i].value) {
+        case 0x26:
+        case 0x2e:
+        case 0x36:
+        case 0x3e:
+        case 0xf0:
+            return false; // is_prefix_bad(): no probe at all
+        case 0x66:
+            operand_size = true;
+            break;
+        default:
+            break;
+        }
+    }
+    uint8_t opcode = decoded.opcode;
+    if (decoded.opcode_map == ZYDIS_OPCODE_MAP_0F)
+        return (opcode & 0xf0) == 0x80 && !operand_size;
+    if (decoded.opcode_map != ZYDIS_OPCODE_MAP_DEFAULT)
+        return false;
+    if (opcode == 0x90) // with REX.B it is an xchg, which the kernel would take for a nop
+        return decoded.mnemonic == ZYDIS_MNEMONIC_NOP || decoded.mnemonic == ZYDIS_MNEMONIC_PAUSE;
+    if (opcode == 0xe8 || opcode == 0xe9 || opcode == 0xeb || (opcode & 0xf0) == 0x70)
+        return !operand_size;
+    if (opcode >= 0x50 && opcode <= 0x57) {
+        if (decoded.length == 1)
+            return true;
+        bool has_rex = decoded.attributes & ZYDIS_ATTRIB_HAS_REX;
+        return decoded.length == 2 && has_rex && decoded.raw.rex.B && !decoded.raw.rex.W &&
+               !decoded.raw.rex.R && !decoded.raw.rex.X;
+    }
+    return false;
+}
+
+uint8_t flags_of(const Instruction &instruction, Kind kind) {
+    const ZydisDecodedInstruction &decoded = instruction.decoded;
+    uint8_t flags = is_emulated(decoded) ? EMULATED : 0;
+    if (decoded.mnemonic == ZYDIS_MNEMONIC_JBE)
+        flags |= BELOW_EQUAL;
+    if (kind == PUSH && instruction.operands[0].reg.value == ZYDIS_REGISTER_RBP)
+        flags |= FRAME_PUSH;
+    bool stack_is_implied = decoded.mnemonic == ZYDIS_MNEMONIC_PUSH || kind == CALL ||
+                            kind == INDIRECT_CALL || kind == RETURN;
+    for (unsigned i = 0; i < decoded.operand_count; i++) {
+        const ZydisDecodedOperand &operand = instruction.operands[i];
+        bool implied = operand.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN;
+        bool stack = false;
+        if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER) {
+            stack = is_register(operand.reg.value, ZYDIS_REGISTER_RSP);
+            if (is_register(operand.reg.value, ZYDIS_REGISTER_R14) &&
+                (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
+                flags |= WRITES_R14;
+        } else if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) {
+            stack = is_register(operand.mem.base, ZYDIS_REGISTER_RSP);
+        }
+        if (stack && !(implied && stack_is_implied))
+            flags |= TOUCHES_STACK_POINTER;
+    }
+    return flags;
+}
+
+class Records {
+  public:
+    void add(const Record &record) {
+        const uint8_t *start = reinterpret_cast<const uint8_t *>(&record);
+        bytes_.insert(bytes_.end(), start, start + sizeof record);
+    }
+    size_t size() const { return bytes_.size(); }
+    void cut(size_t size) { bytes_.resize(size); }
+    Bytes take() { return std::move(bytes_); }
+
+  private:
+    Bytes bytes_;
+};
+
+void decode_function(const ZydisDecoder &decoder, const Bytes &code, uint32_t function,
+                     uint64_t address, Records &records) {
+    size_t start = records.size();
+    uint64_t offset = 0;
+    Instruction instruction;
+    for (unsigned count = 0; offset < code.size(); count++) {
+        ZyanStatus status =
+            ZydisDecoderDecodeFull(&decoder, code.data() + offset, code.size() - offset,
+                                   &instruction.decoded, instruction.operands);
+        Kind kind = ZYAN_SUCCESS(status) ? kind_of(instruction) : UNDECODABLE;
+        Record record = {function, static_cast<uint32_t>(offset), 0, kind, 0, 0, 0, NAN};
+        if (kind == UNDECODABLE) {
+            records.cut(start);
+            records.add(record);
+            return;
+        }
+        record.length = instruction.decoded.length;
+        record.flags = flags_of(instruction, kind);
+        ZyanU64 target = 0;
+        if (is_relative(instruction) &&
+            ZYAN_SUCCESS(ZydisCalcAbsoluteAddress(&instruction.decoded, &instruction.operands[0],
+                                                  address + offset, &target)))
+            record.target = static_cast<double>(target);
+        if (kind != OTHER || count < PROLOGUE)
+            records.add(record);
+        offset += instruction.decoded.length;
+    }
+}
+
+} // namespace
+
+Bytes decode_functions(const ElfFile &elf, const std::vector<uint64_t> &addresses,
+                       const std::vector<uint64_t> &sizes) {
+    ZydisDecoder decoder;
+    ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+    Records records;
+    uint64_t decoded = 0;
+    for (size_t i = 0; i < addresses.size(); i++) {
+        uint32_t function = static_cast<uint32_t>(i);
+        std::optional<Bytes> code;
+        if (sizes[i] > 0 && sizes[i] <= LARGEST_FUNCTION && elf.is_code(addresses[i]))
+            code = elf.memory(addresses[i], sizes[i]);
+        if (code && (decoded += code->size()) > MOST_CODE)
+            malformed("its functions are larger than its code");
+        if (code)
+            decode_function(decoder, *code, function, addresses[i], records);
+        else
+            records.add({function, 0, 0, UNDECODABLE, 0, 0, 0, NAN});
+    }
+    return records.take();
+}

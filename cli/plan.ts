@@ -1,0 +1,87 @@
+import {
+  privatePages,
+  siteCount,
+  type ModulePlan,
+  type PlannedFunction,
+} from '../src/plan/plan.js';
+import type { Plan } from '../src/engine.js';
+
+interface ModuleOfPlan {
+  executable: string;
+  pids: number[];
+  plan: ModulePlan;
+}
+
+export function modulesOf({ targets, modules }: Plan): ModuleOfPlan[] {
+  return [...modules].map(([fileId, plan]) => {
+    const own = targets.filter((target) => target.fileId === fileId);
+    return {
+      executable: own[0]?.exe ?? fileId,
+      pids: own.map(({ pid }) => pid),
+      plan,
+    };
+  });
+}
+
+const sitesOf = ({ entry, returns }: PlannedFunction): PlannedFunction['returns'] => [
+  entry,
+  ...returns,
+];
+
+const stepped = (fn: PlannedFunction): number =>
+  sitesOf(fn).filter(({ emulated }) => !emulated).length;
+
+const PAGE_KIB = 4;
+
+/** For a person: what would be attached, and what it costs the target. */
+export function renderPlan(plan: Plan): string {
+  return modulesOf(plan)
+    .map(({ executable, pids, plan: module }) => {
+      const { functions, refused, support } = module;
+      const all = [...functions.flatMap(sitesOf), ...support];
+      const dear = all.filter(({ emulated }) => !emulated).length;
+      const whose = pids.length > 0 ? ` (pid ${pids.join(', ')})` : '';
+      const each = functions.map(
+        (fn) =>
+          `  ${String(1 + fn.returns.length).padStart(6)} ${String(stepped(fn)).padStart(7)}  ${fn.name}`,
+      );
+      const not = refused.map(
+        ({ name, reason }) => `       -       -  ${name}  (not traced: ${reason})`,
+      );
+      return [
+        `${executable}${whose}: ${functions.length} function(s), ${siteCount(module)} probes, ` +
+          `${support.length} of them in Go's runtime and the SDK`,
+        `  time: ${all.length - dear} probes are emulated, at one trap a hit; ` +
+          `${dear} are single-stepped, at two`,
+        `  memory: ${privatePages(module) * PAGE_KIB} KiB of text become private to each process`,
+        '  PROBES STEPPED  FUNCTION',
+        ...each,
+        ...not,
+      ]
+        .map((line) => `${line}\n`)
+        .join('');
+    })
+    .join('');
+}
+
+/** One object a line. */
+export function renderPlanJson(plan: Plan): string {
+  const lines: object[] = [];
+  for (const { executable, pids, plan: module } of modulesOf(plan)) {
+    lines.push({
+      type: 'plan',
+      executable,
+      pids,
+      functions: module.functions.map((fn) => ({
+        name: fn.name,
+        address: `0x${fn.address.toString(16)}`,
+        sites: 1 + fn.returns.length,
+        singleStepped: stepped(fn),
+      })),
+      refused: module.refused,
+      sites: siteCount(module),
+      privateBytes: privatePages(module) * PAGE_KIB * 1_024,
+    });
+  }
+  return lines.map((line) => `${JSON.stringify(line)}\n`).join('');
+}

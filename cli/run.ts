@@ -1,0 +1,112 @@
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError, Option } from 'commander';
+import { attach } from './attach.js';
+import type { Context } from './context.js';
+import { doctor } from './doctor.js';
+import { exitStatus, renderError } from './errors.js';
+import {
+  addSelection,
+  addTracing,
+  type AttachValues,
+  type SelectionValues,
+  splitCommand,
+  toSelection,
+} from './options.js';
+import { symbols } from './symbols.js';
+
+/** Runs one command line, without the program's own name. Resolves to the exit status. */
+export async function run(argv: readonly string[], context: Context): Promise<number> {
+  const verbose = argv
+    .slice(0, argv.includes('--') ? argv.indexOf('--') : undefined)
+    .includes('--verbose');
+  try {
+    const { own, command } = splitCommand(argv);
+    let status = 0;
+    const program = build(context, command, (value) => (status = value));
+    await program.parseAsync(own, { from: 'user' });
+    return status;
+  } catch (error) {
+    const status = exitStatus(error, argv.includes('--'));
+    // Help for a command line without a command has been printed already.
+    const told = error instanceof CommanderError && error.code === 'commander.help';
+    if (status !== 0 && !told) context.stderr.write(renderError(error, verbose));
+    return status;
+  }
+}
+
+const PATTERN_HELP = `
+PATTERN is the full name of a function: main.(*Order).Confirm, or main.Order.Confirm for short.
+* stands for any characters; /…/ is a regular expression. Put patterns in single quotes.
+`;
+
+function build(
+  context: Context,
+  command: string[] | null,
+  setStatus: (status: number) => void,
+): Command {
+  const program = new Command('trace')
+    .description("Function spans under a program's own OpenTelemetry spans, without touching it")
+    .version(version())
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => context.stdout.write(text),
+      writeErr: (text) => context.stderr.write(text),
+      // Said once, in one form, where all errors end.
+      outputError: () => undefined,
+    });
+  const refuseCommand = (): void => {
+    if (command !== null) program.error("only what takes a SELECTION takes a COMMAND behind '--'");
+  };
+  addTracing(addSelection(program.command('attach')))
+    .description('trace functions now')
+    .argument('[pattern...]', 'functions to trace')
+    .usage('SELECTION [options] PATTERN… | [options] PATTERN… -- COMMAND ARG…')
+    .addHelpText('after', PATTERN_HELP)
+    .action(async (patterns: string[], values: AttachValues) =>
+      setStatus(await attach(context, values, patterns, command)),
+    );
+  addSelection(program.command('symbols'))
+    .description('what could be traced, and what not and why')
+    .argument('[pattern...]', 'only these functions')
+    .usage('SELECTION [options] [PATTERN…]')
+    .optionsGroup('Output:')
+    .addOption(listOutput())
+    .addOption(verboseOption())
+    .addHelpText('after', PATTERN_HELP)
+    .action(async (patterns: string[], values: SelectionValues & ListValues) =>
+      symbols(context, {
+        selection: toSelection(values, command),
+        patterns,
+        json: values.output === 'json',
+      }),
+    );
+  program
+    .command('doctor')
+    .description('what this host allows, and how to get the rest')
+    .addOption(listOutput())
+    .addOption(verboseOption())
+    .action(async (values: ListValues) => {
+      refuseCommand();
+      // Status 3: not supported here.
+      setStatus((await doctor(context, values.output === 'json')) ? 0 : 3);
+    });
+  return program;
+}
+
+interface ListValues {
+  output: 'text' | 'json';
+}
+
+const listOutput = (): Option =>
+  new Option('-o, --output <format>', 'what standard output gets')
+    .choices(['text', 'json'])
+    .default('text');
+
+const verboseOption = (): Option =>
+  new Option('--verbose', "show more of an error: its stack, the kernel's words");
+
+function version(): string {
+  // This file runs from dist/cli/.
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
