@@ -40,7 +40,8 @@ inline uint64_t whole_of(Napi::Value value, double most, const char *what) {
 
 inline std::vector<uint64_t> whole_numbers_of(Napi::Value value, const char *what) {
     constexpr double SAFE = 9007199254740991.0; // Number.MAX_SAFE_INTEGER
-    if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float64_array)
+    if (!value.IsTypedArray() ||
+        value.As<Napi::TypedArray>().TypedArrayType() != napi_float64_array)
         throw wrong(value.Env(), std::string(what) + " must be a Float64Array");
     auto numbers = value.As<Napi::Float64Array>();
     std::vector<uint64_t> whole_numbers(numbers.ElementLength());

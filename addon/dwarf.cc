@@ -1,6 +1,7 @@
 #include "dwarf.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace dwarf {
 
@@ -49,6 +50,8 @@ enum Form : uint16_t {
     FORM_ADDRX2 = 0x2a,
     FORM_ADDRX3 = 0x2b,
     FORM_ADDRX4 = 0x2c,
+    FORM_GNU_ADDR_INDEX = 0x1f01,
+    FORM_GNU_STR_INDEX = 0x1f02,
     FORM_GNU_REF_ALT = 0x1f20,
     FORM_GNU_STRP_ALT = 0x1f21,
 };
@@ -64,7 +67,8 @@ enum UnitType : uint8_t {
 
 static constexpr uint64_t LANGUAGE_GO = 0x16;
 static constexpr unsigned MOST_LINKS = 8;
-static constexpr uint64_t MOST_ATTRIBUTES = 1u << 20;
+// Attributes may take no room in an entry, so their number bounds the work an entry makes.
+static constexpr size_t MOST_ATTRIBUTES = 256;
 
 const Attribute *Entry::find(uint16_t name) const {
     for (const Attribute &attribute : attributes)
@@ -85,15 +89,19 @@ std::string_view Entry::text(uint16_t name) const {
 
 Reader::Reader(const ElfFile &elf) : elf_(elf) { read_units(); }
 
-const Bytes &Reader::section(const std::string &name) const {
-    auto found = sections_.find(name);
-    if (found == sections_.end())
-        found = sections_.emplace(name, elf_.debug_section(name)).first;
-    return found->second;
+const Bytes &Reader::part(Part part) const {
+    static constexpr const char *NAMES[] = {"info",   "abbrev",   "str", "line_str",
+                                            "str_offsets", "addr", "line", "ranges",
+                                            "rnglists", "loc", "loclists"};
+    static_assert(std::size(NAMES) == static_cast<size_t>(Part::COUNT));
+    size_t index = static_cast<size_t>(part);
+    if (!parts_[index])
+        parts_[index] = elf_.debug_section(NAMES[index]);
+    return *parts_[index];
 }
 
 void Reader::read_units() {
-    Cursor cursor(section("info"));
+    Cursor cursor(part(Part::INFO));
     while (cursor.left() > 0) {
         Unit unit;
         unit.offset = cursor.at();
@@ -168,11 +176,15 @@ const Reader::Abbreviation *Reader::Abbreviations::find(uint64_t code) const {
 }
 
 const Reader::Abbreviations &Reader::abbreviations(uint64_t offset) const {
+    if (last_ && last_offset_ == offset)
+        return *last_;
+    last_ = nullptr;
+    last_offset_ = offset;
     auto known = abbreviations_.find(offset);
     if (known != abbreviations_.end())
-        return known->second;
+        return *(last_ = &known->second);
     Abbreviations table;
-    Cursor cursor(section("abbrev"), offset);
+    Cursor cursor(part(Part::ABBREV), offset);
     while (uint64_t code = cursor.uleb128()) {
         Abbreviation abbreviation;
         abbreviation.code = code;
@@ -186,7 +198,7 @@ const Reader::Abbreviations &Reader::abbreviations(uint64_t offset) const {
             if (name == 0 && form == 0)
                 break;
             if (form > UINT16_MAX || name > UINT16_MAX ||
-                table.attributes.size() >= MOST_ATTRIBUTES)
+                table.attributes.size() - abbreviation.first >= MOST_ATTRIBUTES)
                 malformed("a DWARF abbreviation is damaged");
             table.attributes.push_back(
                 {static_cast<uint16_t>(name), static_cast<uint16_t>(form), constant});
@@ -196,13 +208,13 @@ const Reader::Abbreviations &Reader::abbreviations(uint64_t offset) const {
     }
     std::stable_sort(table.by_code.begin(), table.by_code.end(),
                      [](const auto &a, const auto &b) { return a.code < b.code; });
-    return abbreviations_.emplace(offset, std::move(table)).first->second;
+    return *(last_ = &abbreviations_.emplace(offset, std::move(table)).first->second);
 }
 
 void Reader::read(const Unit &unit, uint64_t offset, Entry &entry) const {
     if (offset < unit.entries || offset >= unit.end)
         malformed("a DWARF entry lies outside its unit");
-    Cursor cursor(section("info").data(), unit.end, offset);
+    Cursor cursor(part(Part::INFO).data(), unit.end, offset);
     entry.offset = offset;
     entry.attributes.clear();
     uint64_t code = cursor.uleb128();
@@ -221,31 +233,32 @@ void Reader::read(const Unit &unit, uint64_t offset, Entry &entry) const {
     for (uint32_t i = 0; i < abbreviation->count; i++) {
         const Specification &specification = table.attributes[abbreviation->first + i];
         Attribute &attribute = entry.attributes.emplace_back();
+        attribute.kind = Class::OTHER;
         attribute.name = specification.name;
         read_form(unit, cursor, specification.form, specification.constant, attribute);
     }
     entry.next = cursor.at();
 }
 
-std::string_view Reader::text_at(const std::string &name, uint64_t offset) const {
-    const Bytes &strings = section(name);
+std::string_view Reader::text_at(Part from, uint64_t offset) const {
+    const Bytes &strings = part(from);
     return strings.empty() ? std::string_view() : Cursor(strings, offset).text();
 }
 
 std::string_view Reader::indexed_text(const Unit &unit, uint64_t index) const {
     if (!unit.string_offsets_base)
         return {};
-    const Bytes &offsets = section("str_offsets");
+    const Bytes &offsets = part(Part::STR_OFFSETS);
     if (index >= offsets.size())
         malformed("a DWARF name lies outside the names");
     Cursor cursor(offsets, *unit.string_offsets_base + index * unit.offset_size);
-    return text_at("str", cursor.unsigned_of(unit.offset_size));
+    return text_at(Part::STR, cursor.unsigned_of(unit.offset_size));
 }
 
 std::optional<uint64_t> Reader::address_at(const Unit &unit, uint64_t index) const {
     if (!unit.address_base)
         return std::nullopt;
-    const Bytes &addresses = section("addr");
+    const Bytes &addresses = part(Part::ADDR);
     if (index >= addresses.size())
         malformed("a DWARF address lies outside the addresses");
     return Cursor(addresses, *unit.address_base + index * 8).u64();
@@ -306,9 +319,9 @@ void Reader::read_form(const Unit &unit, Cursor &cursor, uint16_t form, int64_t 
     case FORM_STRING:
         return set_bytes(Class::TEXT, cursor.text());
     case FORM_STRP:
-        return set_bytes(Class::TEXT, text_at("str", cursor.unsigned_of(unit.offset_size)));
+        return set_bytes(Class::TEXT, text_at(Part::STR, cursor.unsigned_of(unit.offset_size)));
     case FORM_LINE_STRP:
-        return set_bytes(Class::TEXT, text_at("line_str", cursor.unsigned_of(unit.offset_size)));
+        return set_bytes(Class::TEXT, text_at(Part::LINE_STR, cursor.unsigned_of(unit.offset_size)));
     case FORM_STRX:
         return set_bytes(Class::TEXT, indexed_text(unit, cursor.uleb128()));
     case FORM_STRX1:
@@ -349,6 +362,9 @@ void Reader::read_form(const Unit &unit, Cursor &cursor, uint16_t form, int64_t 
     case FORM_REF_SIG8:
     case FORM_REF_SUP8:
         return set(Class::OTHER, cursor.u64());
+    case FORM_GNU_ADDR_INDEX:
+    case FORM_GNU_STR_INDEX:
+        return set(Class::OTHER, cursor.uleb128());
     case FORM_REF_SUP4:
         return set(Class::OTHER, cursor.u32());
     case FORM_STRP_SUP:
@@ -364,6 +380,14 @@ void Reader::read_form(const Unit &unit, Cursor &cursor, uint16_t form, int64_t 
     default:
         malformed("a DWARF form is unknown");
     }
+}
+
+Attribute Reader::form(const Unit &unit, Cursor &cursor, uint64_t form) const {
+    if (form > UINT16_MAX || form == FORM_IMPLICIT_CONST)
+        malformed("a DWARF form is damaged");
+    Attribute attribute = {};
+    read_form(unit, cursor, static_cast<uint16_t>(form), 0, attribute);
+    return attribute;
 }
 
 void Reader::walk(const Unit &unit, const Visit &visit) const {

@@ -2,9 +2,8 @@
 // sibling links, so that damaged files end the walk instead of turning it in circles.
 #pragma once
 
+#include <array>
 #include <functional>
-#include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -113,14 +112,29 @@ struct Entry {
     std::string_view text(uint16_t name) const;
 };
 
+enum class Part : uint8_t {
+    INFO,
+    ABBREV,
+    STR,
+    LINE_STR,
+    STR_OFFSETS,
+    ADDR,
+    LINE,
+    RANGES,
+    RNGLISTS,
+    LOC,
+    LOCLISTS,
+    COUNT,
+};
+
 class Reader {
   public:
     explicit Reader(const ElfFile &elf);
 
     const std::vector<Unit> &units() const { return units_; }
     const Unit *unit_of(uint64_t entry_offset) const;
-    // A section by its name without ".debug_", loaded when first asked for.
-    const Bytes &section(const std::string &name) const;
+    // Loaded when first asked for; empty if the file has none.
+    const Bytes &part(Part part) const;
 
     // The entry at an offset within the unit, over what `entry` held before.
     void read(const Unit &unit, uint64_t offset, Entry &entry) const;
@@ -130,6 +144,8 @@ class Reader {
     // Entries directly beneath the one at `offset`.
     void children(uint64_t offset, const std::function<bool(const Entry &child)> &visit) const;
 
+    // One value of a form, outside of an entry.
+    Attribute form(const Unit &unit, Cursor &cursor, uint64_t form) const;
     std::optional<uint64_t> address_at(const Unit &unit, uint64_t index) const;
     // Follows DW_AT_abstract_origin and DW_AT_specification; the linker's name if there is one.
     std::string name_of(const Entry &entry) const;
@@ -159,13 +175,16 @@ class Reader {
     const Abbreviations &abbreviations(uint64_t offset) const;
     void read_form(const Unit &unit, Cursor &cursor, uint16_t form, int64_t constant,
                    Attribute &attribute) const;
-    std::string_view text_at(const std::string &section, uint64_t offset) const;
+    std::string_view text_at(Part strings, uint64_t offset) const;
     std::string_view indexed_text(const Unit &unit, uint64_t index) const;
 
     const ElfFile &elf_;
     std::vector<Unit> units_;
-    mutable std::map<std::string, Bytes> sections_;
+    mutable std::array<std::optional<Bytes>, static_cast<size_t>(Part::COUNT)> parts_;
     mutable std::unordered_map<uint64_t, Abbreviations> abbreviations_;
+    // Most often the same as for the entry before.
+    mutable uint64_t last_offset_ = 0;
+    mutable const Abbreviations *last_ = nullptr;
 };
 
 } // namespace dwarf

@@ -67,17 +67,21 @@ static bool has_cookies() {
 
 // Commit 8c7dcb84e3b7 ("bpf: implement sleepable uprobes by chaining gps"), Linux 6.0.
 static bool has_sleepable() {
-    Instructions code = {copy(1, 10), add(1, -8), set(2, 8), set(3, 0),
-                         call(BPF_FUNC_copy_from_user), set(0, 0), leave()};
+    Instructions code = {
+        copy(1, 10), add(1, -8), set(2, 8), set(3, 0), call(BPF_FUNC_copy_from_user),
+        set(0, 0),   leave()};
     return bool(load(code, BPF_F_SLEEPABLE));
 }
 
 // Commit 5ffa25502b5a ("bpf: Add instructions for atomic_[cmp]xchg"), Linux 5.12.
 static bool has_atomics() {
-    Instructions code = {store(10, -8, 0), set(0, 0), set(1, 1),
+    Instructions code = {store(10, -8, 0),
+                         set(0, 0),
+                         set(1, 1),
                          instruction(BPF_STX | BPF_ATOMIC | BPF_DW, 10, 1, -8, BPF_CMPXCHG),
                          instruction(BPF_STX | BPF_ATOMIC | BPF_DW, 10, 1, -8, BPF_ADD | BPF_FETCH),
-                         set(0, 0), leave()};
+                         set(0, 0),
+                         leave()};
     return bool(load(code));
 }
 

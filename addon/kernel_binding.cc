@@ -215,8 +215,7 @@ class ProgramsHandle : public Napi::ObjectWrap<ProgramsHandle> {
 class StatisticsHandle : public Napi::ObjectWrap<StatisticsHandle> {
   public:
     explicit StatisticsHandle(const Napi::CallbackInfo &info)
-        : Napi::ObjectWrap<StatisticsHandle>(info),
-          fd_(std::move(parcel_of<Fd>(info).contents)) {}
+        : Napi::ObjectWrap<StatisticsHandle>(info), fd_(std::move(parcel_of<Fd>(info).contents)) {}
 
     static Napi::Function define(Napi::Env env) {
         return DefineClass(env, "RunTimeStatistics",
@@ -293,22 +292,24 @@ Napi::Value load(const Napi::CallbackInfo &info) {
 }
 
 Napi::Value features(const Napi::CallbackInfo &info) {
-    return Task<Features>::start(
-        info.Env(), probe_features, [](Napi::Env env, Features &found) -> Napi::Value {
-            auto result = Napi::Object::New(env);
-            result.Set("btf", found.btf);
-            result.Set("ringBuffer", found.ring_buffer);
-            result.Set("cookies", found.cookies);
-            result.Set("uprobeMulti", found.uprobe_multi);
-            result.Set("uprobeMultiThreads", found.uprobe_multi_threads);
-            result.Set("sleepable", found.sleepable);
-            result.Set("atomics", found.atomics);
-            result.Set("runTimeStatistics", found.run_time_statistics);
-            return result;
-        });
+    return Task<Features>::start(info.Env(), probe_features,
+                                 [](Napi::Env env, Features &found) -> Napi::Value {
+                                     auto result = Napi::Object::New(env);
+                                     result.Set("btf", found.btf);
+                                     result.Set("ringBuffer", found.ring_buffer);
+                                     result.Set("cookies", found.cookies);
+                                     result.Set("uprobeMulti", found.uprobe_multi);
+                                     result.Set("uprobeMultiThreads", found.uprobe_multi_threads);
+                                     result.Set("sleepable", found.sleepable);
+                                     result.Set("atomics", found.atomics);
+                                     result.Set("runTimeStatistics", found.run_time_statistics);
+                                     return result;
+                                 });
 }
 
-Napi::Value read_ring(const Napi::CallbackInfo &info) { return start_reader(info, classes_of(info)); }
+Napi::Value read_ring(const Napi::CallbackInfo &info) {
+    return start_reader(info, classes_of(info));
+}
 
 Napi::Value enable_run_time_statistics(const Napi::CallbackInfo &info) {
     return guarded(info.Env(), [&] {
@@ -344,11 +345,10 @@ Napi::Value clock_offset(const Napi::CallbackInfo &info) {
 } // namespace
 
 void init_kernel(Napi::Env env, Napi::Object exports) {
-    auto *classes = new KernelClasses{Napi::Persistent(define_map(env)),
-                                      Napi::Persistent(ProgramsHandle::define(env)),
-                                      Napi::Persistent(LinkHandle::define(env)),
-                                      Napi::Persistent(define_reader(env)),
-                                      Napi::Persistent(StatisticsHandle::define(env))};
+    auto *classes = new KernelClasses{
+        Napi::Persistent(define_map(env)), Napi::Persistent(ProgramsHandle::define(env)),
+        Napi::Persistent(LinkHandle::define(env)), Napi::Persistent(define_reader(env)),
+        Napi::Persistent(StatisticsHandle::define(env))};
     env.AddCleanupHook([](KernelClasses *classes) { delete classes; }, classes);
     auto add = [&](const char *name, Napi::Value (*function)(const Napi::CallbackInfo &)) {
         exports.Set(name, Napi::Function::New(env, function, name, classes));

@@ -16,18 +16,17 @@ class MapHandle : public Napi::ObjectWrap<MapHandle> {
     const std::shared_ptr<Map> &map() const { return map_; }
 
     static Napi::Function define(Napi::Env env) {
-        return DefineClass(
-            env, "BpfMap",
-            {InstanceAccessor<&MapHandle::name>("name"),
-             InstanceAccessor<&MapHandle::key_size>("keySize"),
-             InstanceAccessor<&MapHandle::value_size>("valueSize"),
-             InstanceAccessor<&MapHandle::max_entries>("maxEntries"),
-             InstanceMethod<&MapHandle::lookup>("lookup"),
-             InstanceMethod<&MapHandle::update>("update"),
-             InstanceMethod<&MapHandle::update_many>("updateMany"),
-             InstanceMethod<&MapHandle::erase>("delete"),
-             InstanceMethod<&MapHandle::entries>("entries"),
-             InstanceMethod<&MapHandle::read>("read")});
+        return DefineClass(env, "BpfMap",
+                           {InstanceAccessor<&MapHandle::name>("name"),
+                            InstanceAccessor<&MapHandle::key_size>("keySize"),
+                            InstanceAccessor<&MapHandle::value_size>("valueSize"),
+                            InstanceAccessor<&MapHandle::max_entries>("maxEntries"),
+                            InstanceMethod<&MapHandle::lookup>("lookup"),
+                            InstanceMethod<&MapHandle::update>("update"),
+                            InstanceMethod<&MapHandle::update_many>("updateMany"),
+                            InstanceMethod<&MapHandle::erase>("delete"),
+                            InstanceMethod<&MapHandle::entries>("entries"),
+                            InstanceMethod<&MapHandle::read>("read")});
     }
 
   private:
@@ -56,8 +55,7 @@ class MapHandle : public Napi::ObjectWrap<MapHandle> {
     Napi::Value lookup(const Napi::CallbackInfo &info) {
         auto key = sized(info[0], map_->key_size(), "The key");
         std::vector<uint8_t> value(map_->value_size());
-        bool found =
-            guarded(info.Env(), [&] { return map_->lookup(key.Data(), value.data()); });
+        bool found = guarded(info.Env(), [&] { return map_->lookup(key.Data(), value.data()); });
         return found ? to_buffer(info.Env(), std::move(value)).As<Napi::Value>()
                      : info.Env().Null();
     }

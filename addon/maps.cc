@@ -107,9 +107,9 @@ void Map::read_batch(uint32_t first, uint32_t count, uint8_t *values) {
         // An array's batch begins behind the key it is given.
         uint32_t before = first + done - 1, last = 0;
         auto batch = std::min(count - done, BATCH);
-        int error = bpf_map_lookup_batch(fd(), first + done == 0 ? nullptr : &before, &last,
-                                         keys.data(), values + size_t{done} * value_size_, &batch,
-                                         &options);
+        int error =
+            bpf_map_lookup_batch(fd(), first + done == 0 ? nullptr : &before, &last, keys.data(),
+                                 values + size_t{done} * value_size_, &batch, &options);
         // ENOENT says that the array's end was reached, with what came before it.
         if ((error != 0 && errno != ENOENT) || batch == 0)
             throw failure_of("BPF_FAILED", "Cannot read map " + name_, errno);
@@ -151,10 +151,10 @@ Map::Entries entries_of(const Map::Snapshot &map) {
         entries.keys.resize((count + room) * map.key_size);
         entries.values.resize((count + room) * map.value_size);
         uint32_t batch = room;
-        int error = bpf_map_lookup_batch(map.fd.get(), begun ? position.data() : nullptr,
-                                         next.data(), entries.keys.data() + count * map.key_size,
-                                         entries.values.data() + count * map.value_size, &batch,
-                                         &options);
+        int error =
+            bpf_map_lookup_batch(map.fd.get(), begun ? position.data() : nullptr, next.data(),
+                                 entries.keys.data() + count * map.key_size,
+                                 entries.values.data() + count * map.value_size, &batch, &options);
         if (error != 0 && errno == ENOSPC) {
             // One bucket holds more than there is room for.
             room *= 2;

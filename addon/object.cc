@@ -33,8 +33,8 @@ using OpenObject = std::unique_ptr<bpf_object, ObjectCloser>;
 class VerifierLog {
   public:
     VerifierLog()
-        : text_(static_cast<char *>(mmap(nullptr, SIZE, PROT_READ | PROT_WRITE,
-                                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))) {
+        : text_(static_cast<char *>(
+              mmap(nullptr, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))) {
         if (text_ == MAP_FAILED)
             throw failure_of("BPF_FAILED", "No memory for the verifier's log", errno);
     }
@@ -93,20 +93,22 @@ static bool is_uprobe(const bpf_program *program) {
 
 static bool ends_in_settings(const std::string &name) {
     static const std::string suffix = "_settings";
-    return name == "settings" || (name.size() > suffix.size() &&
-                                  name.compare(name.size() - suffix.size(), suffix.size(),
-                                               suffix) == 0);
+    return name == "settings" ||
+           (name.size() > suffix.size() &&
+            name.compare(name.size() - suffix.size(), suffix.size(), suffix) == 0);
 }
 
 // Overwrites the object's settings where libbpf keeps .rodata until it is loaded.
 static void write_settings(bpf_object *object, const std::vector<uint8_t> &settings) {
     const btf *types = bpf_object__btf(object);
-    int section = types != nullptr ? btf__find_by_name_kind(types, ".rodata", BTF_KIND_DATASEC) : -1;
+    int section =
+        types != nullptr ? btf__find_by_name_kind(types, ".rodata", BTF_KIND_DATASEC) : -1;
     bpf_map *map = bpf_object__find_map_by_name(object, ".rodata");
     size_t size = 0;
-    auto *data = map != nullptr ? static_cast<uint8_t *>(
-                                      const_cast<void *>(bpf_map__initial_value(map, &size)))
-                                : nullptr;
+    auto *data =
+        map != nullptr
+            ? static_cast<uint8_t *>(const_cast<void *>(bpf_map__initial_value(map, &size)))
+            : nullptr;
     if (section < 0 || data == nullptr)
         throw NativeFailure{"BPF_FAILED", "The BPF object has no settings", 0, ""};
     const btf_type *type = btf__type_by_id(types, section);
@@ -136,8 +138,8 @@ static void change_map(bpf_object *object, const MapChange &change) {
     if (change.reuse) {
         if (change.key_size != bpf_map__key_size(map) ||
             change.value_size != bpf_map__value_size(map) || change.type != bpf_map__type(map))
-            throw NativeFailure{
-                "BPF_FAILED", "The map given for " + change.name + " is of another kind", 0, ""};
+            throw NativeFailure{"BPF_FAILED",
+                                "The map given for " + change.name + " is of another kind", 0, ""};
         error = bpf_map__reuse_fd(map, change.reuse.get());
     } else if (change.max_entries) {
         error = bpf_map__set_max_entries(map, *change.max_entries);
@@ -171,11 +173,11 @@ static NativeFailure load_failure(const std::string &path, int error, const Veri
     std::string why = last_useful_lines(log.text());
     if (!why.empty() && error != EPERM) {
         size_t last_line = why.rfind('\n');
-        NativeFailure failure{"BPF_REFUSED",
-                              "The kernel's verifier refused " + failed_program() + ": " +
-                                  (last_line == std::string::npos ? why
-                                                                  : why.substr(last_line + 1)),
-                              error, why};
+        NativeFailure failure{
+            "BPF_REFUSED",
+            "The kernel's verifier refused " + failed_program() + ": " +
+                (last_line == std::string::npos ? why : why.substr(last_line + 1)),
+            error, why};
         return failure;
     }
     if (auto limited = locked_memory_failure(error))

@@ -75,7 +75,8 @@ bool RingReader::read_on(std::unique_lock<std::mutex> &lock) {
     Ring::Taken batch = ring_->take(options_.batch_bytes);
     lock.lock();
     if (batch.size == 0) {
-        pause_ = std::min(pause_ * 2, std::max<std::chrono::milliseconds>(options_.interval, IDLE_PAUSE));
+        pause_ = std::min(pause_ * 2,
+                          std::max<std::chrono::milliseconds>(options_.interval, IDLE_PAUSE));
         return false;
     }
     pause_ = options_.interval;

@@ -105,12 +105,12 @@ class ReaderHandle : public Napi::ObjectWrap<ReaderHandle>, private ReaderListen
             RingReader &reader;
             ~Taken() { reader.taken(); }
         } taken{*reader_};
-        try {
-            on_batch.Call({buffer});
-        } catch (const Napi::Error &error) {
+        napi_value argument = buffer, result, exception;
+        if (napi_call_function(env, env.Undefined(), on_batch, 1, &argument, &result) ==
+                napi_pending_exception &&
+            napi_get_and_clear_last_exception(env, &exception) == napi_ok)
             // An uncaught exception as from any event; by itself Node only warns of it here.
-            napi_fatal_exception(env, error.Value());
-        }
+            napi_fatal_exception(env, exception);
     }
 
     void receive_stop(Napi::Env env) {

@@ -70,8 +70,8 @@ Ring::Taken Ring::take(size_t limit) {
         uint32_t header = header_at(at);
         uint32_t length = header & ~BPF_RINGBUF_DISCARD_BIT;
         if (!(header & BPF_RINGBUF_DISCARD_BIT)) {
-            std::memcpy(taken.bytes.get() + copied,
-                        data_ + (at & (size_ - 1)) + BPF_RINGBUF_HDR_SZ, length);
+            std::memcpy(taken.bytes.get() + copied, data_ + (at & (size_ - 1)) + BPF_RINGBUF_HDR_SZ,
+                        length);
             copied += length;
         }
         at = record_end(at, length);

@@ -65,7 +65,8 @@ async function start(
       onWait: (description) => say(context, `waiting for ${description}…`),
     });
   }
-  const opened = context.openSinks(values, context.stdout);
+  // A reader that went away, as head(1) does, wants no more; that is no failure.
+  const opened = await context.openSinks(values, stop.request);
   const sinks: Sink[] =
     values.maxSpans === undefined
       ? opened
@@ -93,8 +94,6 @@ async function follow(
     else if (asked === (trace.command ? 3 : 2)) process.exit(trace.command ? OWN_FAILURE : 1);
     else stop.request();
   });
-  // A reader that went away, as head(1) does, wants no more; that is no failure.
-  context.stdout.on('error', stop.request);
   const timer = new AbortController();
   if (values.duration !== undefined) {
     sleep(values.duration, undefined, { signal: timer.signal }).then(stop.request, () => undefined);

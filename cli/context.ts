@@ -16,8 +16,8 @@ export interface Context {
   native: () => Native;
   startTrace: typeof startTrace;
   planTrace: typeof planTrace;
-  /** What the options say the spans go to. */
-  openSinks: (values: SinkValues, stdout: NodeJS.WriteStream) => Sink[];
+  /** What the options say the spans go to; tells when the reader of standard output went away. */
+  openSinks: (values: SinkValues, onClosed: () => void) => Promise<Sink[]>;
   procfs: Procfs;
   stdout: NodeJS.WriteStream;
   stderr: NodeJS.WriteStream;

@@ -9,27 +9,30 @@ export class FirstTraces implements Sink {
   private readonly traces = new Set<string>();
   private passed = 0;
   private heldBack = 0;
+  /** Only there if some sink wants them, since they cost the target time. */
+  readonly programSpans?: (batch: readonly ProgramSpan[]) => void;
 
   constructor(
     private readonly sinks: readonly Sink[],
     private readonly limit: number,
     private readonly onReached: () => void,
-  ) {}
+  ) {
+    if (!sinks.some((sink) => sink.programSpans)) return;
+    this.programSpans = (batch) => {
+      const wanted = batch.filter(
+        ({ traceId }) => this.passed < this.limit || this.traces.has(traceId),
+      );
+      for (const sink of sinks) sink.programSpans?.(wanted);
+    };
+  }
 
   spans(batch: readonly FunctionSpan[]): void {
     const before = this.passed;
     const wanted = batch.filter(({ traceId }) => this.take(traceId));
     this.heldBack += batch.length - wanted.length;
+    if (wanted.length === 0) return;
     for (const sink of this.sinks) sink.spans(wanted);
     if (before < this.limit && this.passed >= this.limit) this.onReached();
-  }
-
-  programSpans(batch: readonly ProgramSpan[]): void {
-    // Those of a trace end after its calls, so that its own begin is the latest moment to know.
-    const wanted = batch.filter(
-      ({ traceId }) => this.passed < this.limit || this.traces.has(traceId),
-    );
-    for (const sink of this.sinks) sink.programSpans?.(wanted);
   }
 
   notice(notice: Notice): void {

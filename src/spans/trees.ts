@@ -194,17 +194,19 @@ export class TreeKeeper {
 
   private async lookAtLateTrees(): Promise<void> {
     const now = this.now();
+    const overdue: Tree[] = [];
     const looks: { tree: Tree; open: ReadonlyMap<string, OpenCall> }[] = [];
     for (const tree of this.trees.values()) {
       if (tree.settleBy !== null) {
-        if (tree.settleBy <= now) this.settle(tree);
+        if (tree.settleBy <= now) overdue.push(tree);
       } else if (tree.nextLook <= now && looks.length < LOOKS_A_TICK) {
         looks.push({ tree, open: byId(this.options.openCalls(tree.stack, tree.tgid)) });
       }
     }
-    if (looks.length === 0) return;
+    if (looks.length + overdue.length === 0) return;
     // What had ended before its table was read has been added after this.
     await this.options.drained();
+    for (const tree of overdue) if (this.trees.get(tree.id) === tree) this.settle(tree);
     for (const { tree, open } of looks) {
       if (this.trees.get(tree.id) === tree && !tree.outermost) this.look(tree, open, now);
     }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
@@ -215,45 +215,115 @@ for (const attach of ['multi', 'perf'] as const) {
   }
 }
 
-test('a link that is left to the garbage collector or to process exit leaves nothing', async () => {
-  const program = await CountProgram.start();
-  const intact = firstByte(program.pid, 'alpha');
-  const script = `
-    const { loadNative } = await import(${JSON.stringify(`${root}dist/src/native/load.js`)});
-    const native = loadNative();
-    const programs = await native.load(${JSON.stringify({ object: objectPath, attach: 'multi', sleepable: false, programs: FINE })});
-    const link = await programs.attachUprobes('hit', { path: ${JSON.stringify(programPath)},
-      pid: ${program.pid}, offsets: Float64Array.of(${functions.get('alpha')!.offset}),
-      cookies: Float64Array.of(1) });
-    const reader = native.read(programs.map('ring'), { intervalMs: 5, batchBytes: 65536, maxPending: 4 }, () => {});
-    globalThis.kept = [link, reader, programs];
-    console.log('attached');
-    if (process.argv[1] === 'stay') setInterval(() => {}, 1000);`;
-  const run = (argument: string) =>
-    spawn(process.execPath, ['--input-type=module', '-e', script, argument], {
+describe('what is left behind', () => {
+  let program: CountProgram;
+  let intact: number;
+  before(async () => {
+    program = await CountProgram.start();
+    intact = firstByte(program.pid, 'alpha');
+  });
+  after(() => program.stop());
+
+  /** Another process, or a worker in one, that attaches to the program and says so. */
+  function start(then: string): ChildProcess {
+    const options: LoadOptions = {
+      object: objectPath,
+      attach: 'multi',
+      sleepable: false,
+      programs: FINE,
+      settings: settings(1n, true),
+    };
+    const script = `
+      const { loadNative } = await import(${JSON.stringify(`${root}dist/src/native/load.js`)});
+      async function attach() {
+        const native = loadNative();
+        const options = ${JSON.stringify(options)};
+        options.settings = Buffer.from(options.settings.data);
+        const programs = await native.load(options);
+        const link = await programs.attachUprobes('hit', {
+          path: ${JSON.stringify(programPath)}, pid: ${program.pid},
+          offsets: Float64Array.of(${functions.get('alpha')!.offset}), cookies: Float64Array.of(1),
+        });
+        const reader = native.read(
+          programs.map('ring'), { intervalMs: 5, batchBytes: 65536, maxPending: 4 }, () => {});
+        return [link, reader, programs];
+      }
+      ${then}`;
+    return spawn(process.execPath, ['--expose-gc', '--input-type=module', '-e', script], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
-
-  // Killed in mid-work.
-  const killed = run('stay');
-  for await (const line of createInterface({ input: killed.stdout })) {
-    assert.equal(line, 'attached');
-    break;
   }
-  assert.equal(firstByte(program.pid, 'alpha'), 0xcc);
-  killed.kill('SIGKILL');
-  await until(() => firstByte(program.pid, 'alpha') === intact, 'the probe is still there');
 
-  // Nothing stopped or closed: the process ends by itself all the same.
-  const left = run('leave');
-  const status = await Promise.race([
-    new Promise((resolve) => left.once('exit', (code) => resolve(code))),
-    sleep(10_000).then(() => 'hangs'),
-  ]);
-  assert.equal(status, 0);
-  await until(() => firstByte(program.pid, 'alpha') === intact, 'the probe is still there');
-  assert.equal(await program.call('alpha', 1, 100), 100);
-  await program.stop();
+  async function attached(child: ChildProcess): Promise<void> {
+    for await (const line of createInterface({ input: child.stdout! })) {
+      assert.equal(line, 'attached');
+      break;
+    }
+    assert.equal(firstByte(program.pid, 'alpha'), 0xcc);
+  }
+
+  async function ends(child: ChildProcess): Promise<void> {
+    const status = await Promise.race([
+      new Promise((resolve) => child.once('exit', resolve)),
+      sleep(10_000).then(() => 'hangs'),
+    ]);
+    assert.equal(status, 0);
+  }
+
+  async function gone(): Promise<void> {
+    await until(() => firstByte(program.pid, 'alpha') === intact, 'the probe is still there');
+    assert.equal(await program.call('alpha', 1, 100), 100);
+  }
+
+  test('by a process that is killed', async () => {
+    const child = start(`globalThis.kept = await attach();
+      console.log('attached');
+      setInterval(() => {}, 1000);`);
+    await attached(child);
+    const calls = program.call('alpha', 2, 50_000);
+    child.kill('SIGKILL');
+    assert.equal(await calls, 100_000);
+    await gone();
+  });
+
+  test('by a process that closes nothing, and ends all the same', async () => {
+    const child = start(`globalThis.kept = await attach(); console.log('attached');`);
+    await ends(child);
+    await gone();
+  });
+
+  test('by a worker that is terminated while records come', async () => {
+    const child = start(`
+      const { Worker } = await import('node:worker_threads');
+      // The worker takes over how this source is read: as a module.
+      const worker = new Worker(\`
+        import { parentPort } from 'node:worker_threads';
+        const { loadNative } = await import(${JSON.stringify(`${root}dist/src/native/load.js`)});
+        \${attach.toString()}
+        globalThis.kept = await attach();
+        parentPort.postMessage('attached');\`, { eval: true });
+      await new Promise((resolve) => worker.once('message', resolve));
+      console.log('attached');
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      await worker.terminate();`);
+    await attached(child);
+    const calls = program.call('alpha', 1, 100_000);
+    await ends(child);
+    assert.equal(await calls, 100_000);
+    await gone();
+  });
+
+  test('by a link that was garbage', async () => {
+    const child = start(`
+      const [, reader] = await attach();
+      console.log('attached');
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      gc();
+      setInterval(() => reader, 1000);`);
+    await attached(child);
+    await gone();
+    child.kill('SIGKILL');
+  });
 });
 
 test('detaching and closing give everything back', async () => {
@@ -431,6 +501,34 @@ describe('the reader', () => {
     await second.stop();
   });
 
+  test('a callback that throws is an uncaught exception, and reading goes on', () => {
+    const script = `
+      const { loadNative } = await import(${JSON.stringify(`${root}dist/src/native/load.js`)});
+      const { CountProgram, places, programPath, objectPath } = await import(
+        ${JSON.stringify(`${root}dist/test/e2e/fixtures/count.js`)});
+      const native = loadNative();
+      const programs = await native.load({ object: objectPath, attach: 'multi', sleepable: false,
+        programs: ['hit'], settings: Buffer.from('01000000000000000100000000000000', 'hex') });
+      const program = await CountProgram.start();
+      await programs.attachUprobes('hit', { path: programPath, pid: program.pid,
+        offsets: Float64Array.of(places().get('alpha').offset), cookies: Float64Array.of(1) });
+      let uncaught = 0, batches = 0, bytes = 0;
+      process.on('uncaughtException', () => uncaught++);
+      const reader = native.read(programs.map('ring'),
+        { intervalMs: 1, batchBytes: 2400, maxPending: 1 }, (batch) => {
+          bytes += batch.length;
+          if (++batches % 2) throw new Error('mistake');
+        });
+      await program.call('alpha', 1, 3000);
+      await reader.drain();
+      console.log(uncaught === Math.ceil(batches / 2), bytes);
+      await program.stop();`;
+    const output = execFileSync(process.execPath, ['--input-type=module', '-e', script], {
+      encoding: 'utf8',
+    });
+    assert.equal(output.trim(), `true ${3000 * RECORD_SIZE}`);
+  });
+
   test('an idle ring costs less than 0.5 % of a CPU', async (context) => {
     const programs = await load();
     const reader = native.read(programs.map('ring'), options, () => {});
@@ -441,7 +539,8 @@ describe('the reader', () => {
       );
       return own !== undefined;
     }, 'the reader has no thread');
-    const used = () => Number(readFileSync(`/proc/self/task/${own}/schedstat`, 'utf8').split(' ')[0]);
+    const used = () =>
+      Number(readFileSync(`/proc/self/task/${own}/schedstat`, 'utf8').split(' ')[0]);
     await sleep(300);
     const from = used();
     await sleep(2000);
@@ -490,7 +589,10 @@ describe('maps', () => {
       found.map((_, i) => Number(values.readBigUInt64LE(i * 8))),
       found.map((n) => n + 1),
     );
-    assert.deepEqual(found.sort((a, b) => a - b), wanted);
+    assert.deepEqual(
+      found.sort((a, b) => a - b),
+      wanted,
+    );
     assert.equal(keys.length, wanted.length * 8);
   });
 
@@ -569,14 +671,20 @@ describe('failures', () => {
         assert.doesNotMatch(error.log!, /processed \d+ insns/);
       }),
     );
-    await assert.rejects(load({ object: '/nowhere.bpf.o' }), fails('BPF_FAILED', (error) => {
-      assert.match(error.message, /nowhere.*No such file/);
-      assert.equal(error.errno, 2);
-    }));
+    await assert.rejects(
+      load({ object: '/nowhere.bpf.o' }),
+      fails('BPF_FAILED', (error) => {
+        assert.match(error.message, /nowhere.*No such file/);
+        assert.equal(error.errno, 2);
+      }),
+    );
     await assert.rejects(load({ object: programPath }), fails('BPF_FAILED'));
-    await assert.rejects(load({ settings: Buffer.alloc(8) }), fails('BPF_FAILED', (error) => {
-      assert.match(error.message, /Settings of 8 bytes.*has 16/);
-    }));
+    await assert.rejects(
+      load({ settings: Buffer.alloc(8) }),
+      fails('BPF_FAILED', (error) => {
+        assert.match(error.message, /Settings of 8 bytes.*has 16/);
+      }),
+    );
     await assert.rejects(load({ maps: { nothing: { maxEntries: 1 } } }), fails('BPF_FAILED'));
     await assert.rejects(load({ programs: ['nothing'] }), fails('BPF_FAILED'));
     await assert.rejects(load({ maps: { table: { maxEntries: 2 ** 32 - 1 } } }), (error) => {

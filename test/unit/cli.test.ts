@@ -132,7 +132,7 @@ async function trace(argv: string[], world: World = {}): Promise<Outcome> {
       options = given;
       return plan;
     },
-    openSinks: () => [],
+    openSinks: async () => [],
     procfs,
     stdout: stream('stdout'),
     stderr: stream('stderr'),
@@ -378,6 +378,7 @@ test('--max-spans stops by itself, with whole traces', async () => {
   });
   assert.equal(status, 0);
   assert.deepEqual(sink?.lost?.(), { limit: 1 });
+  assert.equal(sink?.programSpans, undefined);
 });
 
 test('Ctrl-C stops gracefully', async () => {
@@ -459,7 +460,7 @@ test('help and version are results', async () => {
   assert.match(help.stdout, /attach[\s\S]*symbols[\s\S]*doctor/);
   assert.doesNotMatch(help.stdout, /^ +(agent|why)/m);
   const attach = await trace(['attach', '--help']);
-  assert.match(attach.stdout, /--max-functions <n>[\s\S]*default: 2000/);
+  assert.match(attach.stdout, /--max-functions <n>[\s\S]*default:\s+2000/);
   assert.match((await trace(['--version'])).stdout, /^\d+\.\d+\.\d+\n$/);
   const nothing = await trace([]);
   assert.deepEqual([nothing.status, nothing.stdout], [2, '']);

@@ -1,0 +1,250 @@
+#include "dwarf_types.h"
+
+#include <algorithm>
+#include <map>
+#include <unordered_map>
+#include <unordered_set>
+
+namespace dwarf {
+
+static constexpr unsigned MOST_LINKS = 32;
+static constexpr size_t MOST_CALLERS = 8;
+
+static bool is_type(uint16_t tag) {
+    switch (tag) {
+    case TAG_ARRAY:
+    case TAG_CLASS:
+    case TAG_ENUMERATION:
+    case TAG_POINTER:
+    case TAG_STRUCTURE:
+    case TAG_SUBROUTINE_TYPE:
+    case TAG_TYPEDEF:
+    case TAG_UNION:
+    case TAG_BASE_TYPE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool is_record(uint16_t tag) {
+    return tag == TAG_STRUCTURE || tag == TAG_CLASS || tag == TAG_UNION;
+}
+
+void Index::sort(std::vector<Row> &rows) {
+    std::stable_sort(rows.begin(), rows.end(),
+                     [](const Row &a, const Row &b) { return a.key < b.key; });
+    rows.shrink_to_fit();
+}
+
+static std::optional<uint64_t> code_address(const ElfFile &elf, const Entry &entry) {
+    std::optional<uint64_t> address = entry.number(AT_LOW_PC, Class::ADDRESS);
+    // Linkers leave entries of functions that they dropped, at zero.
+    return address && elf.is_code(*address) ? address : std::nullopt;
+}
+
+Index::Index(const ElfFile &elf, const Reader &reader) {
+    for (const Unit &unit : reader.units())
+        reader.walk(unit, [&](const Entry &entry, unsigned depth) {
+            if (entry.tag == TAG_SUBPROGRAM) {
+                if (std::optional<uint64_t> address = code_address(elf, entry))
+                    functions_.push_back({*address, entry.offset});
+            } else if (depth == 1 && is_type(entry.tag) && !entry.find(AT_DECLARATION)) {
+                std::string_view name = entry.text(AT_NAME);
+                if (!name.empty())
+                    types_.push_back({std::hash<std::string_view>()(name), entry.offset});
+            }
+            return true;
+        });
+    sort(types_);
+    sort(functions_);
+}
+
+std::vector<uint64_t> Index::types(const Reader &reader, std::string_view name) const {
+    uint64_t key = std::hash<std::string_view>()(name);
+    std::vector<uint64_t> offsets;
+    Entry entry;
+    auto row = std::lower_bound(types_.begin(), types_.end(), key,
+                                [](const Row &a, uint64_t wanted) { return a.key < wanted; });
+    for (; row != types_.end() && row->key == key; ++row) {
+        const Unit *unit = reader.unit_of(row->entry);
+        if (!unit)
+            continue;
+        reader.read(*unit, row->entry, entry);
+        if (entry.text(AT_NAME) == name)
+            offsets.push_back(row->entry);
+    }
+    return offsets;
+}
+
+std::optional<uint64_t> Index::function(uint64_t address) const {
+    auto row = std::lower_bound(functions_.begin(), functions_.end(), address,
+                                [](const Row &a, uint64_t wanted) { return a.key < wanted; });
+    if (row == functions_.end() || row->key != address)
+        return std::nullopt;
+    return row->entry;
+}
+
+static bool read_at(const Reader &reader, uint64_t offset, Entry &entry) {
+    const Unit *unit = reader.unit_of(offset);
+    if (!unit)
+        return false;
+    reader.read(*unit, offset, entry);
+    return true;
+}
+
+std::optional<Entry> underlying_type(const Reader &reader, uint64_t offset) {
+    Entry entry;
+    for (unsigned i = 0; i < MOST_LINKS; i++) {
+        if (!read_at(reader, offset, entry))
+            return std::nullopt;
+        if (entry.tag != TAG_TYPEDEF && entry.tag != TAG_CONST && entry.tag != TAG_VOLATILE)
+            return entry;
+        std::optional<uint64_t> next = entry.number(AT_TYPE, Class::REFERENCE);
+        if (!next)
+            return std::nullopt;
+        offset = *next;
+    }
+    return std::nullopt;
+}
+
+// Where a member lies in its struct: a constant, or up to DWARF 3 DW_OP_plus_uconst.
+static std::optional<uint64_t> member_offset(const Entry &member) {
+    const Attribute *location = member.find(AT_DATA_MEMBER_LOCATION);
+    if (!location)
+        return 0;
+    if (location->kind == Class::CONSTANT)
+        return location->number;
+    constexpr uint8_t PLUS_UCONST = 0x23;
+    if (location->kind != Class::BLOCK)
+        return std::nullopt;
+    Cursor cursor(reinterpret_cast<const uint8_t *>(location->bytes.data()),
+                  location->bytes.size());
+    if (cursor.left() < 2 || cursor.u8() != PLUS_UCONST)
+        return std::nullopt;
+    return cursor.uleb128();
+}
+
+static std::optional<uint64_t> offset_within(const Reader &reader, uint64_t type,
+                                             std::string_view path) {
+    uint64_t total = 0;
+    for (unsigned i = 0; i < MOST_LINKS; i++) {
+        std::optional<Entry> record = underlying_type(reader, type);
+        if (!record || !is_record(record->tag))
+            return std::nullopt;
+        std::string_view name = path.substr(0, path.find('.'));
+        std::optional<uint64_t> at, next;
+        reader.children(record->offset, [&](const Entry &child) {
+            if (child.tag != TAG_MEMBER || child.text(AT_NAME) != name)
+                return true;
+            at = member_offset(child);
+            next = child.number(AT_TYPE, Class::REFERENCE);
+            return false;
+        });
+        if (!at)
+            return std::nullopt;
+        total += *at;
+        if (name.size() == path.size())
+            return total;
+        if (!next)
+            return std::nullopt;
+        path.remove_prefix(name.size() + 1);
+        type = *next;
+    }
+    return std::nullopt;
+}
+
+std::optional<uint64_t> field_offset(const Reader &reader, const Index &index,
+                                     const std::string &type, const std::string &field) {
+    constexpr uint64_t LARGEST = uint64_t{1} << 48;
+    for (uint64_t offset : index.types(reader, type))
+        if (std::optional<uint64_t> at = offset_within(reader, offset, field);
+            at && *at < LARGEST)
+            return at;
+    return std::nullopt;
+}
+
+std::optional<uint64_t> runtime_type(const Reader &reader, const Index &index,
+                                     const std::string &name) {
+    Entry entry;
+    for (uint64_t offset : index.types(reader, name)) {
+        if (!read_at(reader, offset, entry))
+            continue;
+        std::optional<uint64_t> address = entry.number(AT_GO_RUNTIME_TYPE, Class::ADDRESS);
+        if (address && *address != 0)
+            return address;
+    }
+    return std::nullopt;
+}
+
+std::string type_name(const Reader &reader, uint64_t offset) {
+    Entry entry;
+    std::string stars;
+    for (unsigned i = 0; i < MOST_LINKS && read_at(reader, offset, entry); i++) {
+        // ".param0" stands for a type parameter, and says nothing itself.
+        std::string_view name = entry.text(AT_NAME);
+        bool is_parameter = entry.tag == TAG_TYPEDEF && name.substr(0, 6) == ".param";
+        if (!name.empty() && !is_parameter)
+            return stars + std::string(name);
+        std::optional<uint64_t> next = entry.number(AT_TYPE, Class::REFERENCE);
+        if (entry.tag == TAG_POINTER)
+            stars += '*';
+        if (!next)
+            return entry.tag == TAG_POINTER ? stars + "void" : stars + "?";
+        offset = *next;
+    }
+    return stars + "?";
+}
+
+std::vector<Inlined> inlined_functions(const ElfFile &elf, const Reader &reader) {
+    std::unordered_map<uint64_t, std::vector<uint64_t>> callers; // by abstract function
+    std::unordered_set<std::string> with_code;
+    for (const Unit &unit : reader.units()) {
+        uint64_t function = 0;
+        unsigned function_depth = 0;
+        reader.walk(unit, [&](const Entry &entry, unsigned depth) {
+            if (function != 0 && depth <= function_depth)
+                function = 0;
+            if (entry.tag == TAG_SUBPROGRAM && (code_address(elf, entry) || entry.find(AT_RANGES))) {
+                function = entry.offset;
+                function_depth = depth;
+                with_code.insert(reader.name_of(entry));
+            } else if (entry.tag == TAG_INLINED_SUBROUTINE && function != 0) {
+                std::optional<uint64_t> origin = entry.number(AT_ABSTRACT_ORIGIN, Class::REFERENCE);
+                if (!origin)
+                    return true;
+                std::vector<uint64_t> &into = callers[*origin];
+                if (into.size() < MOST_CALLERS &&
+                    std::find(into.begin(), into.end(), function) == into.end())
+                    into.push_back(function);
+            }
+            return true;
+        });
+    }
+    // C has a copy of a header's function in every unit.
+    std::map<std::string, std::vector<std::string>> by_name;
+    Entry entry;
+    for (const auto &[origin, functions] : callers) {
+        if (!read_at(reader, origin, entry))
+            continue;
+        std::string name = reader.name_of(entry);
+        if (name.empty() || with_code.count(name) > 0)
+            continue;
+        std::vector<std::string> &into = by_name[name];
+        for (uint64_t function : functions) {
+            if (into.size() >= MOST_CALLERS || !read_at(reader, function, entry))
+                continue;
+            std::string caller = reader.name_of(entry);
+            if (std::find(into.begin(), into.end(), caller) == into.end())
+                into.push_back(std::move(caller));
+        }
+    }
+    std::vector<Inlined> inlined;
+    for (auto &[name, into] : by_name) {
+        std::sort(into.begin(), into.end());
+        inlined.push_back({name, std::move(into)});
+    }
+    return inlined;
+}
+
+} // namespace dwarf

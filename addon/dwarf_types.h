@@ -1,0 +1,54 @@
+// Types and functions by name and address, and the few questions asked of types.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dwarf.h"
+
+namespace dwarf {
+
+// Small enough to be kept when the sections it was made from are let go.
+class Index {
+  public:
+    Index(const ElfFile &elf, const Reader &reader);
+
+    // Offsets of the entries of this name, or at this address.
+    std::vector<uint64_t> types(const Reader &reader, std::string_view name) const;
+    std::optional<uint64_t> function(uint64_t address) const;
+
+  private:
+    struct Row {
+        uint64_t key;
+        uint64_t entry;
+    };
+    static void sort(std::vector<Row> &rows);
+
+    std::vector<Row> types_;     // key: hash of the name
+    std::vector<Row> functions_; // key: address
+};
+
+// Through typedefs, const and volatile; nothing if it leads nowhere.
+std::optional<Entry> underlying_type(const Reader &reader, uint64_t offset);
+
+// Of a field, nested by "."
+std::optional<uint64_t> field_offset(const Reader &reader, const Index &index,
+                                     const std::string &type, const std::string &field);
+
+// DW_AT_go_runtime_type
+std::optional<uint64_t> runtime_type(const Reader &reader, const Index &index,
+                                     const std::string &name);
+
+// "context.Context", "*net/http.Request"
+std::string type_name(const Reader &reader, uint64_t offset);
+
+struct Inlined {
+    std::string name;
+    std::vector<std::string> into;
+};
+
+// Functions that are inlined somewhere and have no code of their own.
+std::vector<Inlined> inlined_functions(const ElfFile &elf, const Reader &reader);
+
+} // namespace dwarf

@@ -1,0 +1,104 @@
+/** A text output that never blocks: what its reader does not take in time is refused. */
+import { createWriteStream } from 'node:fs';
+import type { Writable } from 'node:stream';
+
+const WRITE_SIZE = 64 * 1024;
+
+export interface OutputOptions {
+  /** Bytes that may wait for a slow reader. */
+  maxBytes?: number;
+  /** The reader went away (a closed pipe); called once. */
+  onClosed?: () => void;
+}
+
+/**
+ * Standard output off the JavaScript thread: Node writes to a pipe or a file synchronously, so
+ * that a slow reader would stop everything. A terminal is Node's own stream.
+ */
+export function standardOutput(): Writable {
+  if (process.stdout.isTTY) return process.stdout;
+  return createWriteStream('', { fd: 1, autoClose: false });
+}
+
+export class Output {
+  private text: string[] = [];
+  private textBytes = 0;
+  private scheduled = false;
+  private closed = false;
+  private readonly maxBytes: number;
+  private waiters: (() => void)[] = [];
+
+  constructor(
+    private readonly stream: Writable,
+    options: OutputOptions = {},
+  ) {
+    this.maxBytes = options.maxBytes ?? 16 * 1024 * 1024;
+    stream.on('error', () => {
+      if (this.closed) return;
+      this.closed = true;
+      this.text = [];
+      this.textBytes = 0;
+      this.wake();
+      options.onClosed?.();
+    });
+    stream.on('drain', () => this.write());
+  }
+
+  /** Takes the text as a whole or not at all. */
+  offer(text: string): boolean {
+    if (this.closed) return false;
+    const waiting = this.textBytes + this.stream.writableLength;
+    // What is larger than the bound can still pass when nothing waits.
+    if (waiting > 0 && waiting + text.length > this.maxBytes) return false;
+    this.put(text);
+    return true;
+  }
+
+  /** For the few lines that must come through. */
+  put(text: string): void {
+    if (this.closed) return;
+    this.text.push(text);
+    this.textBytes += text.length;
+    if (this.textBytes >= WRITE_SIZE) this.write();
+    else this.schedule();
+  }
+
+  /** Resolves when the reader has all, is gone, or after `deadlineMs`. */
+  async flush(deadlineMs: number): Promise<void> {
+    this.write();
+    if (this.isEmpty()) return;
+    let timer: NodeJS.Timeout | undefined;
+    await Promise.race([
+      new Promise<void>((resolve) => this.waiters.push(resolve)),
+      new Promise<void>((resolve) => (timer = setTimeout(resolve, deadlineMs))),
+    ]);
+    clearTimeout(timer);
+  }
+
+  private isEmpty(): boolean {
+    return this.closed || (this.textBytes === 0 && this.stream.writableLength === 0);
+  }
+
+  private schedule(): void {
+    if (this.scheduled) return;
+    this.scheduled = true;
+    setImmediate(() => {
+      this.scheduled = false;
+      this.write();
+    });
+  }
+
+  private write(): void {
+    if (this.closed || this.text.length === 0 || this.stream.writableNeedDrain) return;
+    const text = this.text.join('');
+    this.text = [];
+    this.textBytes = 0;
+    this.stream.write(text, () => {
+      if (this.isEmpty()) this.wake();
+    });
+  }
+
+  private wake(): void {
+    for (const resolve of this.waiters.splice(0)) resolve();
+  }
+}

@@ -1,0 +1,56 @@
+/**
+ * What a test needs of the host. Without it the test is skipped and says why; where the tests are
+ * required to run (CI, or UNDERSPAN_REQUIRE_BPF=1) it fails instead, so that nothing goes untested
+ * unnoticed.
+ *
+ *     it('…', (t) => {
+ *       if (!requireBpf(t)) return;
+ */
+import { accessSync, constants } from 'node:fs';
+
+export interface Skippable {
+  skip(message?: string): void;
+}
+
+const UNSET = new Set(['', '0', 'false']);
+
+function isSet(name: string): boolean {
+  return !UNSET.has(process.env[name] ?? '');
+}
+
+function need(t: Skippable, reason: string | null): boolean {
+  if (reason === null) return true;
+  if (isSet('CI') || isSet('UNDERSPAN_REQUIRE_BPF')) {
+    throw new Error(`this test is required here and cannot run: ${reason}`);
+  }
+  t.skip(reason);
+  return false;
+}
+
+function withoutRoot(): string | null {
+  return process.geteuid?.() === 0 ? null : 'needs root';
+}
+
+/** Attaching uprobes goes through this file of the perf subsystem on every kernel. */
+const UPROBES = '/sys/bus/event_source/devices/uprobe/type';
+
+function withoutBpf(): string | null {
+  const root = withoutRoot();
+  if (root !== null) return root;
+  try {
+    accessSync(UPROBES, constants.R_OK);
+    return null;
+  } catch {
+    return `this kernel has no uprobes (${UPROBES} cannot be read)`;
+  }
+}
+
+/** True if the test may go on; false if it was skipped. */
+export function requireRoot(t: Skippable): boolean {
+  return need(t, withoutRoot());
+}
+
+/** True if the test may load and attach BPF programs; false if it was skipped. */
+export function requireBpf(t: Skippable): boolean {
+  return need(t, withoutBpf());
+}
