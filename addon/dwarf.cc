@@ -233,7 +233,6 @@ void Reader::read(const Unit &unit, uint64_t offset, Entry &entry) const {
     for (uint32_t i = 0; i < abbreviation->count; i++) {
         const Specification &specification = table.attributes[abbreviation->first + i];
         Attribute &attribute = entry.attributes.emplace_back();
-        attribute.kind = Class::OTHER;
         attribute.name = specification.name;
         read_form(unit, cursor, specification.form, specification.constant, attribute);
     }

@@ -273,9 +273,10 @@ void find_lines(const Reader &reader, const std::vector<uint64_t> &addresses,
             auto at = std::lower_bound(
                 wanted.begin(), wanted.end(), range.start,
                 [](const Wanted &a, uint64_t address) { return a.address < address; });
-            for (; at != wanted.end() && at->address < range.end; ++at)
-                if (inside.size() < wanted.size())
-                    inside.push_back(*at);
+            // Ranges may overlap in a damaged file, and must not multiply.
+            for (; at != wanted.end() && at->address < range.end && inside.size() < wanted.size();
+                 ++at)
+                inside.push_back(*at);
         }
         if (inside.empty())
             continue;

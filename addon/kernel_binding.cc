@@ -4,6 +4,7 @@
 #include <linux/bpf.h>
 
 #include <ctime>
+#include <system_error>
 #include <thread>
 
 #include "arguments.h"

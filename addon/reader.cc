@@ -6,7 +6,7 @@
 
 using namespace std::chrono_literals;
 
-// 20 looks a second at an idle ring cost less than 0.1 % of a CPU.
+// 20 looks a second at an idle ring cost about 0.1 % of a CPU.
 static constexpr auto IDLE_PAUSE = 50ms;
 // While somebody waits for a record that is reserved and not yet submitted.
 static constexpr auto DRAIN_PAUSE = 1ms;

@@ -118,6 +118,9 @@ OUT_OF_LINE enum context_source walk_context(__u64 itab, __u64 data, __u64 bias,
 		if (itab - bias == value_itab) {
 			if (read_user(&node, sizeof(node), data))
 				return SOURCE_UNREADABLE;
+			/* Not learned yet: this may be the value that is looked for. */
+			if (!key_type)
+				return SOURCE_UNREADABLE;
 			if (node.key_type - bias == key_type) {
 				__u32 type = find_span_type(node.value_type - bias);
 

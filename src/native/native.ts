@@ -194,7 +194,7 @@ export interface Features {
 export interface LoadOptions {
   /** Path of the compiled object. */
   object: string;
-  /** Written over the variable `settings` in .rodata; its size must agree. */
+  /** Written over the variable `settings`, or `*_settings`, in .rodata; its size must agree. */
   settings?: Buffer;
   /** By map name: another size, or an existing map to use in its place. */
   maps?: Record<string, { maxEntries?: number; reuse?: BpfMap }>;

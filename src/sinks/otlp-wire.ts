@@ -15,7 +15,7 @@ export type ExportResult =
   | { kind: 'retry'; delayMs: number | null; message: string }
   | { kind: 'refused'; message: string };
 
-/** An encoded request; null where the encoder had nothing to send. */
+/** A serialised ExportTraceServiceRequest. */
 export type EncodedBatch = Uint8Array;
 
 export interface OtlpWire {

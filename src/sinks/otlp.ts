@@ -53,6 +53,7 @@ export class OtlpSink implements Sink {
   private readonly idle: (() => void)[] = [];
   private readonly counts = { queue: 0, export: 0 };
   private readonly told = new Set<string>();
+  private readonly delayMs: number;
   private readonly opening: Promise<void>;
 
   /** Throws UnderspanError if the endpoint is no URL. */
@@ -62,46 +63,55 @@ export class OtlpSink implements Sink {
       options.maxSpans ?? DEFAULTS.maxSpans,
       options.maxBytes ?? DEFAULTS.maxBytes,
     );
+    this.delayMs = options.delayMs ?? DEFAULTS.delayMs;
     this.opening = this.open();
   }
 
   spans(tree: readonly FunctionSpan[]): void {
-    if (this.stopped || !this.queue.offer(tree)) {
+    if (this.stopped) {
+      this.counts.export += tree.length;
+    } else if (!this.queue.offer(tree)) {
       this.counts.queue += tree.length;
       this.tellOnce('otlp-queue-full', {
         message: 'the queue to the collector is full: spans are being dropped, and counted',
         hint: 'trace fewer functions, or sample (--sample, --max-rate)',
       });
-    } else if (this.queue.waiting >= ENOUGH_SPANS) this.schedule(0);
-    else this.schedule(this.options.delayMs ?? DEFAULTS.delayMs);
+    } else {
+      this.schedule(this.queue.waiting >= ENOUGH_SPANS ? 0 : this.delayMs);
+    }
   }
 
   lost(): Record<string, number> {
     return { ...this.counts };
   }
 
-  /** Resolves when all is delivered or given up, or at the deadline; nothing is given up then. */
   async flush(deadlineMs: number): Promise<void> {
-    if (this.queue.pending === 0) return;
-    this.flushing = true;
-    this.schedule(0);
-    let timer: NodeJS.Timeout | undefined;
-    await Promise.race([
-      new Promise<void>((resolve) => this.idle.push(resolve)),
-      new Promise<void>((resolve) => (timer = setTimeout(resolve, deadlineMs))),
-    ]);
-    clearTimeout(timer);
-    this.flushing = false;
+    if (this.queue.pending > 0 && !this.stopped) {
+      this.flushing = true;
+      this.schedule(0);
+      let timer: NodeJS.Timeout | undefined;
+      await Promise.race([
+        new Promise<void>((resolve) => this.idle.push(resolve)),
+        new Promise<void>((resolve) => (timer = setTimeout(resolve, deadlineMs))),
+      ]);
+      clearTimeout(timer);
+    }
+    this.stop();
   }
 
-  /** What is not delivered yet gets a last chance, and is then counted. */
   async close(): Promise<void> {
     await this.flush(CLOSE_MS);
+    await this.opening;
+    this.wire?.close();
+  }
+
+  /** What is not delivered by now is lost. */
+  private stop(): void {
+    if (this.stopped) return;
     this.stopped = true;
     if (this.timer) clearTimeout(this.timer);
     this.counts.export += this.queue.pending;
-    await this.opening;
-    this.wire?.close();
+    for (const resolve of this.idle.splice(0)) resolve();
   }
 
   private async open(): Promise<void> {
@@ -113,7 +123,7 @@ export class OtlpSink implements Sink {
         message: `OTLP export is not possible: ${error instanceof Error ? error.message : String(error)}`,
         hint: 'check --otlp-endpoint and the OTEL_EXPORTER_OTLP_* variables',
       });
-      this.stopped = true;
+      this.stop();
     }
   }
 
@@ -130,9 +140,13 @@ export class OtlpSink implements Sink {
     batch.encoded ??= wire.encode(batch.spans);
     this.underWay++;
     void wire.send(batch.encoded).then((result) => this.answered(batch, result));
-    const more = this.retries.length > 0 || this.queue.waiting >= ENOUGH_SPANS;
-    if (more || (this.flushing && this.queue.waiting > 0)) this.schedule(0);
-    else if (this.queue.waiting > 0) this.schedule(this.options.delayMs ?? DEFAULTS.delayMs);
+    this.scheduleNext();
+  }
+
+  private scheduleNext(): void {
+    const { waiting } = this.queue;
+    if (this.retries.length > 0 || waiting >= ENOUGH_SPANS) this.schedule(0);
+    else if (waiting > 0) this.schedule(this.flushing ? 0 : this.delayMs);
   }
 
   private answered(batch: Batch, result: ExportResult): void {
@@ -153,7 +167,7 @@ export class OtlpSink implements Sink {
       }
     }
     if (this.queue.pending === 0) for (const resolve of this.idle.splice(0)) resolve();
-    else this.schedule(this.flushing || this.queue.waiting >= ENOUGH_SPANS ? 0 : 1);
+    else this.scheduleNext();
   }
 
   private failed(batch: Batch, { delayMs, message }: ExportResult & { kind: 'retry' }): void {
@@ -206,7 +220,7 @@ export class OtlpSink implements Sink {
 function checkEndpoint(endpoint: string | null): void {
   if (endpoint === null) return;
   const url = /^\w{1,8}:\/\//.test(endpoint.trim()) ? endpoint : `https://${endpoint}`;
-  if (URL.canParse(url.trim())) return;
+  if (/^(https?|unix):/i.test(url.trim()) && URL.canParse(url.trim())) return;
   throw new UnderspanError(
     'usage',
     'otlp-endpoint',

@@ -32,11 +32,18 @@ export interface Summary {
 
 /** Where spans go. None of these may throw or block: what cannot be delivered is counted. */
 export interface Sink {
-  spans(batch: readonly FunctionSpan[]): void;
+  /**
+   * A tree, or as much of one as goes out at once: to be taken or refused as a whole, so that no
+   * span is delivered without its parent.
+   */
+  spans(tree: readonly FunctionSpan[]): void;
   /** Ended spans of the program's own SDK, for sinks that show them. */
   programSpans?(batch: readonly ProgramSpan[]): void;
   notice?(notice: Notice): void;
-  /** Delivers what is left, within `deadlineMs`. */
+  /**
+   * Delivers what is left within `deadlineMs`, and counts what it could not. No spans come after
+   * it: only then is lost() final, for the summary.
+   */
   flush?(deadlineMs: number): Promise<void>;
   /** Spans that this sink gave up on, by reason (queue, export). */
   lost?(): Record<string, number>;

@@ -45,9 +45,10 @@ export function missingPackages(): string[] {
   return Object.entries(TOOLS).flatMap(([name, file]) => (existsSync(file) ? [] : [name]));
 }
 
-function goCommand(): string {
-  const installed = '/usr/local/go/bin/go';
-  return process.env['GO'] ?? (existsSync(installed) ? installed : 'go');
+/** The Go that setup chose, else that of the host. */
+function goCommand(root: string): string {
+  const chosen = process.env['GO'] ?? join(root, '.cache/go/bin/go');
+  return existsSync(chosen) ? chosen : 'go';
 }
 
 /** Builds the image in `cache` from the built project at `root`; returns the image's path. */
@@ -77,11 +78,15 @@ export function buildImage(root: string, cache: string): string {
   for (const path of productionModules(root)) {
     put(join(root, path), join(HOME, path));
   }
-  execFileSync(goCommand(), ['build', '-trimpath', '-o', join(stage, 'tiny'), '.'], {
-    cwd: join(root, 'test/targets/tiny'),
-    env: { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-buildvcs=false' },
-    stdio: 'inherit',
-  });
+  execFileSync(
+    goCommand(root),
+    ['build', '-trimpath', '-buildvcs=false', '-o', join(stage, 'tiny'), '.'],
+    {
+      cwd: join(root, 'test/targets/tiny'),
+      env: { ...process.env, CGO_ENABLED: '0', GOTOOLCHAIN: 'local' },
+      stdio: 'inherit',
+    },
+  );
   put(join(root, 'test/kernels/init'), 'init');
   chmodSync(join(stage, 'init'), 0o755);
 

@@ -87,9 +87,5 @@ func routes(shop *Shop, t *telemetry.Telemetry) http.Handler {
 	traced.Handle("/deep", &DeepHandler{shop})
 	traced.Handle("/exit", &ExitHandler{shop})
 	traced.Handle("/burn", &BurnHandler{})
-
-	mux := http.NewServeMux()
-	control.Register(mux, t)
-	mux.Handle("/", telemetry.Handler(&TraceHeader{traced}))
-	return mux
+	return control.Handler(t, telemetry.Handler(&TraceHeader{traced}))
 }

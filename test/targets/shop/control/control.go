@@ -10,32 +10,44 @@ import (
 	"example.com/shop/truth"
 )
 
-// Register adds /health, /counters and /flush.
-func Register(mux *http.ServeMux, t *telemetry.Telemetry) {
-	mux.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) {
-		w.Write([]byte("ok\n"))
-	})
-	mux.HandleFunc("/counters", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("content-type", "application/json")
-		json.NewEncoder(w).Encode(map[string]any{
-			"calls": truth.Calls(),
-			"spans": map[string]uint64{
-				"started":  t.Spans.Started.Load(),
-				"ended":    t.Spans.Ended.Load(),
-				"exported": t.Spans.Exported.Load(),
-				"failed":   t.Spans.Failed.Load(),
-			},
-		})
-	})
-	mux.HandleFunc("POST /flush", func(w http.ResponseWriter, r *http.Request) {
-		if err := t.Flush(r.Context()); err != nil {
-			http.Error(w, err.Error(), http.StatusBadGateway)
-			return
+// Handler answers /health, /counters and /flush, and passes on the rest. Not by a ServeMux: calls
+// of that are counted, and these would be among them.
+func Handler(t *telemetry.Telemetry, rest http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/health":
+			w.Write([]byte("ok\n"))
+		case "/counters":
+			counters(w, t)
+		case "/flush":
+			flush(w, r, t)
+		default:
+			rest.ServeHTTP(w, r)
 		}
-		if err := truth.Flush(); err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		w.Write([]byte("flushed\n"))
 	})
+}
+
+func counters(w http.ResponseWriter, t *telemetry.Telemetry) {
+	w.Header().Set("content-type", "application/json")
+	json.NewEncoder(w).Encode(map[string]any{
+		"calls": truth.Calls(),
+		"spans": map[string]uint64{
+			"started":  t.Spans.Started.Load(),
+			"ended":    t.Spans.Ended.Load(),
+			"exported": t.Spans.Exported.Load(),
+			"failed":   t.Spans.Failed.Load(),
+		},
+	})
+}
+
+func flush(w http.ResponseWriter, r *http.Request, t *telemetry.Telemetry) {
+	if err := t.Flush(r.Context()); err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	if err := truth.Flush(); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Write([]byte("flushed\n"))
 }

@@ -1,0 +1,61 @@
+// All that can be asked about one ELF file. Any thread may ask.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "buildinfo.h"
+#include "dwarf_types.h"
+#include "elf.h"
+#include "go_parameters.h"
+#include "pclntab.h"
+#include "symbols.h"
+
+class ModuleFile {
+  public:
+    struct Facts {
+        std::string path;
+        std::optional<std::string> build_id;
+        bool has_symbols = false;
+        bool has_dwarf = false;
+        bool is_go = false;
+        std::optional<BuildInfo> build_info;
+    };
+
+    explicit ModuleFile(const std::string &path);
+
+    const Facts &facts() const { return facts_; }
+    const ElfFile &elf() const { return elf_; }
+
+    FunctionTable functions() const;
+    Bytes instructions(const std::vector<uint64_t> &addresses,
+                       const std::vector<uint64_t> &sizes) const;
+    std::vector<std::optional<std::vector<Parameter>>>
+    parameters(const std::vector<uint64_t> &addresses);
+    std::vector<dwarf::Inlined> inlined();
+    struct Field {
+        std::string type;
+        std::string field;
+    };
+    std::vector<std::optional<uint64_t>> field_offsets(const std::vector<Field> &fields);
+    std::vector<std::optional<uint64_t>> runtime_types(const std::vector<std::string> &names);
+    std::vector<InterfaceTable> interface_tables(const std::string &interface_name) const;
+    std::vector<std::optional<SourceLine>> lines(const std::vector<uint64_t> &addresses);
+
+    // Lets go of the DWARF sections, which can be hundreds of megabytes, unless they are in use.
+    void trim();
+
+  private:
+    std::optional<Pclntab> pclntab() const;
+    const dwarf::Reader &reader();
+    const dwarf::Index &index();
+
+    ElfFile elf_;
+    Facts facts_;
+    bool search_pclntab_ = false;
+    std::mutex dwarf_; // for what follows
+    std::unique_ptr<dwarf::Reader> reader_;
+    std::unique_ptr<dwarf::Index> index_;
+};

@@ -1,0 +1,342 @@
+#include "module_binding.h"
+
+#include <elf.h>
+
+#include <chrono>
+
+#include "arguments.h"
+#include "handles.h"
+#include "module.h"
+#include "task.h"
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// DWARF is asked in bursts while a plan is made; afterwards its memory is worth more.
+constexpr int IDLE_MS = 2000;
+
+// A module and who is using it. Belongs to the JavaScript thread.
+struct OpenModule {
+    std::shared_ptr<ModuleFile> file; // null: closed
+    unsigned uses = 0;
+    bool timer_set = false;
+    Clock::time_point last_use;
+};
+
+// Lives as long as a task, which ends on the JavaScript thread.
+class Use {
+  public:
+    explicit Use(std::shared_ptr<OpenModule> module) : module_(std::move(module)) {
+        module_->uses++;
+    }
+    Use(const Use &) = delete;
+    Use &operator=(const Use &) = delete;
+    ~Use() {
+        module_->uses--;
+        module_->last_use = Clock::now();
+    }
+
+  private:
+    std::shared_ptr<OpenModule> module_;
+};
+
+Napi::Value number_or_null(Napi::Env env, const std::optional<uint64_t> &number) {
+    return number ? Napi::Number::New(env, static_cast<double>(*number)).As<Napi::Value>()
+                  : env.Null();
+}
+
+template <typename Item, typename Convert>
+Napi::Array to_array(Napi::Env env, const std::vector<Item> &items, Convert convert) {
+    Napi::Array array = Napi::Array::New(env, items.size());
+    for (size_t i = 0; i < items.size(); i++) {
+        Napi::HandleScope scope(env);
+        array.Set(static_cast<uint32_t>(i), convert(env, items[i]));
+    }
+    return array;
+}
+
+Napi::Value to_value(Napi::Env env, const std::string &text) {
+    return Napi::String::New(env, text);
+}
+
+Napi::Float64Array to_numbers(Napi::Env env, const std::vector<double> &numbers) {
+    auto array = Napi::Float64Array::New(env, numbers.size());
+    std::copy(numbers.begin(), numbers.end(), array.Data());
+    return array;
+}
+
+Napi::Value to_parameter(Napi::Env env, const Parameter &parameter) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("name", parameter.name);
+    object.Set("type", parameter.type);
+    object.Set("result", parameter.result);
+    object.Set("registers", to_array(env, parameter.registers, [](Napi::Env env, uint32_t word) {
+                   return Napi::Number::New(env, word);
+               }));
+    object.Set("stackOffset", number_or_null(env, parameter.stack_offset));
+    return object;
+}
+
+Napi::Value to_parameters(Napi::Env env, const std::optional<std::vector<Parameter>> &parameters) {
+    return parameters ? to_array(env, *parameters, to_parameter).As<Napi::Value>() : env.Null();
+}
+
+Napi::Value to_inlined(Napi::Env env, const dwarf::Inlined &inlined) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("name", inlined.name);
+    object.Set("into", to_array(env, inlined.into, to_value));
+    return object;
+}
+
+Napi::Value to_interface_table(Napi::Env env, const InterfaceTable &table) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("type", table.type);
+    object.Set("itab", static_cast<double>(table.itab));
+    object.Set("typeAddress", number_or_null(env, table.type_address));
+    object.Set("interfaceAddress", number_or_null(env, table.interface_address));
+    return object;
+}
+
+Napi::Value to_line(Napi::Env env, const std::optional<SourceLine> &line) {
+    if (!line)
+        return env.Null();
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("file", line->file);
+    object.Set("line", static_cast<double>(line->line));
+    return object;
+}
+
+Napi::Value to_functions(Napi::Env env, FunctionTable &table) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("names", table.names);
+    object.Set("addresses", to_numbers(env, table.addresses));
+    object.Set("sizes", to_numbers(env, table.sizes));
+    object.Set("source", table.source);
+    return object;
+}
+
+Napi::Value to_go_facts(Napi::Env env, const ModuleFile::Facts &facts) {
+    if (!facts.is_go)
+        return env.Null();
+    Napi::Object go = Napi::Object::New(env);
+    Napi::Object modules = Napi::Object::New(env);
+    go.Set("version", env.Null());
+    go.Set("mainModule", env.Null());
+    go.Set("modules", modules);
+    if (facts.build_info) {
+        go.Set("version", facts.build_info->version);
+        if (facts.build_info->main_module)
+            go.Set("mainModule", *facts.build_info->main_module);
+        for (const auto &[path, version] : facts.build_info->modules)
+            modules.Set(path, version);
+    }
+    return go;
+}
+
+Napi::Value to_facts(Napi::Env env, const ModuleFile &file) {
+    const ModuleFile::Facts &facts = file.facts();
+    std::vector<Segment> loaded;
+    for (const Segment &segment : file.elf().segments())
+        if (segment.type == PT_LOAD)
+            loaded.push_back(segment);
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("path", facts.path);
+    object.Set("buildId", facts.build_id ? to_value(env, *facts.build_id) : env.Null());
+    object.Set("positionIndependent", file.elf().position_independent());
+    object.Set("hasSymbols", facts.has_symbols);
+    object.Set("hasDwarf", facts.has_dwarf);
+    object.Set("segments", to_array(env, loaded, [](Napi::Env env, const Segment &segment) {
+                   Napi::Object object = Napi::Object::New(env);
+                   object.Set("address", static_cast<double>(segment.address));
+                   object.Set("offset", static_cast<double>(segment.offset));
+                   object.Set("fileSize", static_cast<double>(segment.file_size));
+                   object.Set("memorySize", static_cast<double>(segment.memory_size));
+                   object.Set("executable", (segment.flags & PF_X) != 0);
+                   object.Set("writable", (segment.flags & PF_W) != 0);
+                   return object;
+               }));
+    object.Set("go", to_go_facts(env, facts));
+    return object;
+}
+
+// Files can ask for more memory than there is.
+template <typename Body> auto within_memory(Body body) -> decltype(body()) {
+    try {
+        return body();
+    } catch (const std::bad_alloc &) {
+        malformed("its tables are too large for the memory");
+    } catch (const std::length_error &) {
+        malformed("its tables are too large");
+    }
+}
+
+// Drops the DWARF sections when nobody has asked for a while; asked for again, they are read anew.
+void trim_when_idle(Napi::Env env, const std::shared_ptr<OpenModule> &module) {
+    if (module->timer_set)
+        return;
+    module->timer_set = true;
+    std::weak_ptr<OpenModule> weak = module;
+    auto callback = Napi::Function::New(env, [weak](const Napi::CallbackInfo &info) {
+        std::shared_ptr<OpenModule> module = weak.lock();
+        if (!module)
+            return;
+        module->timer_set = false;
+        auto idle = Clock::now() - module->last_use;
+        if (module->uses > 0 || idle < std::chrono::milliseconds(IDLE_MS))
+            trim_when_idle(info.Env(), module);
+        else if (module->file)
+            module->file->trim();
+    });
+    auto set_timeout = env.Global().Get("setTimeout").As<Napi::Function>();
+    auto timer = set_timeout.Call({callback, Napi::Number::New(env, IDLE_MS)}).As<Napi::Object>();
+    timer.Get("unref").As<Napi::Function>().Call(timer, {});
+}
+
+class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
+  public:
+    explicit ModuleHandle(const Napi::CallbackInfo &info) : Napi::ObjectWrap<ModuleHandle>(info) {
+        if (info.Length() != 1 || !info[0].IsExternal())
+            throw Napi::TypeError::New(info.Env(), "Illegal constructor");
+        module_->file = *info[0].As<Napi::External<std::shared_ptr<ModuleFile>>>().Data();
+        info.This().As<Napi::Object>().DefineProperty(Napi::PropertyDescriptor::Value(
+            "facts", to_facts(info.Env(), *module_->file), napi_enumerable));
+    }
+
+    static Napi::Function define(Napi::Env env) {
+        return DefineClass(env, "Module",
+                           {InstanceMethod<&ModuleHandle::functions>("functions"),
+                            InstanceMethod<&ModuleHandle::instructions>("instructions"),
+                            InstanceMethod<&ModuleHandle::parameters>("parameters"),
+                            InstanceMethod<&ModuleHandle::inlined>("inlined"),
+                            InstanceMethod<&ModuleHandle::field_offsets>("fieldOffsets"),
+                            InstanceMethod<&ModuleHandle::runtime_types>("runtimeTypes"),
+                            InstanceMethod<&ModuleHandle::interface_tables>("interfaceTables"),
+                            InstanceMethod<&ModuleHandle::lines>("lines"),
+                            InstanceMethod<&ModuleHandle::close>("close")});
+    }
+
+  private:
+    // Asks the file on another thread; it stays open until all who asked have their answer.
+    template <typename Ask, typename Convert>
+    Napi::Value ask(const Napi::CallbackInfo &info, Ask ask, Convert convert) {
+        return guarded_promise(info.Env(), [&]() -> Napi::Value {
+            std::shared_ptr<ModuleFile> file = module_->file;
+            if (!file)
+                throw closed_failure("The module");
+            using Answer = decltype(ask(*file));
+            auto use = std::make_shared<Use>(module_);
+            trim_when_idle(info.Env(), module_);
+            return Task<Answer>::start(
+                info.Env(),
+                [file, use, ask = std::move(ask)] {
+                    return within_memory([&] { return ask(*file); });
+                },
+                [convert](Napi::Env env, Answer &answer) -> Napi::Value {
+                    return convert(env, answer);
+                });
+        });
+    }
+
+    Napi::Value functions(const Napi::CallbackInfo &info) {
+        return ask(info, [](ModuleFile &file) { return file.functions(); }, to_functions);
+    }
+
+    Napi::Value instructions(const Napi::CallbackInfo &info) {
+        auto addresses = whole_numbers_of(info[0], "addresses");
+        auto sizes = whole_numbers_of(info[1], "sizes");
+        if (addresses.size() != sizes.size())
+            throw Napi::TypeError::New(info.Env(), "addresses and sizes must be as many");
+        return ask(
+            info,
+            [addresses, sizes](ModuleFile &file) { return file.instructions(addresses, sizes); },
+            [](Napi::Env env, Bytes &records) { return to_buffer(env, std::move(records)); });
+    }
+
+    Napi::Value parameters(const Napi::CallbackInfo &info) {
+        auto addresses = whole_numbers_of(info[0], "addresses");
+        return ask(
+            info, [addresses](ModuleFile &file) { return file.parameters(addresses); },
+            [](Napi::Env env, auto &parameters) {
+                return to_array(env, parameters, to_parameters);
+            });
+    }
+
+    Napi::Value inlined(const Napi::CallbackInfo &info) {
+        return ask(
+            info, [](ModuleFile &file) { return file.inlined(); },
+            [](Napi::Env env, auto &inlined) { return to_array(env, inlined, to_inlined); });
+    }
+
+    Napi::Value field_offsets(const Napi::CallbackInfo &info) {
+        std::vector<ModuleFile::Field> fields;
+        Napi::Array array = array_of(info[0], "fields");
+        for (uint32_t i = 0; i < array.Length(); i++) {
+            Napi::Object field = object_of(array.Get(i), "a field");
+            fields.push_back(
+                {string_of(field.Get("type"), "type"), string_of(field.Get("field"), "field")});
+        }
+        return ask(
+            info, [fields](ModuleFile &file) { return file.field_offsets(fields); },
+            [](Napi::Env env, auto &offsets) { return to_array(env, offsets, number_or_null); });
+    }
+
+    Napi::Value runtime_types(const Napi::CallbackInfo &info) {
+        std::vector<std::string> names;
+        Napi::Array array = array_of(info[0], "names");
+        for (uint32_t i = 0; i < array.Length(); i++)
+            names.push_back(string_of(array.Get(i), "a name"));
+        return ask(
+            info, [names](ModuleFile &file) { return file.runtime_types(names); },
+            [](Napi::Env env, auto &types) { return to_array(env, types, number_or_null); });
+    }
+
+    Napi::Value interface_tables(const Napi::CallbackInfo &info) {
+        std::string name = string_of(info[0], "the interface's name");
+        return ask(
+            info, [name](ModuleFile &file) { return file.interface_tables(name); },
+            [](Napi::Env env, auto &tables) { return to_array(env, tables, to_interface_table); });
+    }
+
+    Napi::Value lines(const Napi::CallbackInfo &info) {
+        auto addresses = whole_numbers_of(info[0], "addresses");
+        return ask(
+            info, [addresses](ModuleFile &file) { return file.lines(addresses); },
+            [](Napi::Env env, auto &lines) { return to_array(env, lines, to_line); });
+    }
+
+    void close(const Napi::CallbackInfo &) { module_->file.reset(); }
+
+    static Napi::Array array_of(Napi::Value value, const char *what) {
+        if (!value.IsArray())
+            throw wrong(value.Env(), std::string(what) + " must be an array");
+        return value.As<Napi::Array>();
+    }
+
+    std::shared_ptr<OpenModule> module_ = std::make_shared<OpenModule>();
+};
+
+} // namespace
+
+void init_modules(Napi::Env env, Napi::Object exports) {
+    // One per environment, shared by the function that uses it.
+    auto constructor = std::make_shared<Napi::FunctionReference>(
+        Napi::Persistent(ModuleHandle::define(env)));
+    exports.Set("openModule",
+                Napi::Function::New(
+                    env,
+                    [constructor](const Napi::CallbackInfo &info) -> Napi::Value {
+                        std::string path = string_of(info[0], "path");
+                        using File = std::shared_ptr<ModuleFile>;
+                        return Task<File>::start(
+                            info.Env(),
+                            [path] {
+                                return within_memory(
+                                    [&] { return std::make_shared<ModuleFile>(path); });
+                            },
+                            [constructor](Napi::Env env, File &file) -> Napi::Value {
+                                return constructor->New({Napi::External<File>::New(env, &file)});
+                            });
+                    },
+                    "openModule"));
+}

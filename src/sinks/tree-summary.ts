@@ -1,0 +1,61 @@
+/** The table at the end: what was called how often, how long it took, and what was lost. */
+import type { FunctionSummary, Summary } from './sink.js';
+import { count, duration, type Paint, printable, table } from './tree-format.js';
+
+const HEAD = ['function', 'calls', 'spans', 'errors', 'min', 'p50', 'p99', 'max', 'total', 'self'];
+
+export function renderSummary(summary: Summary, paint: Paint): string[] {
+  const called = summary.functions
+    .filter(({ calls }) => calls > 0)
+    .sort((a, b) => b.totalNano - a.totalNano || b.calls - a.calls);
+  const [head = '', ...rows] = table([HEAD, ...called.map(row)]);
+  const silent = summary.functions.length - called.length;
+  return [
+    ...(called.length > 0 ? [paint.bold(head), ...rows] : ['no call was seen']),
+    ...(silent > 0 && called.length > 0
+      ? [paint.dim(`${count(silent)} more function${silent === 1 ? ' was' : 's were'} not called`)]
+      : []),
+    '',
+    `lost: ${lostLine(summary.lost)}`,
+    `overhead: ${overheadLine(summary.overhead)}`,
+  ];
+}
+
+function row(of: FunctionSummary): string[] {
+  // Without a single return there are no durations.
+  const ended = of.maxNano > 0 || of.totalNano > 0;
+  const time = (ns: number): string => (ended ? duration(ns) : '-');
+  return [
+    printable(of.name),
+    count(of.calls),
+    count(of.spans),
+    count(of.errors),
+    time(of.minNano),
+    time(of.p50Nano),
+    time(of.p99Nano),
+    time(of.maxNano),
+    time(of.totalNano),
+    time(of.selfNano),
+  ];
+}
+
+function lostLine(lost: Record<string, number>): string {
+  const reasons = Object.entries(lost)
+    .filter(([, calls]) => calls !== 0)
+    .sort(([, a], [, b]) => b - a)
+    .map(([reason, calls]) => `${words(reason)} ${count(calls)}`);
+  return reasons.length > 0 ? reasons.join(', ') : 'nothing';
+}
+
+/** "ringFull" → "ring full" */
+function words(reason: string): string {
+  return reason.replace(/[A-Z_-]/g, (letter) =>
+    letter === '_' || letter === '-' ? ' ' : ` ${letter.toLowerCase()}`,
+  );
+}
+
+function overheadLine({ predicted, measured }: Summary['overhead']): string {
+  const share = (value: number | null): string =>
+    value === null ? 'unknown' : `${(value * 100).toFixed(value < 0.0995 ? 2 : 1)} % of a CPU`;
+  return `predicted ${share(predicted)}, measured ${share(measured)}`;
+}

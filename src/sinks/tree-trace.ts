@@ -1,0 +1,199 @@
+/** One trace as lines: the program's own spans and ours, nested, in the order they began. */
+import type { FunctionSpan, ProcessResource, ProgramSpan } from '../spans/span.js';
+import { count, duration, type Paint, printable, width } from './tree-format.js';
+
+interface Node {
+  spanId: string;
+  parentSpanId: string | null;
+  name: string;
+  startNs: bigint;
+  /** null: not known, of a span that was only named as a parent. */
+  durationNs: number | null;
+  /** Of the program's own SDK. */
+  program: boolean;
+  error: boolean;
+  incomplete: boolean;
+  children: Node[];
+}
+
+interface Line {
+  indent: string;
+  node: Node;
+  /** More than 1: that many alike, in one line. */
+  times: number;
+  durationNs: number | null;
+}
+
+/** So many alike in a row become one line. */
+const FOLD = 4;
+const MIN_WIDTH = 40;
+const MAX_WIDTH = 110;
+/** Room at the end of a line for " × 1,234", a duration and a mark. */
+const TAIL = 34;
+
+export class TraceView {
+  readonly spanIds = new Set<string>();
+  private readonly nodes: Node[] = [];
+  private resource: ProcessResource | null = null;
+  functionSpans = 0;
+
+  constructor(readonly traceId: string) {}
+
+  get size(): number {
+    return this.nodes.length;
+  }
+
+  addProgramSpan(span: ProgramSpan): void {
+    const durationNs = Number(span.endTimeUnixNano - span.startTimeUnixNano);
+    this.add(span, {
+      spanId: span.spanId,
+      parentSpanId: span.parentSpanId,
+      name: span.name === '' ? unnamed(span.spanId) : printable(span.name),
+      startNs: span.startTimeUnixNano,
+      durationNs,
+      program: true,
+      error: false,
+      incomplete: false,
+      children: [],
+    });
+  }
+
+  addFunctionSpan(span: FunctionSpan): void {
+    this.functionSpans++;
+    this.add(span, {
+      spanId: span.spanId,
+      parentSpanId: span.parentSpanId,
+      name: printable(span.name),
+      startNs: span.startTimeUnixNano,
+      durationNs: span.durationNano,
+      program: false,
+      error: span.status.code === 'error',
+      incomplete: span.attributes['underspan.incomplete'] === true,
+      children: [],
+    });
+  }
+
+  /** `omitted`: spans of this trace that there was no room for. */
+  render(paint: Paint, columns: number, omitted: number): string[] {
+    const lines: Line[] = [];
+    for (const root of this.roots()) collect([root], '', true, lines);
+    const limit = Math.max(MIN_WIDTH, Math.min(MAX_WIDTH, columns - TAIL));
+    const texts = lines.map((line) => cut(line.indent + label(line), limit));
+    const column = texts.reduce((most, text) => Math.max(most, width(text)), 0);
+    const rendered = lines.map((line, index) => {
+      const text = texts[index] ?? '';
+      const time = line.durationNs === null ? '' : duration(line.durationNs);
+      const { node } = line;
+      const marks = [node.error ? 'error' : '', node.incomplete ? 'incomplete' : '']
+        .filter((mark) => mark !== '')
+        .join(', ');
+      const painted = node.error ? paint.red(text) : node.program ? paint.bold(text) : text;
+      const gap = ' '.repeat(column - width(text));
+      const tail = `${gap}  ${paint.dim(time.padStart(8))}${marks && `  ${paint.red(marks)}`}`;
+      return (painted + tail).trimEnd();
+    });
+    if (omitted > 0) rendered.push(paint.dim(`… ${count(omitted)} more spans of this trace`));
+    return [paint.dim(this.title()), ...rendered, ''];
+  }
+
+  private add(span: { resource: ProcessResource }, node: Node): void {
+    this.resource ??= span.resource;
+    if (this.spanIds.has(node.spanId)) return;
+    this.spanIds.add(node.spanId);
+    this.nodes.push(node);
+  }
+
+  private title(): string {
+    const service = this.resource?.attributes['service.name'];
+    const of = typeof service === 'string' ? `  ${printable(service)}` : '';
+    return `trace ${this.traceId}${of}`;
+  }
+
+  /** Links nodes; a parent that was not seen itself stands as a line without a duration. */
+  private roots(): Node[] {
+    const byId = new Map<string, Node>();
+    for (const node of this.nodes) {
+      node.children = [];
+      byId.set(node.spanId, node);
+    }
+    const roots: Node[] = [];
+    for (const node of [...this.nodes].sort(byStart)) {
+      const { parentSpanId } = node;
+      const parent = parentSpanId === null ? undefined : byId.get(parentSpanId);
+      if (parent && parent !== node) {
+        parent.children.push(node);
+      } else if (parentSpanId === null || parent === node || node.program) {
+        // The parent of the program's own outermost span is in another process.
+        roots.push(node);
+      } else {
+        const unseen = { ...node, spanId: parentSpanId, parentSpanId: null };
+        const standIn: Node = {
+          ...unseen,
+          name: unnamed(parentSpanId),
+          durationNs: null,
+          program: true,
+          error: false,
+          incomplete: false,
+          children: [node],
+        };
+        byId.set(parentSpanId, standIn);
+        roots.push(standIn);
+      }
+    }
+    return roots;
+  }
+}
+
+function unnamed(spanId: string): string {
+  return `span ${spanId.slice(0, 8)}…`;
+}
+
+function byStart(a: Node, b: Node): number {
+  return a.startNs < b.startNs ? -1 : a.startNs > b.startNs ? 1 : 0;
+}
+
+function label({ node, times }: Line): string {
+  const name = node.program ? `● ${node.name}` : node.name;
+  return times > 1 ? `${name} × ${count(times)}` : name;
+}
+
+/** Alike are siblings of one name, none of which has anything beneath it or went wrong. */
+function isPlainLeaf(node: Node): boolean {
+  return node.children.length === 0 && !node.error && !node.incomplete;
+}
+
+function runOf(siblings: readonly Node[], from: number): number {
+  const first = siblings[from];
+  if (!first || !isPlainLeaf(first)) return 1;
+  let end = from + 1;
+  for (let next = siblings[end]; next; next = siblings[end]) {
+    if (next.name !== first.name || next.program !== first.program || !isPlainLeaf(next)) break;
+    end++;
+  }
+  return end - from;
+}
+
+function collect(siblings: readonly Node[], indent: string, isRoot: boolean, lines: Line[]): void {
+  for (let index = 0; index < siblings.length; ) {
+    const node = siblings[index];
+    if (!node) return;
+    const run = runOf(siblings, index);
+    const times = run >= FOLD ? run : 1;
+    const isLast = index + times === siblings.length;
+    const durationNs =
+      times === 1
+        ? node.durationNs
+        : siblings
+            .slice(index, index + times)
+            .reduce((sum, sibling) => sum + (sibling.durationNs ?? 0), 0);
+    const branch = isRoot ? '' : isLast ? '└─ ' : '├─ ';
+    lines.push({ indent: indent + branch, node, times, durationNs });
+    collect(node.children, isRoot ? indent : indent + (isLast ? '   ' : '│  '), false, lines);
+    index += times;
+  }
+}
+
+function cut(text: string, limit: number): string {
+  const characters = [...text];
+  return characters.length <= limit ? text : `${characters.slice(0, limit - 1).join('')}…`;
+}
