@@ -170,9 +170,9 @@ std::optional<uint64_t> runtime_type(const Reader &reader, const Index &index,
     for (uint64_t offset : index.types(reader, name)) {
         if (!read_at(reader, offset, entry))
             continue;
-        std::optional<uint64_t> address = entry.number(AT_GO_RUNTIME_TYPE, Class::ADDRESS);
-        if (address && *address != 0)
-            return address;
+        std::optional<uint64_t> value = entry.number(AT_GO_RUNTIME_TYPE, Class::ADDRESS);
+        if (value && *value != 0)
+            return value;
     }
     return std::nullopt;
 }

@@ -269,33 +269,39 @@ bool ElfFile::is_code(uint64_t address) const {
     return segment && (segment->flags & PF_X);
 }
 
-std::optional<std::string> ElfFile::build_id() const {
-    for (const Segment &segment : segments_) {
-        if (segment.type != PT_NOTE)
+static std::optional<std::string> build_id_in(const Bytes &notes) {
+    Cursor cursor(notes);
+    while (cursor.left() >= 12) {
+        uint64_t name_size = cursor.u32();
+        uint64_t content_size = cursor.u32();
+        uint32_t type = cursor.u32();
+        uint64_t padded_name = (name_size + 3) & ~uint64_t{3};
+        uint64_t padded_content = (content_size + 3) & ~uint64_t{3};
+        // A note that is cut off says nothing; it is no reason to refuse the program.
+        if (padded_name > cursor.left() || content_size > cursor.left() - padded_name)
+            break;
+        const uint8_t *name = cursor.take(padded_name);
+        const uint8_t *content = cursor.take(std::min(padded_content, cursor.left()));
+        if (type != NT_GNU_BUILD_ID || name_size != 4 || memcmp(name, "GNU", 4) != 0)
             continue;
-        Bytes notes = read(segment.offset, segment.file_size);
-        Cursor cursor(notes);
-        while (cursor.left() >= 12) {
-            uint64_t name_size = cursor.u32();
-            uint64_t content_size = cursor.u32();
-            uint32_t type = cursor.u32();
-            uint64_t padded_name = (name_size + 3) & ~uint64_t{3};
-            uint64_t padded_content = (content_size + 3) & ~uint64_t{3};
-            // A note that is cut off says nothing; it is no reason to refuse the program.
-            if (padded_name > cursor.left() || content_size > cursor.left() - padded_name)
-                break;
-            const uint8_t *name = cursor.take(padded_name);
-            const uint8_t *content = cursor.take(std::min(padded_content, cursor.left()));
-            if (type != NT_GNU_BUILD_ID || name_size != 4 || memcmp(name, "GNU", 4) != 0)
-                continue;
-            static const char digits[] = "0123456789abcdef";
-            std::string hex;
-            for (uint64_t i = 0; i < content_size && i < 64; i++) {
-                hex += digits[content[i] >> 4];
-                hex += digits[content[i] & 15];
-            }
-            return hex;
+        static const char digits[] = "0123456789abcdef";
+        std::string hex;
+        for (uint64_t i = 0; i < content_size && i < 64; i++) {
+            hex += digits[content[i] >> 4];
+            hex += digits[content[i] & 15];
         }
+        return hex;
     }
+    return std::nullopt;
+}
+
+std::optional<std::string> ElfFile::build_id() const {
+    for (const Segment &segment : segments_)
+        if (segment.type == PT_NOTE)
+            if (auto id = build_id_in(read(segment.offset, segment.file_size)))
+                return id;
+    // Go's own linker has no segment for this note.
+    if (const Section *note = section(".note.gnu.build-id"))
+        return build_id_in(contents(*note));
     return std::nullopt;
 }

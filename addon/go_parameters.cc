@@ -178,6 +178,11 @@ ParameterReader::Layout ParameterReader::lay_out(const std::vector<Argument> &ar
         layout.places.push_back(std::move(place));
     }
     layout.bytes = align(align(stack, WORD) + spill, WORD);
+    uint64_t needed = 0;
+    for (const Argument &argument : arguments)
+        if (!argument.parameter.result || layout.places[&argument - &arguments[0]].stack_offset)
+            needed += argument.shape->size;
+    layout.padding = layout.bytes - needed;
     return layout;
 }
 
@@ -204,9 +209,10 @@ bool ParameterReader::contradicts(const Argument &argument, const Place &place) 
     return false;
 }
 
-// Layouts that agree with all that is known. DWARF leaves out blank parameters of functions that
-// are inlined elsewhere, and the dictionary of generic ones (cmd/compile/internal/dwarfgen:
-// preInliningDcls, createDwarfVars), so its list alone would put the rest into wrong registers.
+// Layouts that agree with all that is known. DWARF leaves out the dictionary of generic functions,
+// and from some Go versions blank parameters of functions that are inlined elsewhere
+// (cmd/compile/internal/dwarfgen: createDwarfVars, preInliningDcls), so its list alone would put
+// the rest into wrong registers.
 std::vector<ParameterReader::Layout>
 ParameterReader::possible_layouts(const std::vector<Argument> &arguments, bool go_registers,
                                   bool is_generic, uint64_t address) const {
@@ -217,15 +223,15 @@ ParameterReader::possible_layouts(const std::vector<Argument> &arguments, bool g
     auto consider = [&](Layout layout) {
         if (bytes && layout.bytes != *bytes)
             return;
+        layout.is_certain = bytes && layout.padding == 0;
         for (size_t i = 0; i < arguments.size(); i++)
             if (contradicts(arguments[i], layout.places[i]))
                 return;
         layouts.push_back(std::move(layout));
     };
-    if (!is_generic) {
-        consider(lay_out(arguments, go_registers));
+    consider(lay_out(arguments, go_registers));
+    if (!is_generic)
         return layouts;
-    }
     Argument dictionary;
     dictionary.shape = Shape{WORD, WORD, true, {false}};
     // First, or after a method's receiver.
@@ -269,12 +275,20 @@ std::optional<std::vector<Parameter>> ParameterReader::parameters(uint64_t addre
         bool is_generic = reader_.name_of(function).find("[go.shape.") != std::string::npos;
         layouts = possible_layouts(arguments, unit->go_registers, is_generic, address);
     }
+    // A parameter that is missing could hide in the padding; not before one that is where it should
+    // be.
+    size_t sure = 0;
+    bool complete = !function.find(AT_ABSTRACT_ORIGIN);
+    for (size_t i = 0; i < arguments.size(); i++)
+        if (arguments[i].entry && !arguments[i].parameter.result)
+            sure = i + 1;
     std::vector<Parameter> parameters;
     for (size_t i = 0; i < arguments.size(); i++) {
         Place place = place_by_dwarf(arguments[i]);
         bool agreed = !layouts.empty();
         for (const Layout &layout : layouts)
-            agreed = agreed && layout.places[i] == layouts[0].places[i];
+            agreed = agreed && layout.places[i] == layouts[0].places[i] &&
+                     (complete || layout.is_certain || i < sure);
         if (agreed)
             place = layouts[0].places[i];
         Parameter &parameter = parameters.emplace_back(std::move(arguments[i].parameter));

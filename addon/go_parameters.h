@@ -50,6 +50,8 @@ class ParameterReader {
     struct Layout {
         std::vector<Place> places;
         uint64_t bytes = 0; // with results and spill space
+        uint64_t padding = 0;
+        bool is_certain = false; // that no parameter is missing
     };
 
     std::vector<Argument> read_arguments(const dwarf::Unit &unit, const dwarf::Entry &function,

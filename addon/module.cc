@@ -88,12 +88,36 @@ ModuleFile::runtime_types(const std::vector<std::string> &names) {
     if (!facts_.has_dwarf)
         return addresses;
     std::lock_guard lock(dwarf_);
+    if (!types_base_)
+        types_base_ = find_types_base();
+    if (!types_base_)
+        return addresses;
     for (size_t i = 0; i < names.size(); i++) {
-        std::optional<uint64_t> address = dwarf::runtime_type(reader(), index(), names[i]);
-        if (address && elf_.segment_with(*address, 1))
-            addresses[i] = address;
+        std::optional<uint64_t> value = dwarf::runtime_type(reader(), index(), names[i]);
+        if (value && elf_.segment_with(*types_base_ + *value, 1))
+            addresses[i] = *types_base_ + *value;
     }
     return addresses;
+}
+
+// What the values of DW_AT_go_runtime_type count from, by types whose address an itab tells too:
+// nothing in DWARF does. All of them must agree.
+std::optional<uint64_t> ModuleFile::find_types_base() {
+    constexpr unsigned ENOUGH = 8;
+    std::optional<uint64_t> base;
+    unsigned agreeing = 0;
+    for (const InterfaceTable &table : ::interface_tables(elf_, "error")) {
+        std::optional<uint64_t> value = dwarf::runtime_type(reader(), index(), table.type);
+        if (!value || !table.type_address)
+            continue;
+        uint64_t difference = *table.type_address - *value;
+        if (base && *base != difference)
+            return std::nullopt;
+        base = difference;
+        if (++agreeing == ENOUGH)
+            break;
+    }
+    return base;
 }
 
 std::vector<InterfaceTable> ModuleFile::interface_tables(const std::string &interface_name) const {

@@ -51,6 +51,7 @@ class ModuleFile {
     std::optional<Pclntab> pclntab() const;
     const dwarf::Reader &reader();
     const dwarf::Index &index();
+    std::optional<uint64_t> find_types_base();
 
     ElfFile elf_;
     Facts facts_;
@@ -58,4 +59,5 @@ class ModuleFile {
     std::mutex dwarf_; // for what follows
     std::unique_ptr<dwarf::Reader> reader_;
     std::unique_ptr<dwarf::Index> index_;
+    std::optional<uint64_t> types_base_;
 };

@@ -182,7 +182,7 @@ FunctionTable Pclntab::functions() const {
             malformed("its pclntab has names outside of it");
         const char *start = reinterpret_cast<const char *>(data_.data()) + name;
         size_t length = strnlen(start, std::min(data_.size() - name, LONGEST_NAME));
-        entries.push_back({function.address, function.end - function.address, {start, length}});
+        entries.push_back({function.address, code_end(function) - function.address, {start, length}});
     }
     return to_table(std::move(entries), "pclntab");
 }
@@ -195,6 +195,21 @@ const Pclntab::Function *Pclntab::function_with(uint64_t address) const {
         return nullptr;
     const Function &function = *(after - 1);
     return address < function.end ? &function : nullptr;
+}
+
+// Without the padding before the next function: its tables end with its code.
+uint64_t Pclntab::code_end(const Function &function) const {
+    uint32_t table = field(function, FILE_VALUES);
+    if (table == 0)
+        return function.end;
+    Cursor cursor(data_, values_ + table);
+    uint64_t at = function.address;
+    for (bool first = true; at < function.end; first = false) {
+        if (cursor.uleb128() == 0 && !first)
+            return at;
+        at += static_cast<uint32_t>(cursor.uleb128());
+    }
+    return function.end;
 }
 
 // A table of values by address: pairs of differences as variable-length numbers, the first

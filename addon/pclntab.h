@@ -39,6 +39,7 @@ class Pclntab {
     std::optional<uint64_t> text_start(const ElfFile &elf, const Relocations &relocations) const;
     bool is_module_data(const Relocations &relocations, uint64_t address, uint64_t &text) const;
     const Function *function_with(uint64_t address) const;
+    uint64_t code_end(const Function &function) const;
     std::optional<int32_t> value_at(const Function &function, uint32_t table,
                                     uint64_t address) const;
     uint32_t field(const Function &function, unsigned index) const;

@@ -4,7 +4,7 @@ import type { Plan, Trace, TraceOptions } from '../src/engine.js';
 import { UnderspanError } from '../src/errors.js';
 import { examplePatterns } from '../src/plan/example.js';
 import { FirstTraces } from '../src/sinks/first-traces.js';
-import type { Notice, Sink } from '../src/sinks/sink.js';
+import type { Sink } from '../src/sinks/sink.js';
 import { refuseShellExpanded } from '../src/symbols/suggest.js';
 import { resolveExecutable } from '../src/targets/executable.js';
 import type { CommandEnd } from '../src/targets/launch.js';
@@ -28,7 +28,7 @@ export async function attach(
   if (values.dryRun) {
     const plan = await context.planTrace(context.native(), { ...options, sinks: [] });
     context.stdout.write(values.output === 'json' ? renderPlanJson(plan) : renderPlan(plan));
-    showNotices(context, plan.notices);
+    for (const { message, hint } of plan.notices) say(context, message, hint);
     return 0;
   }
   const stop = new Stop();
@@ -66,13 +66,20 @@ async function start(
     });
   }
   // A reader that went away, as head(1) does, wants no more; that is no failure.
-  const opened = await context.openSinks(values, stop.request);
+  const opened = context.openSinks(values, stop.request, ({ message, hint }) =>
+    say(context, message, hint),
+  );
   const sinks: Sink[] =
     values.maxSpans === undefined
       ? opened
       : [new FirstTraces(opened, values.maxSpans, stop.request)];
   sayProgress(context, 'looking for functions…');
-  return context.startTrace(native, { ...options, sinks });
+  const trace = await context.startTrace(native, { ...options, sinks });
+  say(context, describe(trace.plan));
+  for (const notice of trace.plan.notices) {
+    for (const sink of sinks) sink.notice?.(notice);
+  }
+  return trace;
 }
 
 async function follow(
@@ -82,8 +89,6 @@ async function follow(
   stop: Stop,
   interrupts: Interrupts,
 ): Promise<number> {
-  say(context, describe(trace.plan));
-  showNotices(context, trace.plan.notices);
   const commandPid = trace.command ? trace.plan.targets[0]?.pid : undefined;
   let running = trace.command !== null;
   void trace.command?.then(() => (running = false));
@@ -133,10 +138,6 @@ function describe(plan: Plan): string {
   return parts.length > 0
     ? `attached to ${parts.join('; ')}…`
     : 'nothing to attach to yet; what the command starts is looked at…';
-}
-
-function showNotices(context: Context, notices: readonly Notice[]): void {
-  for (const { message, hint } of notices) say(context, message, hint);
 }
 
 async function nothingToTrace(

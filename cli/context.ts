@@ -1,7 +1,7 @@
 import type { planTrace, startTrace } from '../src/engine.js';
 import type { Native } from '../src/native/native.js';
-import type { Sink } from '../src/sinks/sink.js';
 import type { Procfs } from '../src/targets/procfs.js';
+import type { openSinks } from './sinks.js';
 
 /** Options that choose the sinks. */
 export interface SinkValues {
@@ -16,8 +16,7 @@ export interface Context {
   native: () => Native;
   startTrace: typeof startTrace;
   planTrace: typeof planTrace;
-  /** What the options say the spans go to; tells when the reader of standard output went away. */
-  openSinks: (values: SinkValues, onClosed: () => void) => Promise<Sink[]>;
+  openSinks: typeof openSinks;
   procfs: Procfs;
   stdout: NodeJS.WriteStream;
   stderr: NodeJS.WriteStream;

@@ -3,6 +3,7 @@ import { planTrace, startTrace } from '../src/engine.js';
 import { loadNative } from '../src/native/load.js';
 import { Procfs } from '../src/targets/procfs.js';
 import { run } from './run.js';
+import { openSinks } from './sinks.js';
 
 // A reader that went away, as head(1) does, is a quiet end.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -13,6 +14,7 @@ const status = await run(process.argv.slice(2), {
   native: loadNative,
   startTrace,
   planTrace,
+  openSinks,
   procfs: new Procfs(),
   stdout: process.stdout,
   stderr: process.stderr,

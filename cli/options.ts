@@ -5,7 +5,6 @@ import type { SinkValues } from './context.js';
 import {
   collect,
   parseDuration,
-  parseEndpoint,
   parsePid,
   parsePositive,
   parseRate,
@@ -53,10 +52,7 @@ export function addSelection(command: Command): Command {
     .option('--pid <n>', 'the process with this id', collect(parsePid))
     .option('--exe <path>', 'that run this executable', collect(text))
     .option('--comm <name>', 'of this name, as ps -o comm shows it', collect(text))
-    .option(
-      '--container <id>',
-      'in this container; the first digits of its id do',
-      collect(text))
+    .option('--container <id>', 'in this container; the first digits of its id do', collect(text))
     .option('--otel-service <name>', 'whose OTEL_SERVICE_NAME this is', collect(text))
     .addOption(
       new Option('--wait [=duration]', 'wait until one starts, for no longer than that').argParser(
@@ -153,7 +149,7 @@ export function addTracing(command: Command): Command {
         .default('tree'),
     )
     .option('--otlp', 'also export by OTLP/gRPC; OTEL_EXPORTER_OTLP_* are honoured')
-    .option('--otlp-endpoint <url>', 'export to there (implies --otlp)', parseEndpoint)
+    .option('--otlp-endpoint <url>', 'export to there (implies --otlp)')
     .option('--dry-run', 'print the plan and its predicted cost; attach nothing')
     .option('--verbose', "show more of an error: its stack, the kernel's words")
     .optionsGroup('When to stop (Ctrl-C always does):')

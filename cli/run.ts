@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import { attach } from './attach.js';
 import type { Context } from './context.js';
@@ -13,6 +12,7 @@ import {
   toSelection,
 } from './options.js';
 import { symbols } from './symbols.js';
+import { version } from './version.js';
 
 /** Runs one command line, without the program's own name. Resolves to the exit status. */
 export async function run(argv: readonly string[], context: Context): Promise<number> {
@@ -104,9 +104,3 @@ const listOutput = (): Option =>
 
 const verboseOption = (): Option =>
   new Option('--verbose', "show more of an error: its stack, the kernel's words");
-
-function version(): string {
-  // This file runs from dist/cli/.
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
-}

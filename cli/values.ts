@@ -88,20 +88,6 @@ export function parseRingSize(text: string): number {
   return bytes;
 }
 
-/** http(s)://HOST:PORT */
-export function parseEndpoint(text: string): string {
-  let url: URL | null = null;
-  try {
-    url = new URL(text);
-  } catch {
-    // Said below.
-  }
-  if (url === null || !/^https?:$/.test(url.protocol) || url.hostname === '') {
-    throw invalid('is not an endpoint', "a URL: 'http://localhost:4317'");
-  }
-  return text;
-}
-
 /** For an option that is repeated. */
 export function collect<T>(parse: (text: string) => T): (text: string, previous?: T[]) => T[] {
   return (text, previous = []) => [...previous, parse(text)];

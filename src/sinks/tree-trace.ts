@@ -109,39 +109,39 @@ export class TraceView {
     return `trace ${this.traceId}${of}`;
   }
 
-  /** Links nodes; a parent that was not seen itself stands as a line without a duration. */
   private roots(): Node[] {
     const byId = new Map<string, Node>();
-    for (const node of this.nodes) {
-      node.children = [];
-      byId.set(node.spanId, node);
+    for (const node of this.nodes) byId.set(node.spanId, { ...node, children: [] });
+    // A call's parent that was not seen itself stands as a line without a duration. The parent of
+    // the program's own outermost span is in another process, and is not shown.
+    for (const { parentSpanId, program, startNs } of this.nodes) {
+      if (program || parentSpanId === null) continue;
+      const parent = byId.get(parentSpanId);
+      if (!parent) byId.set(parentSpanId, unseen(parentSpanId, startNs));
+      else if (parent.durationNs === null && startNs < parent.startNs) parent.startNs = startNs;
     }
     const roots: Node[] = [];
-    for (const node of [...this.nodes].sort(byStart)) {
-      const { parentSpanId } = node;
-      const parent = parentSpanId === null ? undefined : byId.get(parentSpanId);
-      if (parent && parent !== node) {
-        parent.children.push(node);
-      } else if (parentSpanId === null || parent === node || node.program) {
-        // The parent of the program's own outermost span is in another process.
-        roots.push(node);
-      } else {
-        const unseen = { ...node, spanId: parentSpanId, parentSpanId: null };
-        const standIn: Node = {
-          ...unseen,
-          name: unnamed(parentSpanId),
-          durationNs: null,
-          program: true,
-          error: false,
-          incomplete: false,
-          children: [node],
-        };
-        byId.set(parentSpanId, standIn);
-        roots.push(standIn);
-      }
+    for (const node of [...byId.values()].sort(byStart)) {
+      const parent = node.parentSpanId === null ? undefined : byId.get(node.parentSpanId);
+      if (parent && parent !== node) parent.children.push(node);
+      else roots.push(node);
     }
     return roots;
   }
+}
+
+function unseen(spanId: string, startNs: bigint): Node {
+  return {
+    spanId,
+    parentSpanId: null,
+    name: unnamed(spanId),
+    startNs,
+    durationNs: null,
+    program: true,
+    error: false,
+    incomplete: false,
+    children: [],
+  };
 }
 
 function unnamed(spanId: string): string {

@@ -4,7 +4,6 @@ import { InvalidArgumentError } from 'commander';
 import {
   collect,
   parseDuration,
-  parseEndpoint,
   parsePid,
   parsePositive,
   parseRate,
@@ -80,14 +79,6 @@ test('ring sizes are powers of two that the kernel takes', () => {
       ['1G', 2 ** 30],
     ],
     ['', '3M', '2K', '2G', '-8M', '8MM', 'M'],
-  );
-});
-
-test('endpoints', () => {
-  table(
-    parseEndpoint,
-    [['http://localhost:4317', 'http://localhost:4317']],
-    ['', 'localhost:4317', 'ftp://x', '/x'],
   );
 });
 

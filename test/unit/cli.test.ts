@@ -132,7 +132,9 @@ async function trace(argv: string[], world: World = {}): Promise<Outcome> {
       options = given;
       return plan;
     },
-    openSinks: async () => [],
+    openSinks: (_values, _onClosed, onNotice) => [
+      { spans: () => undefined, notice: onNotice, close: async () => undefined },
+    ],
     procfs,
     stdout: stream('stdout'),
     stderr: stream('stderr'),
@@ -172,7 +174,7 @@ test('all options reach the engine', async () => {
     unsampled: true,
     maxFunctions: 9,
     ringBytes: 1 << 20,
-    sinks: [],
+    sinks: options?.sinks,
   });
   assert.match(stderr, /^trace: attached to 1 function in pid 42 \(shop\)…$/m);
   assert.match(stderr, /^trace: something to know\n {2}and to do$/m);

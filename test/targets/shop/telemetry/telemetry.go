@@ -65,6 +65,14 @@ func Handler(handler http.Handler) http.Handler {
 	return otelhttp.NewHandler(handler, "shop", otelhttp.WithSpanNameFormatter(name))
 }
 
+// InSpan runs f in a span of its own. If f panics, End recovers, notes it and panics again from
+// where it is, so whatever recovers after that runs on top of End and of what it was deferred by.
+func InSpan(ctx context.Context, tracer trace.Tracer, name string, f func(context.Context)) {
+	ctx, span := tracer.Start(ctx, name)
+	defer span.End()
+	f(ctx)
+}
+
 // Flush exports what is queued and writes the truth log to its file.
 func (t *Telemetry) Flush(ctx context.Context) error { return t.provider.ForceFlush(ctx) }
 

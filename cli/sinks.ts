@@ -1,0 +1,43 @@
+import { JsonSink } from '../src/sinks/json.js';
+import { OtlpSink } from '../src/sinks/otlp.js';
+import { standardOutput } from '../src/sinks/output.js';
+import type { Notice, Sink } from '../src/sinks/sink.js';
+import { TreeSink } from '../src/sinks/tree.js';
+import type { SinkValues } from './context.js';
+import { version } from './version.js';
+
+/** What the options say the spans go to; `onClosed`: the reader of standard output went away. */
+export function openSinks(
+  { output, otlp, otlpEndpoint }: SinkValues,
+  onClosed: () => void,
+  onNotice: (notice: Notice) => void,
+): Sink[] {
+  const sinks: Sink[] = [new NoticeSink(onNotice)];
+  const terminal = process.stdout.isTTY;
+  if (output === 'tree') sinks.push(new TreeSink(standardOutput(), { terminal, onClosed }));
+  if (output === 'json') sinks.push(new JsonSink(standardOutput(), { onClosed }));
+  if (otlp || otlpEndpoint !== undefined) {
+    sinks.push(
+      new OtlpSink({
+        endpoint: otlpEndpoint ?? null,
+        version: version(),
+        onNotice: (notice) => {
+          for (const sink of sinks) sink.notice?.(notice);
+        },
+      }),
+    );
+  }
+  return sinks;
+}
+
+class NoticeSink implements Sink {
+  constructor(readonly notice: (notice: Notice) => void) {}
+
+  spans(): void {
+    // Of no interest here.
+  }
+
+  async close(): Promise<void> {
+    // Nothing is held back.
+  }
+}
