@@ -61,6 +61,18 @@ export default tseslint.config(
   // These are programs that talk to whoever runs them.
   { files: ['test/**/*.ts', 'bench/**/*.ts', 'scripts/**'], rules: { 'no-console': 'off' } },
   {
+    files: ['test/**/*.ts'],
+    rules: {
+      'no-restricted-syntax': [
+        'error',
+        {
+          selector: 'ExpressionStatement > CallExpression[callee.name=/^require(Bpf|Root)$/]',
+          message: 'A test that cannot run must end here: if (!requireBpf(t)) return;',
+        },
+      ],
+    },
+  },
+  {
     files: ['test/unit/**/*.ts'],
     rules: {
       // A fake satisfies an interface whose methods are asynchronous.

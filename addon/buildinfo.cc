@@ -13,28 +13,25 @@ static constexpr uint8_t FLAG_INLINE = 2; // Go 1.18+: the strings follow the he
 static constexpr size_t FRAME_SIZE = 16;  // before and after the text on modules
 static constexpr uint64_t LARGEST = 16u << 20;
 
-// Address of the header. Without its section it stands near the start of the writable data.
-static std::optional<uint64_t> find_header(const ElfFile &elf) {
-    uint64_t start = 0;
-    uint64_t size = 0;
-    if (const Section *section = elf.section(".go.buildinfo")) {
-        start = section->address;
-        size = std::min<uint64_t>(section->size, LARGEST);
-    } else if (elf.sections().empty()) {
-        for (const Segment &segment : elf.segments())
-            if (segment.type == PT_LOAD && (segment.flags & PF_W) && segment.file_size > 0) {
-                start = segment.address;
-                size = std::min(segment.file_size, LARGEST);
-                break;
-            }
-    }
-    if (size == 0)
-        return std::nullopt;
-    Bytes data = elf.memory_up_to(start, size);
+static std::optional<uint64_t> find_header_in(const ElfFile &elf, uint64_t start, uint64_t size) {
+    Bytes data = elf.memory_up_to(start, std::min(size, LARGEST));
     for (uint64_t at = (ALIGNMENT - start % ALIGNMENT) % ALIGNMENT; at + HEADER_SIZE <= data.size();
          at += ALIGNMENT)
         if (memcmp(data.data() + at, MAGIC.data(), MAGIC.size()) == 0)
             return start + at;
+    return std::nullopt;
+}
+
+// Address of the header. Without its section it stands near the start of some writable data.
+static std::optional<uint64_t> find_header(const ElfFile &elf) {
+    if (const Section *section = elf.section(".go.buildinfo"))
+        return find_header_in(elf, section->address, section->size);
+    if (!elf.sections().empty())
+        return std::nullopt;
+    for (const Segment &segment : elf.segments())
+        if (segment.type == PT_LOAD && (segment.flags & PF_W))
+            if (auto header = find_header_in(elf, segment.address, segment.file_size))
+                return header;
     return std::nullopt;
 }
 

@@ -134,7 +134,13 @@ ParameterReader::read_arguments(const Unit &unit, const Entry &function, uint64_
         }
         if (unit.is_go)
             argument.entry = registers_at_entry(reader_, unit, child, address);
-        arguments.push_back(std::move(argument));
+        // Go may list a result twice.
+        auto same = [&](const Argument &other) {
+            return other.parameter.result && other.parameter.name == argument.parameter.name;
+        };
+        if (!argument.parameter.result || argument.parameter.name == "_" ||
+            std::none_of(arguments.begin(), arguments.end(), same))
+            arguments.push_back(std::move(argument));
         return arguments.size() < MOST_PARAMETERS;
     });
     std::stable_partition(arguments.begin(), arguments.end(), [](const Argument &argument) {
@@ -201,9 +207,14 @@ static std::optional<uint32_t> go_register(uint64_t number) {
 bool ParameterReader::contradicts(const Argument &argument, const Place &place) {
     if (!argument.entry || argument.parameter.result)
         return false;
-    for (size_t i = 0; i < argument.entry->size(); i++) {
-        const std::optional<uint64_t> &number = (*argument.entry)[i];
-        if (number && (i >= place.registers.size() || go_register(*number) != place.registers[i]))
+    // In order; pieces without a register are padding, or words that nobody uses.
+    size_t word = 0;
+    for (const std::optional<uint64_t> &number : *argument.entry) {
+        if (!number)
+            continue;
+        while (word < place.registers.size() && go_register(*number) != place.registers[word])
+            word++;
+        if (word++ == place.registers.size())
             return true;
     }
     return false;
@@ -247,16 +258,12 @@ ParameterReader::possible_layouts(const std::vector<Argument> &arguments, bool g
 
 ParameterReader::Place ParameterReader::place_by_dwarf(const Argument &argument) {
     Place place;
-    if (!argument.entry || argument.parameter.result || !argument.shape ||
-        argument.entry->size() != argument.shape->words.size())
+    if (!argument.entry || argument.parameter.result || !argument.shape)
         return place;
-    for (const std::optional<uint64_t> &number : *argument.entry) {
-        std::optional<uint32_t> word = number ? go_register(*number) : std::nullopt;
-        if (!word)
-            return Place();
-        place.registers.push_back(*word);
-    }
-    return place;
+    for (const std::optional<uint64_t> &number : *argument.entry)
+        if (std::optional<uint32_t> word = number ? go_register(*number) : std::nullopt)
+            place.registers.push_back(*word);
+    return place.registers.size() == argument.shape->words.size() ? place : Place();
 }
 
 std::optional<std::vector<Parameter>> ParameterReader::parameters(uint64_t address) {

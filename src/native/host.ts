@@ -126,8 +126,8 @@ function kernelFindings({ proc, sys }: HostPaths): Finding[] {
     seccompFinding(proc),
     paranoidFinding(proc),
     pidNamespaceFinding(proc),
-    mountFinding('tracefs', join(sys, 'kernel/tracing/events'), 'lists of tracepoints', 'tracing'),
-    mountFinding('bpffs', join(sys, 'fs/bpf'), 'pinning of maps', 'bpf', isBpffs(proc)),
+    mountFinding(proc, 'tracefs', '/sys/kernel/tracing', 'lists of tracepoints'),
+    mountFinding(proc, 'bpf', '/sys/fs/bpf', 'pinning of maps'),
   ];
 }
 
@@ -188,28 +188,17 @@ function pidNamespaceFinding(proc: string): Finding {
       };
 }
 
-function mountFinding(
-  name: string,
-  path: string,
-  gives: string,
-  type: string,
-  mounted = existsSync(path),
-): Finding {
-  return mounted
+/** By the list of mounts: a mount point may be closed to this user. */
+function mountFinding(proc: string, type: string, at: string, gives: string): Finding {
+  const name = type === 'bpf' ? 'bpffs' : type;
+  return (read(join(proc, 'self/mountinfo')) ?? '').includes(` - ${type} `)
     ? { name, state: 'ok', detail: gives }
     : {
         name,
         state: 'limited',
         detail: `not mounted: no ${gives}; tracing functions does without`,
-        remedy:
-          type === 'bpf'
-            ? 'mount -t bpf bpf /sys/fs/bpf'
-            : 'mount -t tracefs tracefs /sys/kernel/tracing',
+        remedy: `mount -t ${type} ${type} ${at}`,
       };
-}
-
-function isBpffs(proc: string): boolean {
-  return / - bpf /m.test(read(join(proc, 'self/mountinfo')) ?? '');
 }
 
 /** Each feature of the kernel: what it gives, and what happens without it. */

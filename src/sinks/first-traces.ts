@@ -17,7 +17,7 @@ export class FirstTraces implements Sink {
     private readonly limit: number,
     private readonly onReached: () => void,
   ) {
-    if (!sinks.some((sink) => sink.programSpans)) return;
+    if (!sinks.some((sink) => sink.programSpans !== undefined)) return;
     this.programSpans = (batch) => {
       const wanted = batch.filter(
         ({ traceId }) => this.passed < this.limit || this.traces.has(traceId),

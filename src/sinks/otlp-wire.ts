@@ -117,7 +117,7 @@ function success(reader: ResponseReader, response: Buffer | undefined): ExportRe
 function failure(error: ServiceError): ExportResult {
   const details: unknown = error.metadata?.get(STATUS_DETAILS)[0];
   const delayMs = Buffer.isBuffer(details) ? retryDelayMs(details) : null;
-  const message = error.details || error.message;
+  const message = (error.details || error.message).replace(/\s*Resolution note:\s*$/, '');
   return isRetryable(error.code, delayMs)
     ? { kind: 'retry', delayMs, message }
     : { kind: 'refused', message };
@@ -149,9 +149,7 @@ export function readableSpan(
     endTime: hrTime(span.endTimeUnixNano),
     duration: hrTime(BigInt(span.durationNano)),
     status:
-      span.status.message === undefined
-        ? status
-        : { ...status, message: span.status.message },
+      span.status.message === undefined ? status : { ...status, message: span.status.message },
     attributes: span.attributes,
     links: [],
     events: [],

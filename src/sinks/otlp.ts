@@ -40,7 +40,7 @@ const CLOSE_MS = 5_000;
 export class OtlpSink implements Sink {
   private readonly queue: OtlpQueue;
   /** Batches to be sent again, oldest first. */
-  private retries: Batch[] = [];
+  private readonly retries: Batch[] = [];
   private wire: OtlpWire | null = null;
   private underWay = 0;
   /** In a row, of whatever batch: it is the endpoint that fails. */

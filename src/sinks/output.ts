@@ -1,5 +1,5 @@
 /** A text output that never blocks: what its reader does not take in time is refused. */
-import { createWriteStream } from 'node:fs';
+import { createWriteStream, fstatSync } from 'node:fs';
 import type { Writable } from 'node:stream';
 
 const WRITE_SIZE = 64 * 1024;
@@ -12,35 +12,30 @@ export interface OutputOptions {
 }
 
 /**
- * Standard output off the JavaScript thread: Node writes to a pipe or a file synchronously, so
- * that a slow reader would stop everything. A terminal is Node's own stream.
+ * Standard output. Node writes to a file synchronously, so that a slow disk would stop everything;
+ * pipes are asynchronous, and a terminal cannot be anything but Node's own stream.
  */
 export function standardOutput(): Writable {
-  if (process.stdout.isTTY) return process.stdout;
-  return createWriteStream('', { fd: 1, autoClose: false });
+  return fstatSync(1).isFile()
+    ? createWriteStream('', { fd: 1, autoClose: false })
+    : process.stdout;
 }
 
 export class Output {
   private text: string[] = [];
   private textBytes = 0;
+  private underWay = 0;
   private scheduled = false;
   private closed = false;
   private readonly maxBytes: number;
-  private waiters: (() => void)[] = [];
+  private readonly waiters: (() => void)[] = [];
 
   constructor(
     private readonly stream: Writable,
-    options: OutputOptions = {},
+    private readonly options: OutputOptions = {},
   ) {
     this.maxBytes = options.maxBytes ?? 16 * 1024 * 1024;
-    stream.on('error', () => {
-      if (this.closed) return;
-      this.closed = true;
-      this.text = [];
-      this.textBytes = 0;
-      this.wake();
-      options.onClosed?.();
-    });
+    stream.on('error', () => this.readerGone());
     stream.on('drain', () => this.write());
   }
 
@@ -76,7 +71,7 @@ export class Output {
   }
 
   private isEmpty(): boolean {
-    return this.closed || (this.textBytes === 0 && this.stream.writableLength === 0);
+    return this.closed || (this.textBytes === 0 && this.underWay === 0);
   }
 
   private schedule(): void {
@@ -93,9 +88,21 @@ export class Output {
     const text = this.text.join('');
     this.text = [];
     this.textBytes = 0;
-    this.stream.write(text, () => {
-      if (this.isEmpty()) this.wake();
+    this.underWay++;
+    this.stream.write(text, (error) => {
+      this.underWay--;
+      if (error) this.readerGone();
+      else if (this.isEmpty()) this.wake();
     });
+  }
+
+  private readerGone(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.text = [];
+    this.textBytes = 0;
+    this.wake();
+    this.options.onClosed?.();
   }
 
   private wake(): void {

@@ -80,16 +80,17 @@ export class TraceView {
     const limit = Math.max(MIN_WIDTH, Math.min(MAX_WIDTH, columns - TAIL));
     const texts = lines.map((line) => cut(line.indent + label(line), limit));
     const column = texts.reduce((most, text) => Math.max(most, width(text)), 0);
+    const times = lines.map(({ durationNs }) => (durationNs === null ? '' : duration(durationNs)));
+    const timeColumn = times.reduce((most, time) => Math.max(most, width(time)), 0);
     const rendered = lines.map((line, index) => {
       const text = texts[index] ?? '';
-      const time = line.durationNs === null ? '' : duration(line.durationNs);
       const { node } = line;
       const marks = [node.error ? 'error' : '', node.incomplete ? 'incomplete' : '']
         .filter((mark) => mark !== '')
         .join(', ');
       const painted = node.error ? paint.red(text) : node.program ? paint.bold(text) : text;
       const gap = ' '.repeat(column - width(text));
-      const tail = `${gap}  ${paint.dim(time.padStart(8))}${marks && `  ${paint.red(marks)}`}`;
+      const tail = `${gap}  ${paint.dim((times[index] ?? '').padStart(timeColumn))}${marks && `  ${paint.red(marks)}`}`;
       return (painted + tail).trimEnd();
     });
     if (omitted > 0) rendered.push(paint.dim(`… ${count(omitted)} more spans of this trace`));
@@ -174,7 +175,7 @@ function runOf(siblings: readonly Node[], from: number): number {
 }
 
 function collect(siblings: readonly Node[], indent: string, isRoot: boolean, lines: Line[]): void {
-  for (let index = 0; index < siblings.length; ) {
+  for (let index = 0; index < siblings.length;) {
     const node = siblings[index];
     if (!node) return;
     const run = runOf(siblings, index);

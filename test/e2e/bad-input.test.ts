@@ -32,7 +32,7 @@ describe('bad input', () => {
   after(async () => shop.stop());
 
   test('no such process', async (t) => {
-    requireBpf(t);
+    if (!requireBpf(t)) return;
     await assertRefused(['attach', '--pid', '2147483646', 'main.*'], {
       status: 4,
       says: /there is no process 2147483646/,
@@ -40,7 +40,7 @@ describe('bad input', () => {
   });
 
   test('not permitted', async (t) => {
-    requireBpf(t);
+    if (!requireBpf(t)) return;
     const child = execFileSync(
       'sh',
       [
@@ -54,7 +54,7 @@ describe('bad input', () => {
   });
 
   test('a pattern that matches nothing names the nearest', async (t) => {
-    requireBpf(t);
+    if (!requireBpf(t)) return;
     await assertRefused(['attach', '--pid', String(shop.pid), 'main.(*Shop).PlaceOrdr'], {
       status: 4,
       says: /no function of .* matches[^]*main\.\(\*Shop\)\.PlaceOrder/,
@@ -62,7 +62,7 @@ describe('bad input', () => {
   });
 
   test('a pattern that matches far too much says how to raise the limit', async (t) => {
-    requireBpf(t);
+    if (!requireBpf(t)) return;
     await assertRefused(['attach', '--pid', String(shop.pid), '*'], {
       status: 2,
       says: /functions match, more than the 2,000[^]*--max-functions \d+/,
@@ -70,7 +70,7 @@ describe('bad input', () => {
   });
 
   test('a function that was inlined away', async (t) => {
-    requireBpf(t);
+    if (!requireBpf(t)) return;
     await assertRefused(['attach', '--pid', String(shop.pid), 'sync.(*Mutex).Lock'], {
       status: 4,
       says: /inlined/,
@@ -78,12 +78,12 @@ describe('bad input', () => {
   });
 
   test('a thread of the kernel', async (t) => {
-    requireBpf(t);
+    if (!requireBpf(t)) return;
     await assertRefused(['attach', '--pid', '2', 'main.*'], { status: 3, says: /kernel/ });
   });
 
   test('a 32-bit process', async (t) => {
-    requireBpf(t);
+    if (!requireBpf(t)) return;
     await inFolder(async (folder) => {
       // A real 32-bit header in a file is enough: nothing past it may be looked at.
       const file = join(folder, 'old');
@@ -96,7 +96,7 @@ describe('bad input', () => {
   });
 
   test('a script', async (t) => {
-    requireBpf(t);
+    if (!requireBpf(t)) return;
     await inFolder(async (folder) => {
       const script = join(folder, 'script.sh');
       await writeFile(script, '#!/bin/sh\nexit 0\n');
@@ -106,7 +106,7 @@ describe('bad input', () => {
   });
 
   test('a truncated executable', async (t) => {
-    requireBpf(t);
+    if (!requireBpf(t)) return;
     await inFolder(async (folder) => {
       const file = join(folder, 'short');
       const bytes = await readFile(shop.binary);
@@ -120,7 +120,7 @@ describe('bad input', () => {
   });
 
   test('an OTLP endpoint that nobody listens on', async (t) => {
-    requireBpf(t);
+    if (!requireBpf(t)) return;
     const tracer = await Tracer.attach([
       ...['--pid', String(shop.pid), 'main.*'],
       ...['--otlp', '--otlp-endpoint', 'http://127.0.0.1:9'],
@@ -133,7 +133,7 @@ describe('bad input', () => {
   });
 
   test('the target exits while it is attached to', async (t) => {
-    requireBpf(t);
+    if (!requireBpf(t)) return;
     // Whatever the moment: an error that says so, or an orderly end.
     for (const delay of [0, 50, 100, 200, 400]) {
       const short = await Shop.start();
@@ -146,7 +146,7 @@ describe('bad input', () => {
   });
 
   test('a pattern that the shell expanded', async (t) => {
-    requireBpf(t);
+    if (!requireBpf(t)) return;
     await assertRefused(
       ['attach', '--pid', String(shop.pid), 'package.json', 'tsconfig.json', 'README.md'],
       { status: 2, says: /shell[^]*single quotes/ },
@@ -154,7 +154,7 @@ describe('bad input', () => {
   });
 
   test('nothing that fits, without waiting and with', async (t) => {
-    requireBpf(t);
+    if (!requireBpf(t)) return;
     await assertRefused(['attach', '--comm', 'no-such-comm', 'main.*'], {
       status: 4,
       says: /no process fits comm no-such-comm[^]*--wait/,
@@ -168,14 +168,14 @@ describe('bad input', () => {
   });
 
   test('a process that starts while it is waited for', async (t) => {
-    requireBpf(t);
+    if (!requireBpf(t)) return;
     const waiting = Tracer.attach(['--exe', shop.binary, '--wait=20s', 'main.*']);
     const tracer = await waiting;
     assert.equal(await tracer.stop(), 0, tracer.stderr);
   });
 
   test('a command: its exit status is ours', async (t) => {
-    requireBpf(t);
+    if (!requireBpf(t)) return;
     const found = await trace(['attach', 'main.*', '--', shop.binary, '-no-such-flag']);
     assert.equal(found.status, 2, found.stderr);
     await assertRefused(['attach', 'main.*', '--', 'no-such-command'], {
@@ -185,7 +185,7 @@ describe('bad input', () => {
   });
 
   test('a reader that goes away', async (t) => {
-    requireBpf(t);
+    if (!requireBpf(t)) return;
     const child = spawn(
       'sh',
       [

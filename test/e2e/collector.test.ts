@@ -73,7 +73,7 @@ function assertNoDangling({ own, ours }: Arrived): void {
 }
 
 test("the shop's spans and ours, in its own resource", async (t) => {
-  requireBpf(t);
+  if (!requireBpf(t)) return;
   const arrived = await arrive(['--ring-size', '64MiB']);
   const { own, ours, tracer } = arrived;
   assert.ok(own.length >= 3_000, `${own.length} of the shop's own spans`);
@@ -100,7 +100,7 @@ for (const args of [
   ['--min-duration', '20us'],
 ]) {
   test(`no parent that exists in neither, with ${args.join(' ')}`, async (t) => {
-    requireBpf(t);
+    if (!requireBpf(t)) return;
     const arrived = await arrive(args, { requests: 2_000, concurrency: 32 });
     t.diagnostic(`${arrived.ours.length} spans; ${JSON.stringify(arrived.tracer.result.lost)}`);
     assert.ok(arrived.ours.length > 0, 'no span came at all');
@@ -112,7 +112,7 @@ for (const args of [
 }
 
 test('the Collector is away for 20 s: nothing is lost that fits the queue', async (t) => {
-  requireBpf(t);
+  if (!requireBpf(t)) return;
   const arrived = await arrive(['--ring-size', '64MiB'], {
     requests: 1_500,
     concurrency: 4,

@@ -73,7 +73,7 @@ async function compare(
 }
 
 test('5,000 requests, 32 at a time: every span in its request and under its parent', async (t) => {
-  requireBpf(t);
+  if (!requireBpf(t)) return;
   const { calls, spans, sources } = await compare('/order', 5_000, 32);
   t.diagnostic(`${calls} calls, ${spans} spans`);
   assert.ok(spans >= 5_000 * 10, `only ${spans} spans`);
@@ -81,13 +81,13 @@ test('5,000 requests, 32 at a time: every span in its request and under its pare
 });
 
 test('10,000 requests in which a panic is recovered three frames up', async (t) => {
-  requireBpf(t);
+  if (!requireBpf(t)) return;
   const { calls, spans } = await compare('/panic?n=1', 10_000, 16);
   t.diagnostic(`${calls} calls, ${spans} spans`);
 });
 
 test('10,000 requests under constant stack growth and garbage collection', async (t) => {
-  requireBpf(t);
+  if (!requireBpf(t)) return;
   const { calls, spans } = await compare('/deep?n=10', 10_000, 16, {
     GOGC: '5',
     GODEBUG: 'gcshrinkstackoff=0',
@@ -96,7 +96,7 @@ test('10,000 requests under constant stack growth and garbage collection', async
 });
 
 test('goroutines that exit in the midst of their calls', async (t) => {
-  requireBpf(t);
+  if (!requireBpf(t)) return;
   const { calls, spans } = await compare('/exit?n=2', 1_000, 8);
   t.diagnostic(`${calls} calls, ${spans} spans`);
 });

@@ -9,7 +9,7 @@ export interface ShopOptions {
   serviceName?: string;
   env?: Record<string, string>;
   build?: BuildOptions;
-  /** A command that is given the shop's command line, such as a tracer with `--`. */
+  /** A command that is given the shop's, such as a tracer with `--`; pid is then that command's. */
   under?: string[];
 }
 

@@ -23,6 +23,9 @@ const ALL: Features = {
 const nativeWith = (features: Partial<Features>): Native =>
   ({ features: async () => ({ ...ALL, ...features }) }) as unknown as Native;
 
+const TRACEFS = '31 24 0:12 / /sys/kernel/tracing rw - tracefs tracefs rw\n';
+const MOUNTS = `30 24 0:27 / /sys/fs/bpf rw - bpf bpf rw\n${TRACEFS}`;
+
 const ROOT = '000001ffffffffff';
 
 interface Host {
@@ -47,9 +50,8 @@ function fakeHost(host: Host = {}): { proc: string; sys: string } {
     `Name:\tnode\nCapEff:\t${host.capabilities ?? ROOT}\nSeccomp:\t${host.seccomp ?? 0}\n`,
   );
   write('proc/self/uid_map', host.uidMap ?? '         0          0 4294967295\n');
-  write('proc/self/mountinfo', host.mounts ?? '30 24 0:27 / /sys/fs/bpf rw - bpf bpf rw\n');
+  write('proc/self/mountinfo', host.mounts ?? MOUNTS);
   write('proc/sys/kernel/perf_event_paranoid', '2\n');
-  write('sys/kernel/tracing/events/x', '');
   write('sys/kernel/security/lockdown', host.lockdown ?? 'none [integrity] confidentiality\n');
   if (host.uprobes !== false) write('sys/bus/event_source/devices/uprobe/type', '7\n');
   mkdirSync(join(root, 'proc/self/ns'));
@@ -101,7 +103,7 @@ test('what stands in the way is named', async () => {
     [{ uidMap: '0 1000 65536\n' }, { 'user namespace': 'missing' }],
     [{ pidNamespace: 'pid:[4026532200]' }, { 'PID namespace': 'limited' }],
     [{ uprobes: false }, { uprobes: 'missing' }],
-    [{ mounts: '' }, { bpffs: 'limited' }],
+    [{ mounts: TRACEFS }, { bpffs: 'limited' }],
   ];
   for (const [host, expected] of cases) {
     const report = await examineHost(nativeWith({}), fakeHost(host));

@@ -87,5 +87,5 @@ func routes(shop *Shop, t *telemetry.Telemetry) http.Handler {
 	traced.Handle("/deep", &DeepHandler{shop})
 	traced.Handle("/exit", &ExitHandler{shop})
 	traced.Handle("/burn", &BurnHandler{})
-	return control.Handler(t, telemetry.Handler(&TraceHeader{traced}))
+	return &control.Handler{Telemetry: t, Rest: telemetry.Handler(&TraceHeader{traced})}
 }

@@ -10,21 +10,25 @@ import (
 	"example.com/shop/truth"
 )
 
-// Handler answers /health, /counters and /flush, and passes on the rest. Not by a ServeMux: calls
-// of that are counted, and these would be among them.
-func Handler(t *telemetry.Telemetry, rest http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case "/health":
-			w.Write([]byte("ok\n"))
-		case "/counters":
-			counters(w, t)
-		case "/flush":
-			flush(w, r, t)
-		default:
-			rest.ServeHTTP(w, r)
-		}
-	})
+// Handler answers /health, /counters and /flush, and passes on the rest. It is no ServeMux, since
+// calls of that are counted and these would be among them; and no function literal, since that
+// would be named after the function of package main into which its maker is inlined.
+type Handler struct {
+	Telemetry *telemetry.Telemetry
+	Rest      http.Handler
+}
+
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/health":
+		w.Write([]byte("ok\n"))
+	case "/counters":
+		counters(w, h.Telemetry)
+	case "/flush":
+		flush(w, r, h.Telemetry)
+	default:
+		h.Rest.ServeHTTP(w, r)
+	}
 }
 
 func counters(w http.ResponseWriter, t *telemetry.Telemetry) {

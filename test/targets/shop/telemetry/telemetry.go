@@ -61,9 +61,10 @@ func Start(ctx context.Context) (*Telemetry, error) {
 
 // Handler makes a server span for each request.
 func Handler(handler http.Handler) http.Handler {
-	name := func(_ string, r *http.Request) string { return r.Method + " " + r.URL.Path }
-	return otelhttp.NewHandler(handler, "shop", otelhttp.WithSpanNameFormatter(name))
+	return otelhttp.NewHandler(handler, "shop", otelhttp.WithSpanNameFormatter(spanName))
 }
+
+func spanName(_ string, r *http.Request) string { return r.Method + " " + r.URL.Path }
 
 // InSpan runs f in a span of its own. If f panics, End recovers, notes it and panics again from
 // where it is, so whatever recovers after that runs on top of End and of what it was deferred by.
