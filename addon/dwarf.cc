@@ -90,9 +90,9 @@ std::string_view Entry::text(uint16_t name) const {
 Reader::Reader(const ElfFile &elf) : elf_(elf) { read_units(); }
 
 const Bytes &Reader::part(Part part) const {
-    static constexpr const char *NAMES[] = {"info",   "abbrev",   "str", "line_str",
-                                            "str_offsets", "addr", "line", "ranges",
-                                            "rnglists", "loc", "loclists"};
+    static constexpr const char *NAMES[] = {"info",        "abbrev", "str",     "line_str",
+                                            "str_offsets", "addr",   "line",    "ranges",
+                                            "rnglists",    "loc",    "loclists"};
     static_assert(std::size(NAMES) == static_cast<size_t>(Part::COUNT));
     size_t index = static_cast<size_t>(part);
     if (!parts_[index])
@@ -157,9 +157,9 @@ void Reader::read_unit_entry(Unit &unit) const {
 }
 
 const Unit *Reader::unit_of(uint64_t entry_offset) const {
-    auto after = std::upper_bound(
-        units_.begin(), units_.end(), entry_offset,
-        [](uint64_t offset, const Unit &unit) { return offset < unit.offset; });
+    auto after =
+        std::upper_bound(units_.begin(), units_.end(), entry_offset,
+                         [](uint64_t offset, const Unit &unit) { return offset < unit.offset; });
     if (after == units_.begin())
         return nullptr;
     const Unit &unit = *(after - 1);
@@ -169,9 +169,10 @@ const Unit *Reader::unit_of(uint64_t entry_offset) const {
 const Reader::Abbreviation *Reader::Abbreviations::find(uint64_t code) const {
     if (code - 1 < by_code.size() && by_code[code - 1].code == code)
         return &by_code[code - 1];
-    auto found = std::lower_bound(
-        by_code.begin(), by_code.end(), code,
-        [](const Abbreviation &abbreviation, uint64_t wanted) { return abbreviation.code < wanted; });
+    auto found = std::lower_bound(by_code.begin(), by_code.end(), code,
+                                  [](const Abbreviation &abbreviation, uint64_t wanted) {
+                                      return abbreviation.code < wanted;
+                                  });
     return found != by_code.end() && found->code == code ? &*found : nullptr;
 }
 
@@ -299,9 +300,9 @@ void Reader::read_form(const Unit &unit, Cursor &cursor, uint16_t form, int64_t 
     case FORM_DATA4:
     case FORM_DATA8: {
         // Up to DWARF 3 these are offsets into other sections too.
-        bool is_offset = unit.version < 4 && (attribute.name == AT_LOCATION ||
-                                              attribute.name == AT_STMT_LIST ||
-                                              attribute.name == AT_RANGES);
+        bool is_offset =
+            unit.version < 4 && (attribute.name == AT_LOCATION || attribute.name == AT_STMT_LIST ||
+                                 attribute.name == AT_RANGES);
         uint64_t number = form == FORM_DATA4 ? cursor.u32() : cursor.u64();
         return set(is_offset ? Class::OFFSET : Class::CONSTANT, number);
     }
@@ -320,7 +321,8 @@ void Reader::read_form(const Unit &unit, Cursor &cursor, uint16_t form, int64_t 
     case FORM_STRP:
         return set_bytes(Class::TEXT, text_at(Part::STR, cursor.unsigned_of(unit.offset_size)));
     case FORM_LINE_STRP:
-        return set_bytes(Class::TEXT, text_at(Part::LINE_STR, cursor.unsigned_of(unit.offset_size)));
+        return set_bytes(Class::TEXT,
+                         text_at(Part::LINE_STR, cursor.unsigned_of(unit.offset_size)));
     case FORM_STRX:
         return set_bytes(Class::TEXT, indexed_text(unit, cursor.uleb128()));
     case FORM_STRX1:

@@ -222,9 +222,9 @@ class LineProgram {
 
     void assign(const std::vector<Wanted> &wanted, const Row &row, uint64_t end,
                 std::vector<std::optional<SourceLine>> &lines) const {
-        auto at = std::lower_bound(
-            wanted.begin(), wanted.end(), row.address,
-            [](const Wanted &a, uint64_t address) { return a.address < address; });
+        auto at =
+            std::lower_bound(wanted.begin(), wanted.end(), row.address,
+                             [](const Wanted &a, uint64_t address) { return a.address < address; });
         for (; at != wanted.end() && at->address < end; ++at) {
             if (lines[at->index] || row.line <= 0)
                 continue;

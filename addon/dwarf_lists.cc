@@ -93,8 +93,8 @@ std::vector<Range> ranges_of(const Reader &reader, const Unit &unit, const Entry
         std::optional<uint64_t> start = entry.number(AT_LOW_PC, Class::ADDRESS);
         const Attribute *end = entry.find(AT_HIGH_PC);
         if (start && end)
-            ranges.push_back({*start, end->kind == Class::ADDRESS ? end->number
-                                                                  : *start + end->number});
+            ranges.push_back(
+                {*start, end->kind == Class::ADDRESS ? end->number : *start + end->number});
         return ranges;
     }
     bool is_new = unit.version >= 5;

@@ -158,8 +158,7 @@ std::optional<uint64_t> field_offset(const Reader &reader, const Index &index,
                                      const std::string &type, const std::string &field) {
     constexpr uint64_t LARGEST = uint64_t{1} << 48;
     for (uint64_t offset : index.types(reader, type))
-        if (std::optional<uint64_t> at = offset_within(reader, offset, field);
-            at && *at < LARGEST)
+        if (std::optional<uint64_t> at = offset_within(reader, offset, field); at && *at < LARGEST)
             return at;
     return std::nullopt;
 }
@@ -205,7 +204,8 @@ std::vector<Inlined> inlined_functions(const ElfFile &elf, const Reader &reader)
         reader.walk(unit, [&](const Entry &entry, unsigned depth) {
             if (function != 0 && depth <= function_depth)
                 function = 0;
-            if (entry.tag == TAG_SUBPROGRAM && (code_address(elf, entry) || entry.find(AT_RANGES))) {
+            if (entry.tag == TAG_SUBPROGRAM &&
+                (code_address(elf, entry) || entry.find(AT_RANGES))) {
                 function = entry.offset;
                 function_depth = depth;
                 with_code.insert(reader.name_of(entry));

@@ -103,7 +103,8 @@ std::optional<ParameterReader::Shape> ParameterReader::array_shape(const Entry &
                 count = *last + 1;
         return false;
     });
-    if (!count || *count > LARGEST_TYPE || element->size > LARGEST_TYPE / std::max<uint64_t>(*count, 1))
+    if (!count || *count > LARGEST_TYPE ||
+        element->size > LARGEST_TYPE / std::max<uint64_t>(*count, 1))
         return std::nullopt;
     Shape shape = *element;
     shape.size = *count * element->size;
@@ -143,9 +144,8 @@ ParameterReader::read_arguments(const Unit &unit, const Entry &function, uint64_
             arguments.push_back(std::move(argument));
         return arguments.size() < MOST_PARAMETERS;
     });
-    std::stable_partition(arguments.begin(), arguments.end(), [](const Argument &argument) {
-        return !argument.parameter.result;
-    });
+    std::stable_partition(arguments.begin(), arguments.end(),
+                          [](const Argument &argument) { return !argument.parameter.result; });
     return arguments;
 }
 

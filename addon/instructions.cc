@@ -71,8 +71,9 @@ bool is_stack_check(const Instruction &instruction) {
     const ZydisDecodedOperand *limit = &instruction.operands[1];
     if (memory->type != ZYDIS_OPERAND_TYPE_MEMORY)
         std::swap(memory, limit);
-    return memory->type == ZYDIS_OPERAND_TYPE_MEMORY && limit->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-           memory->mem.base == ZYDIS_REGISTER_R14 && memory->mem.index == ZYDIS_REGISTER_NONE &&
+    return memory->type == ZYDIS_OPERAND_TYPE_MEMORY &&
+           limit->type == ZYDIS_OPERAND_TYPE_REGISTER && memory->mem.base == ZYDIS_REGISTER_R14 &&
+           memory->mem.index == ZYDIS_REGISTER_NONE &&
            (memory->mem.disp.value == 0x10 || memory->mem.disp.value == 0x18);
 }
 

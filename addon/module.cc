@@ -124,8 +124,7 @@ std::vector<InterfaceTable> ModuleFile::interface_tables(const std::string &inte
     return ::interface_tables(elf_, interface_name);
 }
 
-std::vector<std::optional<SourceLine>>
-ModuleFile::lines(const std::vector<uint64_t> &addresses) {
+std::vector<std::optional<SourceLine>> ModuleFile::lines(const std::vector<uint64_t> &addresses) {
     std::vector<std::optional<SourceLine>> lines(addresses.size());
     bool complete = true;
     std::optional<Pclntab> table = pclntab();

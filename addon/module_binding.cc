@@ -239,7 +239,8 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
     }
 
     Napi::Value functions(const Napi::CallbackInfo &info) {
-        return ask(info, [](ModuleFile &file) { return file.functions(); }, to_functions);
+        return ask(
+            info, [](ModuleFile &file) { return file.functions(); }, to_functions);
     }
 
     Napi::Value instructions(const Napi::CallbackInfo &info) {
@@ -320,8 +321,8 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
 
 void init_modules(Napi::Env env, Napi::Object exports) {
     // One per environment, shared by the function that uses it.
-    auto constructor = std::make_shared<Napi::FunctionReference>(
-        Napi::Persistent(ModuleHandle::define(env)));
+    auto constructor =
+        std::make_shared<Napi::FunctionReference>(Napi::Persistent(ModuleHandle::define(env)));
     exports.Set("openModule",
                 Napi::Function::New(
                     env,

@@ -156,8 +156,7 @@ bool Pclntab::is_module_data(const Relocations &relocations, uint64_t address,
     uint64_t first, end;
     if (pointers_) {
         std::vector<uint64_t> start = relocations.words(address_ + table_, 1);
-        std::vector<uint64_t> stop =
-            relocations.words(address_ + table_ + function_count_ * 16, 1);
+        std::vector<uint64_t> stop = relocations.words(address_ + table_ + function_count_ * 16, 1);
         if (start.empty() || stop.empty())
             return false;
         first = start[0];
@@ -182,7 +181,8 @@ FunctionTable Pclntab::functions() const {
             malformed("its pclntab has names outside of it");
         const char *start = reinterpret_cast<const char *>(data_.data()) + name;
         size_t length = strnlen(start, std::min(data_.size() - name, LONGEST_NAME));
-        entries.push_back({function.address, code_end(function) - function.address, {start, length}});
+        entries.push_back(
+            {function.address, code_end(function) - function.address, {start, length}});
     }
     return to_table(std::move(entries), "pclntab");
 }

@@ -44,8 +44,8 @@ class Pclntab {
                                     uint64_t address) const;
     uint32_t field(const Function &function, unsigned index) const;
 
-    uint64_t address_ = 0; // of the header
-    Bytes data_;           // from the header on
+    uint64_t address_ = 0;  // of the header
+    Bytes data_;            // from the header on
     bool pointers_ = false; // Go 1.16 and 1.17: addresses, later offsets from the text's start
     uint64_t function_count_ = 0;
     uint64_t header_text_ = 0;

@@ -2,10 +2,11 @@ import { UnderspanError } from './errors.js';
 import type { Features, Native } from './native/native.js';
 import { planModule, type PlanRequest } from './plan/plan-module.js';
 import type { ModulePlan } from './plan/plan.js';
+import { kernelError } from './session/kernel-errors.js';
 import { Running } from './session/running.js';
 import type { Notice, Sink, Summary } from './sinks/sink.js';
-import { parsePattern, type Pattern } from './symbols/patterns.js';
-import { resolveExecutable } from './targets/executable.js';
+import { inMainModule, parsePattern } from './symbols/patterns.js';
+import { interpreterOf, resolveExecutable } from './targets/executable.js';
 import { type CommandEnd, launch } from './targets/launch.js';
 import { selectTargets } from './targets/select.js';
 import type { Target } from './targets/target.js';
@@ -82,22 +83,14 @@ export function planRequest(options: TraceOptions, features: Features): PlanRequ
   };
 }
 
-function inMainModule(pattern: Pattern): Pattern {
-  if (pattern.module.kind === 'main') return pattern;
-  throw new UnderspanError(
-    'unsupported',
-    'MODULE_UNSUPPORTED',
-    `'${pattern.text}': only functions of the main executable can be traced yet`,
-    'leave out what stands before the colon',
-  );
-}
-
 /** Plans without attaching anything; of a command only the file is looked at. */
 export async function planTrace(native: Native, options: TraceOptions): Promise<Plan> {
-  const request = planRequest(options, await native.features());
+  const request = planRequest(options, await featuresOf(native));
   const { command } = options.selection;
   if (command) {
-    const file = resolveExecutable(command[0] ?? '');
+    const path = resolveExecutable(command[0] ?? '');
+    const interpreter = interpreterOf(path);
+    const file = interpreter === null ? path : resolveExecutable(interpreter);
     const plan = await planModule(native, file, file, request);
     return { targets: [], modules: new Map([[file, plan]]), notices: plan.notices };
   }
@@ -119,7 +112,7 @@ async function planTargets(
 
 /** Attaches and begins to deliver to the sinks. */
 export async function startTrace(native: Native, options: TraceOptions): Promise<Trace> {
-  const features = await native.features();
+  const features = await featuresOf(native);
   requireFeatures(features);
   const request = planRequest(options, features);
   const { selection } = options;
@@ -143,6 +136,14 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
   } catch (error) {
     launched?.kill('SIGKILL');
     throw error;
+  }
+}
+
+async function featuresOf(native: Native): Promise<Features> {
+  try {
+    return await native.features();
+  } catch (error) {
+    throw kernelError(error);
   }
 }
 

@@ -1,7 +1,7 @@
 import { UnderspanError } from '../errors.js';
 import type { Inlined, Module, Native } from '../native/native.js';
-import { matchAll, type Matches, type Pattern } from '../symbols/patterns.js';
-import { suggest } from '../symbols/suggest.js';
+import { matchAll, type Matches, matches, type Pattern } from '../symbols/patterns.js';
+import { hintFor } from '../symbols/suggest.js';
 import { planGo } from './go-plan.js';
 import { moduleError } from './module-errors.js';
 import { type ModulePlan, siteCount } from './plan.js';
@@ -55,7 +55,10 @@ async function planOpened(
     );
   }
   const table = await module.functions();
-  const found = matchAll(request.patterns, request.excludes, table.names);
+  const found = withoutWrappers(
+    matchAll(request.patterns, request.excludes, table.names),
+    request.patterns,
+  );
   const plan = await planMatches(module, shownAs, request, table.names, found);
   const built = await planGo(module, table, found.indexes, request.entryOnly);
   built.notices.push(...plan);
@@ -79,6 +82,22 @@ async function planOpened(
     );
   }
   return built;
+}
+
+/** What the compiler wraps around the call of a `go` or `defer` statement. */
+const WRAPPER = /\.(?:deferwrap|gowrap)\d+$/;
+
+/** A wildcard means what the program's author wrote; wrappers are traced where a pattern names them. */
+function withoutWrappers(found: Matches, patterns: readonly Pattern[]): Matches {
+  const named = patterns.filter(({ text }) => text.includes('wrap'));
+  const wanted = found.names.map(
+    (name) => !WRAPPER.test(name) || named.some((pattern) => matches(pattern, name)),
+  );
+  return {
+    ...found,
+    indexes: found.indexes.filter((_, position) => wanted[position]),
+    names: found.names.filter((_, position) => wanted[position]),
+  };
 }
 
 /** Refuses what matches nothing or too much; notices for patterns that match nothing. */
@@ -114,7 +133,7 @@ function nothingMatches(
   names: string,
   inlined: readonly Inlined[],
 ): ModulePlan['notices'][number] & { hint: string } {
-  const gone = inlined.filter(({ name }) => pattern.expression.test(name));
+  const gone = inlined.filter(({ name }) => matches(pattern, name));
   const [first] = gone;
   if (first) {
     const others = gone.length > 1 ? ` (and ${gone.length - 1} more that match)` : '';
@@ -124,13 +143,9 @@ function nothingMatches(
       hint: `trace a function that it was inlined into: ${first.into.join(', ')}`,
     };
   }
-  const near = suggest(pattern, names);
   return {
     code: 'NO_FUNCTION_MATCHES',
     message: `no function of ${shownAs} matches '${pattern.text}'`,
-    hint:
-      near.length > 0
-        ? `the nearest names are ${near.map((name) => `'${name}'`).join(', ')}`
-        : "'trace symbols' lists what there is",
+    hint: hintFor(pattern, names),
   };
 }

@@ -1,4 +1,5 @@
 import { UnderspanError } from '../errors.js';
+import { missingCapabilities } from '../native/host.js';
 import { isNativeError } from '../plan/module-errors.js';
 
 const DOCTOR = "'trace doctor' says what this host allows and how to get the rest";
@@ -12,7 +13,7 @@ export function kernelError(error: unknown): unknown {
       return new UnderspanError(
         'not-permitted',
         error.code,
-        `the kernel does not permit this user to load BPF programs: ${error.message}`,
+        notPermitted(error.message),
         `run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE; ${DOCTOR}`,
         options,
       );
@@ -39,4 +40,11 @@ export function kernelError(error: unknown): unknown {
     default:
       return new UnderspanError('failed', error.code, error.message, DOCTOR, options);
   }
+}
+
+function notPermitted(message: string): string {
+  const missing = missingCapabilities();
+  return missing.length > 0
+    ? `this user may not trace: missing ${missing.join(', ')}`
+    : `the kernel does not permit this user to load BPF programs: ${message}`;
 }

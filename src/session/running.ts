@@ -123,7 +123,11 @@ export class Running {
       if (module) await this.followed.attach(target, module);
       else this.followed.watch(target);
     }
-    this.every(TICK_MS, () => void this.pipeline.tick());
+    this.every(TICK_MS, () => {
+      this.pipeline.tick().catch((error: unknown) => {
+        this.pipeline.notice({ code: 'TREES_NOT_CHECKED', message: String(error) });
+      });
+    });
     this.every(CLOCK_MS, () => (this.pipeline.clockOffsetNs = native.clockOffset()));
   }
 

@@ -1,0 +1,17 @@
+/** The library that the command line is made of. */
+export {
+  type Plan,
+  planTrace,
+  type Selection,
+  startTrace,
+  type Trace,
+  type TraceOptions,
+} from './engine.js';
+export { type ErrorKind, UnderspanError } from './errors.js';
+export { loadNative } from './native/load.js';
+export type { Native } from './native/native.js';
+export type { FunctionSummary, Notice, Sink, Summary } from './sinks/sink.js';
+export { JsonSink } from './sinks/json.js';
+export { OtlpSink } from './sinks/otlp.js';
+export { TreeSink } from './sinks/tree.js';
+export type { FunctionSpan, ProcessResource, ProgramSpan } from './spans/span.js';
