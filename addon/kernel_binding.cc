@@ -11,6 +11,7 @@
 #include "attach_multi.h"
 #include "attach_perf.h"
 #include "features.h"
+#include "link.h"
 #include "map_binding.h"
 #include "object.h"
 #include "reader_binding.h"
@@ -20,23 +21,24 @@ namespace {
 
 class LinkHandle : public Napi::ObjectWrap<LinkHandle> {
   public:
-    struct Contents {
-        std::vector<Fd> fds;
-        size_t sites;
-    };
+    using Contents = std::shared_ptr<Link>;
 
     explicit LinkHandle(const Napi::CallbackInfo &info)
-        : Napi::ObjectWrap<LinkHandle>(info),
-          contents_(std::move(parcel_of<Contents>(info).contents)) {}
+        : Napi::ObjectWrap<LinkHandle>(info), env_(info.Env()),
+          link_(std::move(parcel_of<Contents>(info).contents)) {
+        // Before handles are collected at the environment's end, when a thread would come too late.
+        napi_add_env_cleanup_hook(env_, close_now, link_.get());
+    }
 
     // Collected, so nobody can detach it any more. Closing takes long and must hold up nobody.
     ~LinkHandle() override {
-        if (contents_.fds.empty())
+        napi_remove_env_cleanup_hook(env_, close_now, link_.get());
+        if (link_->closed())
             return;
         try {
-            std::thread([fds = std::move(contents_.fds)] {}).detach();
+            std::thread([link = link_] { link->close(); }).detach();
         } catch (const std::system_error &) {
-            // No thread to be had; the descriptors were closed with the lambda.
+            link_->close();
         }
     }
 
@@ -47,19 +49,19 @@ class LinkHandle : public Napi::ObjectWrap<LinkHandle> {
     }
 
   private:
+    static void close_now(void *link) { static_cast<Link *>(link)->close(); }
+
     Napi::Value sites(const Napi::CallbackInfo &info) {
-        return Napi::Number::New(info.Env(), static_cast<double>(contents_.sites));
+        return Napi::Number::New(info.Env(), static_cast<double>(link_->sites()));
     }
 
     // Whoever asks again waits for the same.
     Napi::Value detach(const Napi::CallbackInfo &info) {
         if (detached_.IsEmpty()) {
-            auto fds = std::make_shared<std::vector<Fd>>(std::move(contents_.fds));
-            contents_.fds.clear();
             auto promise = Task<bool>::start(
                 info.Env(),
-                [fds] {
-                    fds->clear();
+                [link = link_] {
+                    link->close();
                     return true;
                 },
                 [](Napi::Env env, bool &) { return env.Undefined(); });
@@ -68,7 +70,8 @@ class LinkHandle : public Napi::ObjectWrap<LinkHandle> {
         return detached_.Value();
     }
 
-    Contents contents_;
+    napi_env env_;
+    Contents link_;
     Napi::Reference<Napi::Promise> detached_;
 };
 
@@ -108,11 +111,13 @@ class ProgramsHandle : public Napi::ObjectWrap<ProgramsHandle> {
     // The task has the program open for itself: it may be closed here meanwhile.
     Napi::Value attach(Napi::Env env, const Program &program, size_t sites, Attach attach) {
         auto fd = std::make_shared<Fd>(Fd::copy_of(program.fd.get()));
-        return Task<std::vector<Fd>>::start(
-            env, [fd, attach = std::move(attach)] { return attach(fd->get()); },
-            [classes = classes_, sites](Napi::Env env, std::vector<Fd> &fds) -> Napi::Value {
-                return make_handle(env, classes->link, classes,
-                                   LinkHandle::Contents{std::move(fds), sites});
+        return Task<LinkHandle::Contents>::start(
+            env,
+            [fd, sites, attach = std::move(attach)] {
+                return Link::keep(attach(fd->get()), sites);
+            },
+            [classes = classes_](Napi::Env env, LinkHandle::Contents &link) -> Napi::Value {
+                return make_handle(env, classes->link, classes, link);
             });
     }
 

@@ -10,14 +10,18 @@ const output = `${root}src/spans/records.generated.ts`;
 const object = `${root}build/bpf/layout.bpf.o`;
 
 const btf = JSON.parse(
-  execFileSync('bpftool', ['-j', 'btf', 'dump', 'file', object], { encoding: 'utf8', maxBuffer: 1 << 28 }),
+  execFileSync('bpftool', ['-j', 'btf', 'dump', 'file', object], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  }),
 );
 const byId = new Map(btf.types.map((type) => [type.id, type]));
 
 /** Follows typedefs and qualifiers to the type that has a size. */
 function resolve(id) {
   let type = byId.get(id);
-  while (type && ['TYPEDEF', 'CONST', 'VOLATILE'].includes(type.kind)) type = byId.get(type.type_id);
+  while (type && ['TYPEDEF', 'CONST', 'VOLATILE'].includes(type.kind))
+    type = byId.get(type.type_id);
   return type;
 }
 
@@ -32,19 +36,18 @@ function commonPrefix(names) {
 }
 
 const header = readFileSync(`${root}bpf/records.h`, 'utf8');
-const defined = (kind) => [...header.matchAll(new RegExp(`^${kind} (\\w+) \\{`, 'gm'))].map((match) => match[1]);
+const defined = (kind) =>
+  [...header.matchAll(new RegExp(`^${kind} (\\w+) \\{`, 'gm'))].map((match) => match[1]);
 
-const lines = [
-  '// Generated from bpf/records.h by scripts/generate-records.mjs. Do not edit.',
-  '',
-];
+const lines = ['// Generated from bpf/records.h by scripts/generate-records.mjs. Do not edit.', ''];
 for (const [, name, value] of header.matchAll(/^#define ((?:MAX|NO|HISTOGRAM)_\w+) (\d+)/gm)) {
   lines.push(`export const ${name} = ${value};`);
 }
 lines.push('');
 for (const name of defined('enum')) {
   const type = btf.types.find((candidate) => candidate.kind === 'ENUM' && candidate.name === name);
-  if (!type) throw new Error(`enum ${name} is not in the BTF of ${object}; name it in bpf/layout.bpf.c`);
+  if (!type)
+    throw new Error(`enum ${name} is not in the BTF of ${object}; name it in bpf/layout.bpf.c`);
   const values = type.values.map((value) => value.name);
   const prefix = commonPrefix(values);
   lines.push(`export const ${pascal(name)} = {`);
@@ -54,9 +57,16 @@ for (const name of defined('enum')) {
   lines.push('} as const;', '');
 }
 for (const name of defined('struct')) {
-  const type = btf.types.find((candidate) => candidate.kind === 'STRUCT' && candidate.name === name);
-  if (!type) throw new Error(`struct ${name} is not in the BTF of ${object}; name it in bpf/layout.bpf.c`);
-  lines.push(`/** Byte offsets in struct ${name}. */`, `export const ${camel(name)} = {`, `  size: ${type.size},`);
+  const type = btf.types.find(
+    (candidate) => candidate.kind === 'STRUCT' && candidate.name === name,
+  );
+  if (!type)
+    throw new Error(`struct ${name} is not in the BTF of ${object}; name it in bpf/layout.bpf.c`);
+  lines.push(
+    `/** Byte offsets in struct ${name}. */`,
+    `export const ${camel(name)} = {`,
+    `  size: ${type.size},`,
+  );
   for (const member of type.members) {
     if (/^pad\d*$/.test(member.name)) continue;
     // A record's own header has the field "size" too; it is read by its place in record_header.

@@ -97,11 +97,7 @@ export async function planTrace(native: Native, options: TraceOptions): Promise<
   return planTargets(native, await selectTargets(options.selection), request);
 }
 
-async function planTargets(
-  native: Native,
-  targets: Target[],
-  request: PlanRequest,
-): Promise<Plan> {
+async function planTargets(native: Native, targets: Target[], request: PlanRequest): Promise<Plan> {
   const modules = new Map<string, ModulePlan>();
   for (const target of targets) {
     if (modules.has(target.fileId)) continue;

@@ -4,7 +4,14 @@ import type { Notice } from '../sinks/sink.js';
 import { SiteKind } from '../spans/records.generated.js';
 import { groupByFunction } from './instructions.js';
 import type { SpanType, SupportSite } from './plan.js';
-import { callSites, type Choice, type FunctionCode, goEntry, returnSites, type Site } from './sites.js';
+import {
+  callSites,
+  type Choice,
+  type FunctionCode,
+  goEntry,
+  returnSites,
+  type Site,
+} from './sites.js';
 
 const SDK_TRACE = 'go.opentelemetry.io/otel/sdk/trace';
 const COPYSTACK = 'runtime.copystack';

@@ -11,9 +11,10 @@ import type { ProcessResource } from '../spans/span.js';
 import { moduleBias } from '../targets/mapped.js';
 import { readResource } from '../targets/resource.js';
 import { fits } from '../targets/select.js';
-import { readTarget, type Target } from '../targets/target.js';
+import { isRunning, readTarget, type Target } from '../targets/target.js';
 import { Procfs } from '../targets/procfs.js';
 import type { Attachment } from './attachment.js';
+import { kernelError } from './kernel-errors.js';
 import type { OpenGoroutine } from './open-calls.js';
 import type { Session } from './session.js';
 
@@ -72,7 +73,22 @@ export class Followed {
     }
     this.watch(target, attachment);
     const pid = this.options.wholeExecutables || !this.scoped ? null : target.pid;
-    if (!attachment.isAttached(target.pid)) await attachment.attach(target.file, pid);
+    if (!attachment.isAttached(target.pid)) await this.link(attachment, target, pid);
+  }
+
+  private async link(attachment: Attachment, target: Target, pid: number | null): Promise<void> {
+    try {
+      await attachment.attach(target.file, pid);
+    } catch (error) {
+      if (isRunning(target, this.procfs)) throw kernelError(error);
+      throw new UnderspanError(
+        'not-found',
+        'PROCESS_ENDED',
+        `process ${target.pid} (${target.comm}) ended while probes were being attached`,
+        undefined,
+        { cause: error },
+      );
+    }
   }
 
   /** Follows a process that has nothing to trace yet, for what it may start. */
@@ -82,12 +98,14 @@ export class Followed {
   }
 
   handle(event: ProcessRecord): void {
-    this.queue = this.queue.then(() => this.apply(event)).catch((error: unknown) => {
-      this.options.onNotice({
-        code: 'PROCESS_NOT_FOLLOWED',
-        message: `process ${event.tgid} could not be followed: ${error instanceof Error ? error.message : String(error)}`,
+    this.queue = this.queue
+      .then(() => this.apply(event))
+      .catch((error: unknown) => {
+        this.options.onNotice({
+          code: 'PROCESS_NOT_FOLLOWED',
+          message: `process ${event.tgid} could not be followed: ${error instanceof Error ? error.message : String(error)}`,
+        });
       });
-    });
   }
 
   /** Resolves when the events so far have been handled. */
@@ -122,7 +140,7 @@ export class Followed {
     const attachment = this.attachments.get(target.fileId);
     if (attachment) {
       this.watch(target, attachment);
-      if (!attachment.isAttached(pid)) await attachment.attach(target.file, pid);
+      if (!attachment.isAttached(pid)) await this.link(attachment, target, pid);
       return;
     }
     this.watch(target);

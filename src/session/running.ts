@@ -30,7 +30,7 @@ export class Running {
   private pipeline!: Pipeline;
   private followed!: Followed;
   private signalEnd!: () => void;
-  private timers: NodeJS.Timeout[] = [];
+  private readonly timers: NodeJS.Timeout[] = [];
   private stopped: Promise<Summary> | null = null;
 
   private constructor(
@@ -144,7 +144,11 @@ export class Running {
   private addOpen(open: readonly OpenGoroutine[]): void {
     for (const { calls } of open) {
       for (const call of calls) {
-        const spanId = call.toString('hex', openCall.spanId, openCall.spanId + openCall.spanIdLength);
+        const spanId = call.toString(
+          'hex',
+          openCall.spanId,
+          openCall.spanId + openCall.spanIdLength,
+        );
         this.pipeline.addOpen(spanId, call.readUInt32LE(openCall.function));
       }
     }
@@ -166,8 +170,9 @@ export class Running {
         lost[reason] = (lost[reason] ?? 0) + count;
       }
     }
-    const counted = this.functions.map((named, index): CountedFunction | undefined =>
-      named && { name: named.name, sites: named.sites, unsent: this.pipeline.unsent[index] ?? 0 },
+    const counted = this.functions.map(
+      (named, index): CountedFunction | undefined =>
+        named && { name: named.name, sites: named.sites, unsent: this.pipeline.unsent[index] ?? 0 },
     );
     const summary = summarize(counted, statistics, lost, overhead);
     await Promise.all(sinks.map((sink) => sink.close(summary)));

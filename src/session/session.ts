@@ -1,12 +1,5 @@
 /** A plan that is attached: the loaded programs, the maps they share, the reader. */
-import type {
-  BpfMap,
-  Features,
-  Link,
-  Native,
-  Programs,
-  Reader,
-} from '../native/native.js';
+import type { BpfMap, Features, Link, Native, Programs, Reader } from '../native/native.js';
 import type { ModulePlan } from '../plan/plan.js';
 import { processSettings, target as targetLayout } from '../spans/records.generated.js';
 import { Attachment, objectPath, type SharedMaps, shardCount } from './attachment.js';

@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Selection } from '../engine.js';
 import { UnderspanError } from '../errors.js';
+import { missingCapabilities } from '../native/host.js';
 import { interpreterOf } from './executable.js';
 import { fileId, hasEnded, isDenied, isGone, isKernelThread, Procfs } from './procfs.js';
 import { serviceName } from './resource.js';
@@ -142,7 +143,8 @@ function describe({ pids, exes, comms, containers, services }: Selection): strin
 
 function nothingFits(selection: Selection, denied: number, waited: boolean): UnderspanError {
   const what = `no process fits ${describe(selection)}${waited ? ', and none came' : ''}`;
-  if (denied > 0) {
+  // Some processes are closed even to root; then it is not for lack of rights that nothing fits.
+  if (denied > 0 && missingCapabilities().includes('CAP_SYS_PTRACE')) {
     return new UnderspanError(
       'not-permitted',
       'NOTHING_FITS',

@@ -46,9 +46,10 @@ async function compare(
           .map(({ name }) => name.replace(/\[.*\]/, '[...]'))
           .filter((name) => !NOT_LOGGED.test(name)),
       );
-      const spans = tracer.spans.map(
-        (span): CheckedSpan => ({ ...span, startTimeUnixNano: BigInt(span.startTimeUnixNano) }),
-      );
+      const spans = tracer.spans.map((span): CheckedSpan => ({
+        ...span,
+        startTimeUnixNano: BigInt(span.startTimeUnixNano),
+      }));
       const differences = checkSpans(truth, spans, { traced, since, until });
       assert.equal(
         differences.length,

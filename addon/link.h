@@ -1,0 +1,32 @@
+// What keeps probes in place.
+//
+// Taking probes out of their targets must not be cut short. The kernel gives up when the thread
+// that closes the link is being killed ("failed to unregister, leaking uprobe") and leaves the
+// breakpoints in the target, and an exiting process kills all its threads but one. So links that
+// are open, or being closed, when the process exits are closed before it goes on.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "fd.h"
+
+class Link {
+  public:
+    // On the thread that attached, so that none is missed.
+    static std::shared_ptr<Link> keep(std::vector<Fd> fds, size_t sites);
+
+    size_t sites() const { return sites_; }
+    bool closed() const;
+    // Returns when the probes are gone, also if another thread is at it already.
+    void close();
+
+  private:
+    Link(std::vector<Fd> fds, size_t sites) : sites_(sites), fds_(std::move(fds)) {}
+
+    const size_t sites_;
+    mutable std::mutex mutex_; // of fds_, and held until they are closed
+    std::vector<Fd> fds_;
+};
