@@ -36,7 +36,7 @@ std::optional<Entry> underlying_type(const Reader &reader, uint64_t offset);
 std::optional<uint64_t> field_offset(const Reader &reader, const Index &index,
                                      const std::string &type, const std::string &field);
 
-// DW_AT_go_runtime_type: an address, or from Go 1.26 on an offset from where the types start.
+// DW_AT_go_runtime_type: an address, or in newer Go versions an offset from where the types start.
 std::optional<uint64_t> runtime_type(const Reader &reader, const Index &index,
                                      const std::string &name);
 

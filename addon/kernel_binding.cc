@@ -33,7 +33,7 @@ class LinkHandle : public Napi::ObjectWrap<LinkHandle> {
     // Collected, so nobody can detach it any more. Closing takes long and must hold up nobody.
     ~LinkHandle() override {
         napi_remove_env_cleanup_hook(env_, close_now, link_.get());
-        if (link_->closed())
+        if (link_->closing())
             return;
         try {
             std::thread([link = link_] { link->close(); }).detach();

@@ -35,12 +35,8 @@ std::shared_ptr<Link> Link::keep(std::vector<Fd> fds, size_t sites) {
     return link;
 }
 
-bool Link::closed() const {
-    std::lock_guard lock(mutex_);
-    return fds_.empty();
-}
-
 void Link::close() {
+    closing_ = true;
     {
         std::lock_guard lock(mutex_);
         fds_.clear();

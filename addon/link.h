@@ -6,6 +6,7 @@
 // are open, or being closed, when the process exits are closed before it goes on.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <mutex>
@@ -19,7 +20,8 @@ class Link {
     static std::shared_ptr<Link> keep(std::vector<Fd> fds, size_t sites);
 
     size_t sites() const { return sites_; }
-    bool closed() const;
+    // Somebody closes it or has done so. Does not wait.
+    bool closing() const { return closing_; }
     // Returns when the probes are gone, also if another thread is at it already.
     void close();
 
@@ -27,6 +29,7 @@ class Link {
     Link(std::vector<Fd> fds, size_t sites) : sites_(sites), fds_(std::move(fds)) {}
 
     const size_t sites_;
-    mutable std::mutex mutex_; // of fds_, and held until they are closed
+    std::atomic<bool> closing_ = false;
+    std::mutex mutex_; // of fds_, and held until they are closed
     std::vector<Fd> fds_;
 };

@@ -19,6 +19,25 @@
 #endif
 extern const volatile SETTINGS settings;
 
+/*
+ * From Linux 6.13 on (commit a76ab5731e32) a program whose frame has 64 bytes or more runs on a
+ * stack of its CPU. Uprobe programs are preempted, and sleep: then the next one on that CPU would
+ * overwrite the frame. A program that holds a tail call keeps the thread's stack, and is told by
+ * looking at its instructions before dead ones are removed; so this one is never run nor verified.
+ */
+#if ATOMICS
+#define STAY_ON_THREAD_STACK()                                                                     \
+	do {                                                                                       \
+		if (settings.never)                                                                \
+			asm volatile("call %[tail_call]"                                           \
+				     :                                                             \
+				     : [tail_call] "i"(BPF_FUNC_tail_call)                         \
+				     : "r0", "r1", "r2", "r3", "r4", "r5");                        \
+	} while (0)
+#else
+#define STAY_ON_THREAD_STACK()
+#endif
+
 #define ADD(counter, n) __sync_fetch_and_add(&(counter), n)
 
 /* Raises *high to value. Without compare-and-exchange (before Linux 5.12, commit 5ffa25502b5a)

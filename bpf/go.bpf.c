@@ -28,6 +28,7 @@ int enter(struct pt_regs *regs)
 	struct site *site;
 	__u64 bias;
 
+	STAY_ON_THREAD_STACK();
 	site = find_site(regs, &key.tgid, &bias);
 	if (!site)
 		return 0;
@@ -64,6 +65,7 @@ int leave(struct pt_regs *regs)
 	struct site *site;
 	__u64 bias;
 
+	STAY_ON_THREAD_STACK();
 	site = find_site(regs, &key.tgid, &bias);
 	if (!site)
 		return 0;
@@ -125,6 +127,7 @@ int support(struct pt_regs *regs)
 	struct site *site;
 	__u64 bias, type;
 
+	STAY_ON_THREAD_STACK();
 	site = find_site(regs, &key.tgid, &bias);
 	if (!site)
 		return 0;

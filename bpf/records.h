@@ -216,6 +216,8 @@ struct settings {
 	__u8 unsampled;
 	__u8 entry_only;
 	__u8 program_spans;	/* send RECORD_PROGRAM_SPAN */
+	__u8 never;		/* 0, which the compiler does not know */
+	__u8 pad[7];
 };
 
 /* Key of a goroutine (its g), or of a thread. */

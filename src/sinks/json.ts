@@ -31,7 +31,7 @@ export class JsonSink implements Sink {
   }
 
   lost(): Record<string, number> {
-    return { queue: this.refused };
+    return { output: this.refused };
   }
 
   close(summary: Summary): Promise<void> {

@@ -34,6 +34,8 @@ const DEFAULTS = {
   delayMs: 500,
   maxRetryMs: 300_000,
 };
+/** Between tries when little time is left. */
+const FLUSH_PAUSE_MS = 250;
 /** For what is left when nobody asked for more with flush(). */
 const CLOSE_MS = 5_000;
 
@@ -87,7 +89,9 @@ export class OtlpSink implements Sink {
 
   async flush(deadlineMs: number): Promise<void> {
     if (this.queue.pending > 0 && !this.stopped) {
+      // There is no later: the endpoint may be back long before the pause is over.
       this.flushing = true;
+      this.pausedUntil = 0;
       this.schedule(0);
       let timer: NodeJS.Timeout | undefined;
       await Promise.race([
@@ -103,6 +107,11 @@ export class OtlpSink implements Sink {
     await this.flush(CLOSE_MS);
     await this.opening;
     this.wire?.close();
+  }
+
+  private pauseMs(): number {
+    const pause = backoffMs(this.failures);
+    return this.flushing ? Math.min(pause, FLUSH_PAUSE_MS) : pause;
   }
 
   /** What is not delivered by now is lost. */
@@ -181,7 +190,7 @@ export class OtlpSink implements Sink {
     }
     // Requests that were under way together fail together: that is one failure.
     if (now >= this.pausedUntil) this.failures++;
-    this.pausedUntil = Math.max(this.pausedUntil, now + (delayMs ?? backoffMs(this.failures)));
+    this.pausedUntil = Math.max(this.pausedUntil, now + (delayMs ?? this.pauseMs()));
     this.tellOnce('otlp-unreachable', {
       message: `no answer from the collector at ${this.wire?.endpoint ?? 'its endpoint'}: ${message}`,
       hint: 'spans are kept and sent again as far as they fit the queue; the endpoint must speak OTLP over gRPC (usually port 4317), without TLS only if written with http://',

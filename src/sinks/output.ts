@@ -34,7 +34,7 @@ export class Output {
     private readonly stream: Writable,
     private readonly options: OutputOptions = {},
   ) {
-    this.maxBytes = options.maxBytes ?? 16 * 1024 * 1024;
+    this.maxBytes = options.maxBytes ?? 64 * 1024 * 1024;
     stream.on('error', () => this.readerGone());
     stream.on('drain', () => this.write());
   }

@@ -45,7 +45,7 @@ export interface Sink {
    * it: only then is lost() final, for the summary.
    */
   flush?(deadlineMs: number): Promise<void>;
-  /** Spans that this sink gave up on, by reason (queue, export). */
+  /** Spans that this sink gave up on, by reason (queue, export, output). */
   lost?(): Record<string, number>;
   /** The last call. */
   close(summary: Summary): Promise<void>;

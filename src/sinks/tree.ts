@@ -89,7 +89,7 @@ export class TreeSink implements Sink {
 
   /** Traces that there was no time to show are not lost: only what the reader did not take is. */
   lost(): Record<string, number> {
-    return { queue: this.refused };
+    return { output: this.refused };
   }
 
   async close(summary: Summary): Promise<void> {

@@ -185,7 +185,7 @@ export const spanType = {
 
 /** Byte offsets in struct settings. */
 export const settings = {
-  size: 216,
+  size: 224,
   minDurationNs: 0,
   sampleThreshold: 8,
   treeIntervalNs: 16,
@@ -208,6 +208,7 @@ export const settings = {
   unsampled: 213,
   entryOnly: 214,
   programSpans: 215,
+  never: 216,
 } as const;
 
 /** Byte offsets in struct stack_key. */

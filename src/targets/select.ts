@@ -30,7 +30,7 @@ export async function selectTargets(
     const { targets, denied, problem } = look(selection, procfs);
     if (targets.length > 0) return targets;
     if (performance.now() >= deadline || signal?.aborted) {
-      throw problem ?? nothingFits(selection, denied, waited);
+      throw problem ?? nothingFits(selection, denied, waited, procfs);
     }
     if (problem && problem.kind !== 'not-found') throw problem;
     if (!waited) onWait?.(describe(selection));
@@ -141,10 +141,15 @@ function describe({ pids, exes, comms, containers, services }: Selection): strin
     .join(' and ');
 }
 
-function nothingFits(selection: Selection, denied: number, waited: boolean): UnderspanError {
+function nothingFits(
+  selection: Selection,
+  denied: number,
+  waited: boolean,
+  procfs: Procfs,
+): UnderspanError {
   const what = `no process fits ${describe(selection)}${waited ? ', and none came' : ''}`;
   // Some processes are closed even to root; then it is not for lack of rights that nothing fits.
-  if (denied > 0 && missingCapabilities().includes('CAP_SYS_PTRACE')) {
+  if (denied > 0 && missingCapabilities(procfs.root).includes('CAP_SYS_PTRACE')) {
     return new UnderspanError(
       'not-permitted',
       'NOTHING_FITS',

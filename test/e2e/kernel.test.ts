@@ -25,7 +25,9 @@ import {
   TABLE_FUNCTIONS,
   type Place,
 } from './fixtures/count.js';
+import { missingBpf } from '../tools/require.js';
 
+const needsBpf = { skip: missingBpf() };
 const native = loadNative();
 const RECORD_SIZE = 24;
 const FINE = ['hit', 'hesitate', 'forked', 'touch'];
@@ -34,6 +36,7 @@ let features: Features;
 let functions: Map<string, Place>;
 
 before(async () => {
+  if (needsBpf.skip !== false) return;
   buildCount();
   functions = places();
   features = await native.features();
@@ -123,7 +126,7 @@ async function until(condition: () => boolean, what: string, ms = 5000): Promise
   }
 }
 
-test('features agree with each other', () => {
+test('features agree with each other', needsBpf, () => {
   assert.equal(features.ringBuffer, true);
   for (const value of Object.values(features)) assert.equal(typeof value, 'boolean');
   // Each came later than the next.
@@ -133,14 +136,14 @@ test('features agree with each other', () => {
   if (features.cookies) assert.ok(features.atomics);
 });
 
-test('the clock offset leads from the monotonic clock to the wall clock', () => {
+test('the clock offset leads from the monotonic clock to the wall clock', needsBpf, () => {
   const wall = Number((process.hrtime.bigint() + native.clockOffset()) / 1_000_000n);
   assert.ok(Math.abs(wall - Date.now()) < 50);
 });
 
 for (const attach of ['multi', 'perf'] as const) {
   for (const sleepable of [false, true]) {
-    describe(`${attach}${sleepable ? ', sleepable' : ''}`, () => {
+    describe(`${attach}${sleepable ? ', sleepable' : ''}`, needsBpf, () => {
       let program: CountProgram;
       let other: CountProgram;
       let programs: Programs;
@@ -215,7 +218,7 @@ for (const attach of ['multi', 'perf'] as const) {
   }
 }
 
-describe('what is left behind', () => {
+describe('what is left behind', needsBpf, () => {
   let program: CountProgram;
   let intact: number;
   before(async () => {
@@ -326,7 +329,7 @@ describe('what is left behind', () => {
   });
 });
 
-test('detaching and closing give everything back', async () => {
+test('detaching and closing give everything back', needsBpf, async () => {
   const program = await CountProgram.start();
   const before = openKernelObjects();
   for (const attach of ['multi', 'perf'] as const) {
@@ -374,7 +377,7 @@ function programExists(id: number): boolean {
   return spawnSync('bpftool', ['prog', 'show', 'id', String(id)]).status === 0;
 }
 
-describe('the reader', () => {
+describe('the reader', needsBpf, () => {
   let program: CountProgram;
   before(async () => {
     program = await CountProgram.start();
@@ -552,7 +555,7 @@ describe('the reader', () => {
   });
 });
 
-describe('maps', () => {
+describe('maps', needsBpf, () => {
   let programs: Programs;
   let table: BpfMap;
   before(async () => {
@@ -659,7 +662,7 @@ describe('maps', () => {
   });
 });
 
-describe('failures', () => {
+describe('failures', needsBpf, () => {
   test('loading', async () => {
     const broken = load({ programs: ['broken'] });
     await assert.rejects(
@@ -769,7 +772,7 @@ describe('failures', () => {
   });
 });
 
-test('a raw tracepoint', async () => {
+test('a raw tracepoint', needsBpf, async () => {
   const programs = await load();
   const link = await programs.attachTracepoint('forked');
   for (let i = 0; i < 5; i++) execFileSync('/bin/true');
@@ -778,7 +781,7 @@ test('a raw tracepoint', async () => {
   programs.close();
 });
 
-test('run-time statistics', async () => {
+test('run-time statistics', needsBpf, async () => {
   const program = await CountProgram.start();
   const programs = await load();
   const link = await programs.attachUprobes('hit', sites(['alpha'], program.pid));
@@ -796,7 +799,7 @@ test('run-time statistics', async () => {
   await program.stop();
 });
 
-test('thousands of sites attach and detach in a moment', async (context) => {
+test('thousands of sites attach and detach in a moment', needsBpf, async (context) => {
   if (!features.uprobeMulti) return context.skip('no uprobe_multi here');
   const program = await CountProgram.start();
   const programs = await load({ settings: settings(1n, false) });

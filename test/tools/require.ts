@@ -5,6 +5,8 @@
  *
  *     it('…', (t) => {
  *       if (!requireBpf(t)) return;
+ *
+ *     describe('…', { skip: missingBpf() }, () => {
  */
 import { accessSync, constants } from 'node:fs';
 
@@ -18,12 +20,17 @@ function isSet(name: string): boolean {
   return !UNSET.has(process.env[name] ?? '');
 }
 
-function need(t: Skippable, reason: string | null): boolean {
-  if (reason === null) return true;
-  if (isSet('CI') || isSet('UNDERSPAN_REQUIRE_BPF')) {
+/** The same reason, unless tests have to run. */
+function optional(reason: string | null): string | null {
+  if (reason !== null && (isSet('CI') || isSet('UNDERSPAN_REQUIRE_BPF'))) {
     throw new Error(`this test is required here and cannot run: ${reason}`);
   }
-  t.skip(reason);
+  return reason;
+}
+
+function need(t: Skippable, reason: string | null): boolean {
+  if (optional(reason) === null) return true;
+  t.skip(reason ?? undefined);
   return false;
 }
 
@@ -53,4 +60,9 @@ export function requireRoot(t: Skippable): boolean {
 /** True if the test may load and attach BPF programs; false if it was skipped. */
 export function requireBpf(t: Skippable): boolean {
   return need(t, withoutBpf());
+}
+
+/** For a whole suite: why it cannot run, or false. */
+export function missingBpf(): string | false {
+  return optional(withoutBpf()) ?? false;
 }

@@ -16,13 +16,14 @@ import { fileURLToPath } from 'node:url';
 
 import { loadNative } from '../../src/native/load.js';
 import type { Module, NativeErrorCode } from '../../src/native/native.js';
+import { goCommand } from '../tools/go.js';
 
 /*
  * Damaged ELF files, from a fixed seed. They are read in a child process, so that a crash of the
  * addon is seen as what it is.
  */
 const SEED = 20260;
-const TIME_MS = 15_000;
+const TIME_MS = 12_000;
 const FEWEST_CASES = 1_000;
 const SLOWEST_MS = 5_000;
 const DIRECTORY = process.env.UNDERSPAN_FUZZ_DIRECTORY;
@@ -240,7 +241,7 @@ function build(directory: string): string[] {
   ] as const) {
     const out = join(directory, name);
     try {
-      execFileSync('go', ['build', ...flags, '-o', out, '.'], {
+      execFileSync(goCommand(), ['build', ...flags, '-o', out, '.'], {
         cwd: directory,
         stdio: 'ignore',
         env: { ...process.env, CGO_ENABLED: '0' },

@@ -186,6 +186,14 @@ test('a process of another user is not permitted', async () => {
     pidsOf(denied, { pids: [60] }),
     failure('not-permitted', 'PROCESS_NOT_PERMITTED', /60 \(shop\)/, /CAP_SYS_PTRACE/),
   );
+  // Root is denied a few as well: only a missing right makes that the reason.
+  mkdirSync(join(procfs.root, 'self'), { recursive: true });
+  writeFileSync(join(procfs.root, 'self/status'), 'CapEff:\t000001ffffffffff\n');
+  await assert.rejects(
+    pidsOf(denied, { exes: ['/usr/bin/nothing'] }),
+    failure('not-found', 'NOTHING_FITS', /no process fits/),
+  );
+  writeFileSync(join(procfs.root, 'self/status'), 'CapEff:\t0000000000000000\n');
   await assert.rejects(
     pidsOf(denied, { exes: ['/usr/bin/nothing'] }),
     failure('not-permitted', 'NOTHING_FITS', /1 could not be looked at/),
