@@ -49,7 +49,7 @@ export async function openWire(endpoint: string | null, version: string): Promis
     'grpc.primary_user_agent': `underspan/${version}`,
     // A collector that returns is found again within seconds.
     'grpc.initial_reconnect_backoff_ms': 500,
-    'grpc.max_reconnect_backoff_ms': 5_000,
+    'grpc.max_reconnect_backoff_ms': 1_000,
   };
   const client: Client = new grpc.Client(config.url, config.credentials(), options);
   const metadata: Metadata = config.metadata();

@@ -34,6 +34,7 @@ const DEFAULTS = {
   delayMs: 500,
   maxRetryMs: 300_000,
 };
+const LONGEST_FLUSH_MS = 60_000;
 /** Between tries when little time is left. */
 const FLUSH_PAUSE_MS = 250;
 /** For what is left when nobody asked for more with flush(). */
@@ -50,6 +51,7 @@ export class OtlpSink implements Sink {
   private pausedUntil = 0;
   private flushing = false;
   private stopped = false;
+  private answeredAt = 0;
   private timer: NodeJS.Timeout | null = null;
   private timerAt = 0;
   private readonly idle: (() => void)[] = [];
@@ -87,18 +89,25 @@ export class OtlpSink implements Sink {
     return { ...this.counts };
   }
 
+  /** The deadline counts anew from every answer, so that a slow endpoint is not cut off. */
   async flush(deadlineMs: number): Promise<void> {
     if (this.queue.pending > 0 && !this.stopped) {
       // There is no later: the endpoint may be back long before the pause is over.
       this.flushing = true;
       this.pausedUntil = 0;
       this.schedule(0);
+      const idle = new Promise<void>((resolve) => this.idle.push(resolve));
+      const begin = Date.now();
+      this.answeredAt = begin;
       let timer: NodeJS.Timeout | undefined;
-      await Promise.race([
-        new Promise<void>((resolve) => this.idle.push(resolve)),
-        new Promise<void>((resolve) => (timer = setTimeout(resolve, deadlineMs))),
-      ]);
-      clearTimeout(timer);
+      const late = new Promise<void>((resolve) => {
+        timer = setInterval(() => {
+          const now = Date.now();
+          if (now - this.answeredAt > deadlineMs || now - begin > LONGEST_FLUSH_MS) resolve();
+        }, 50);
+      });
+      await Promise.race([idle, late]);
+      clearInterval(timer);
     }
     this.stop();
   }
@@ -164,6 +173,7 @@ export class OtlpSink implements Sink {
     if (result.kind === 'retry') this.failed(batch, result);
     else {
       this.reached();
+      this.answeredAt = Date.now();
       this.queue.done(batch);
       const { kind, message } = result;
       const lost = kind === 'refused' ? batch.spans.length : result.rejected;

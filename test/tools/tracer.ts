@@ -29,6 +29,7 @@ export class Tracer {
   readonly notices: Notice[] = [];
   summary: Summary | null = null;
   stderr = '';
+  private cut: string | null = null;
   private readonly exit: Promise<[number | null, NodeJS.Signals | null]>;
   private readonly read: Promise<unknown>;
 
@@ -68,8 +69,9 @@ export class Tracer {
   }
 
   async ended(): Promise<number | null> {
-    const [status] = await this.exit;
+    const [status, signal] = await this.exit;
     await this.read;
+    if (this.cut !== null && signal === null) throw new Error(`a line was cut: ${this.cut}`);
     return status;
   }
 
@@ -82,7 +84,15 @@ export class Tracer {
   private line(line: string): void {
     // What a traced command prints shares standard output with us.
     if (!line.startsWith('{"type":')) return;
-    const { type, ...rest } = JSON.parse(line) as { type: string };
+    let parsed: { type: string };
+    try {
+      parsed = JSON.parse(line) as { type: string };
+    } catch {
+      // As the last one may be if it was killed.
+      this.cut = line;
+      return;
+    }
+    const { type, ...rest } = parsed;
     if (type === 'span') this.spans.push(rest as JsonSpan);
     else if (type === 'notice') this.notices.push(rest as Notice);
     else if (type === 'summary') this.summary = rest as unknown as Summary;

@@ -79,7 +79,7 @@ test('a reader that does not read costs whole trees, counted, and no memory', as
   const sink = new JsonSink(stream, { maxBytes: 20_000 });
   for (let tree = 0; tree < 100; tree++) sink.spans([span, span]);
   await sink.flush(20);
-  const lost = sink.lost()['queue'] ?? 0;
+  const lost = sink.lost()['output'] ?? 0;
   assert.ok(lost > 100 && lost < 200 && lost % 2 === 0, `${lost}`);
   const closing = sink.close(summary);
   while (!text.includes('"summary"')) {
@@ -104,5 +104,5 @@ test('a reader that goes away is told once and ends nothing', async () => {
   sink.spans([span]);
   await sink.close(summary);
   assert.equal(closed, 1);
-  assert.equal(sink.lost()['queue'], 1);
+  assert.equal(sink.lost()['output'], 1);
 });

@@ -171,7 +171,7 @@ test('what a slow reader does not take is counted', async () => {
     sink.spans([call(2, 1, 'main.a', 0, 10, { traceId: id(trace) + id(trace) })]);
   }
   await sink.flush(20);
-  assert.ok((sink.lost()['queue'] ?? 0) > 30);
+  assert.ok((sink.lost()['output'] ?? 0) > 30);
 });
 
 test('names cannot steer the terminal', async () => {
