@@ -9,8 +9,8 @@
 
 #include "features.h"
 
-// Without these every load is refused, whatever the limit, and what was asked of the kernel to learn
-// how it counts was refused as well.
+// Without these every load is refused, whatever the limit, and what was asked of the kernel to
+// learn how it counts was refused as well.
 static bool may_load_programs() {
     __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
     __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3]{};

@@ -81,8 +81,7 @@ INLINE void close_call(struct goroutine *goroutine, __u32 depth, struct hit *hit
 	goroutine->depth = depth - 1;
 	if (!stats)
 		return;
-	count_end(stats, duration,
-		  duration > call->children_ns ? duration - call->children_ns : 0,
+	count_end(stats, duration, duration > call->children_ns ? duration - call->children_ns : 0,
 		  end == END_PANICKED);
 	if (depth > 1) {
 		struct open_call *around = CALL_SLOT(goroutine, depth - 2);
@@ -181,8 +180,8 @@ INLINE void place_call(struct goroutine *goroutine, struct open_call *call, __u3
 	if (around && parent_is_call_around(around, context, hit->tgid)) {
 		copy16(call->trace_id, around->trace_id);
 		store8(call->parent_id, load8(around->span_id));
-		store8(call->context_id, context->source == SOURCE_NONE ?
-			       load8(around->context_id) : load8(context->span_id));
+		store8(call->context_id, context->source == SOURCE_NONE ? load8(around->context_id)
+									: load8(context->span_id));
 		if (context->source == SOURCE_NONE)
 			call->source = around->source;
 		call->parent_kind = PARENT_CALL;

@@ -13,10 +13,10 @@
 struct context {
 	__u8 trace_id[16];
 	__u8 span_id[8];
-	__u64 pointer;	/* the span in the target */
-	__u64 start_ns;	/* 0: before this session, or not known */
+	__u64 pointer; /* the span in the target */
+	__u64 start_ns; /* 0: before this session, or not known */
 	__u32 trace_flags;
-	__u32 source;	/* enum context_source */
+	__u32 source; /* enum context_source */
 };
 
 /* go.opentelemetry.io/otel/trace.SpanContext, as far as it is needed. */

@@ -10,8 +10,8 @@
 #include "memory.bpf.h"
 #include "open_calls.bpf.h"
 
-#define STACK_HI_OFFSET 8	/* g.stack.hi, in every Go version */
-#define LARGEST_STACK (1ULL << 32)	/* Go's own limit is 1 GB; threads may have more */
+#define STACK_HI_OFFSET 8 /* g.stack.hi, in every Go version */
+#define LARGEST_STACK (1ULL << 32) /* Go's own limit is 1 GB; threads may have more */
 
 /* An empty element, too large for a program's stack. Never written. */
 struct {

@@ -16,7 +16,7 @@ typedef struct {
 } atomic_t;
 
 struct signal_struct {
-	atomic_t live;	/* threads that have not exited */
+	atomic_t live; /* threads that have not exited */
 } __attribute__((preserve_access_index));
 
 struct task_struct {

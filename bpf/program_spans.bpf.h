@@ -86,7 +86,9 @@ INLINE void span_started(struct pt_regs *regs, __u32 tgid, __u64 type, __u64 poi
 /* Tells user space of a span of the program's own, for outputs that show them. */
 INLINE void send_program_span(struct started_span *started, __u64 pointer, __u32 index, __u32 tgid)
 {
-	struct { __u64 data, size; } name = {};
+	struct {
+		__u64 data, size;
+	} name = {};
 	struct program_span_record *record;
 	__u64 parent = 0;
 	struct context found = {};

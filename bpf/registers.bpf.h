@@ -23,10 +23,10 @@ static __always_inline bool jbe_falls_through(const struct pt_regs *regs)
 #define LOAD_REGISTER(regs, field)                                                                 \
 	({                                                                                         \
 		__u64 value;                                                                       \
-		asm volatile("%[value] = *(u64 *)(%[base] + %[at])"                                \
-			     : [value] "=r"(value)                                                 \
-			     : [base] "r"(regs),                                                   \
-			       [at] "i"(__builtin_offsetof(struct pt_regs, field)));               \
+		asm volatile(                                                                      \
+			"%[value] = *(u64 *)(%[base] + %[at])"                                     \
+			: [value] "=r"(value)                                                      \
+			: [base] "r"(regs), [at] "i"(__builtin_offsetof(struct pt_regs, field)));  \
 		value;                                                                             \
 	})
 
@@ -34,16 +34,26 @@ static __always_inline bool jbe_falls_through(const struct pt_regs *regs)
 static __always_inline __u64 go_argument(const struct pt_regs *regs, __u32 n)
 {
 	switch (n) {
-	case 0: return LOAD_REGISTER(regs, rax);
-	case 1: return LOAD_REGISTER(regs, rbx);
-	case 2: return LOAD_REGISTER(regs, rcx);
-	case 3: return LOAD_REGISTER(regs, rdi);
-	case 4: return LOAD_REGISTER(regs, rsi);
-	case 5: return LOAD_REGISTER(regs, r8);
-	case 6: return LOAD_REGISTER(regs, r9);
-	case 7: return LOAD_REGISTER(regs, r10);
-	case 8: return LOAD_REGISTER(regs, r11);
-	default: return 0;
+	case 0:
+		return LOAD_REGISTER(regs, rax);
+	case 1:
+		return LOAD_REGISTER(regs, rbx);
+	case 2:
+		return LOAD_REGISTER(regs, rcx);
+	case 3:
+		return LOAD_REGISTER(regs, rdi);
+	case 4:
+		return LOAD_REGISTER(regs, rsi);
+	case 5:
+		return LOAD_REGISTER(regs, r8);
+	case 6:
+		return LOAD_REGISTER(regs, r9);
+	case 7:
+		return LOAD_REGISTER(regs, r10);
+	case 8:
+		return LOAD_REGISTER(regs, r11);
+	default:
+		return 0;
 	}
 }
 

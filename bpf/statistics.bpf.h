@@ -12,7 +12,7 @@
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);	/* functions * shards */
+	__uint(max_entries, 1); /* functions * shards */
 	__type(key, __u32);
 	__type(value, struct statistics);
 } statistics SEC(".maps");
@@ -35,12 +35,29 @@ INLINE __u32 histogram_bucket(__u64 ns)
 
 	if (ns < (1ULL << HISTOGRAM_FIRST_OCTAVE))
 		return 0;
-	if (rest >> 32) { octave += 32; rest >>= 32; }
-	if (rest >> 16) { octave += 16; rest >>= 16; }
-	if (rest >> 8) { octave += 8; rest >>= 8; }
-	if (rest >> 4) { octave += 4; rest >>= 4; }
-	if (rest >> 2) { octave += 2; rest >>= 2; }
-	if (rest >> 1) { octave += 1; }
+	if (rest >> 32) {
+		octave += 32;
+		rest >>= 32;
+	}
+	if (rest >> 16) {
+		octave += 16;
+		rest >>= 16;
+	}
+	if (rest >> 8) {
+		octave += 8;
+		rest >>= 8;
+	}
+	if (rest >> 4) {
+		octave += 4;
+		rest >>= 4;
+	}
+	if (rest >> 2) {
+		octave += 2;
+		rest >>= 2;
+	}
+	if (rest >> 1) {
+		octave += 1;
+	}
 	/* The leading one and the 31 bits below it. */
 	mantissa = (ns << (63 - octave)) >> 32;
 	bucket = 4 * (octave - HISTOGRAM_FIRST_OCTAVE) + (mantissa >= 2553802834U) +

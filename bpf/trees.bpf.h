@@ -30,8 +30,8 @@ INLINE bool within_rate(__u64 now)
 
 		if (due - now > settings.tree_burst_ns)
 			return false;
-		if (__sync_val_compare_and_swap(next, seen,
-						due + settings.tree_interval_ns) == seen)
+		if (__sync_val_compare_and_swap(next, seen, due + settings.tree_interval_ns) ==
+		    seen)
 			return true;
 	}
 	return false;

@@ -39,7 +39,7 @@ describe('bad input', () => {
     });
   });
 
-  test('not permitted', async (t) => {
+  test('not permitted', (t) => {
     if (!requireBpf(t)) return;
     const child = execFileSync(
       'sh',
