@@ -42,14 +42,18 @@ export class Tracer {
     this.read = once(lines, 'close');
   }
 
-  /** Resolves when it says that it is attached. */
-  static async attach(args: readonly string[], env: Record<string, string> = {}): Promise<Tracer> {
-    const tracer = new Tracer(
+  static start(args: readonly string[], env: Record<string, string> = {}): Tracer {
+    return new Tracer(
       spawn(process.execPath, [traceCommand, 'attach', '--output', 'json', ...args], {
         env: { ...process.env, ...env },
         stdio: ['ignore', 'pipe', 'pipe'],
       }),
     );
+  }
+
+  /** Resolves when it says that it is attached. */
+  static async attach(args: readonly string[], env: Record<string, string> = {}): Promise<Tracer> {
+    const tracer = Tracer.start(args, env);
     for (const deadline = Date.now() + 30_000; !/attached to/.test(tracer.stderr);) {
       if (tracer.child.exitCode !== null) throw new Error(`not attached:\n${tracer.stderr}`);
       if (Date.now() > deadline) throw new Error(`not attached in time:\n${tracer.stderr}`);
