@@ -28,7 +28,13 @@ function batchOf(size: number): Buffer {
   return batch;
 }
 
-for (const size of [1, 8]) {
+export interface DecodeRate {
+  /** Calls of a tree. */
+  size: number;
+  perSecond: number;
+}
+
+function measure(size: number): DecodeRate {
   const batch = batchOf(size);
   let spans = 0;
   const maker = new SpanMaker({
@@ -55,6 +61,7 @@ for (const size of [1, 8]) {
   const before = performance.now();
   for (let round = 0; round < ROUNDS; round++) decoder.decode(batch);
   const seconds = (performance.now() - before) / 1_000;
-  const rate = Math.round(spans / seconds);
-  console.log(`trees of ${size}: ${rate.toLocaleString('en')} calls/s from record to span`);
+  return { size, perSecond: spans / seconds };
 }
+
+export const measureDecoding = (): DecodeRate[] => [1, 8].map(measure);
