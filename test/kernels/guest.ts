@@ -57,8 +57,8 @@ function trace(rounds: number): Trace {
   const run = spawnSync(process.execPath, [CLI, ...command], {
     encoding: 'utf8',
     maxBuffer: 1 << 29,
+    stdio: ['ignore', 'pipe', 'inherit'],
   });
-  say(run.stderr);
   assert.equal(run.status, 0, `trace attach ended with ${run.status ?? run.signal}`);
   const lines = run.stdout.split('\n');
   const summary = lines.find((line) => line.startsWith('{"type":"summary"'));
