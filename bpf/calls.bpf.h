@@ -22,6 +22,7 @@ struct hit {
 	__u64 stack;
 	__u32 tgid;
 	__u32 function;
+	bool may_repeat; /* the site is hit again if the stack grows */
 };
 
 /* Sends the record of a call that has ended, or counts why not. */
@@ -228,7 +229,7 @@ INLINE void enter_call(struct goroutine *goroutine, struct hit *hit, __u64 offse
 			call = CALL_SLOT(goroutine, depth - 1);
 			if (call->offset == offset) {
 				/* Begun anew after its stack grew: still the same call. */
-				if (call->function == hit->function)
+				if (hit->may_repeat && call->function == hit->function)
 					return;
 				drop_call(goroutine, depth--);
 			}

@@ -110,6 +110,7 @@ OUT_OF_LINE enum context_source walk_context(__u64 itab, __u64 data, __u64 bias,
 	for (__u64 hop = 0; hop < MAX_CONTEXT_HOPS; hop++) {
 		struct value_node node;
 		__u64 offset = 0;
+		bool guessed = false;
 
 		if (!itab)
 			return SOURCE_NONE;
@@ -144,10 +145,13 @@ OUT_OF_LINE enum context_source walk_context(__u64 itab, __u64 data, __u64 bias,
 				if (read_user(&interface, sizeof(interface), itab) ||
 				    interface - bias != interface_type)
 					return SOURCE_UNREADABLE;
+				guessed = true;
 			}
 			if (read_user(&node, 2 * sizeof(__u64), data + offset))
 				return SOURCE_UNREADABLE;
 		}
+		if (guessed && !node.parent_itab)
+			return SOURCE_UNREADABLE;
 		itab = node.parent_itab;
 		data = node.parent_data;
 	}

@@ -49,9 +49,10 @@ int enter(struct pt_regs *regs)
 	}
 	hit.tgid = key.tgid;
 	hit.function = site->function;
+	hit.may_repeat = site->condition == CONDITION_MAY_REPEAT;
 	context.source = explicit_context(regs, site, bias, &context);
 	if (context.source == SOURCE_NONE)
-		context.source = current_span(goroutine, &context);
+		context.source = current_span(goroutine, key.tgid, &context);
 	enter_call(goroutine, &hit, goroutine->stack_hi - STACK_POINTER(regs), &context, stats);
 	return 0;
 }

@@ -17,26 +17,46 @@ struct {
 
 #define SPAN_SLOT(goroutine, n) (&(goroutine)->spans[slot_index(n, MAX_PROGRAM_SPANS)])
 
-/* The innermost span of this goroutine that has not ended. Pops those that have. */
-INLINE enum context_source current_span(struct goroutine *goroutine, struct context *found)
+/* Forgets the newest spans as far as they have ended. */
+INLINE void pop_ended_spans(struct goroutine *goroutine)
 {
 	__u32 count = goroutine->span_count;
 
-	for (__u64 i = 0; i < MAX_PROGRAM_SPANS && count; i++, count--) {
-		struct program_span *span = SPAN_SLOT(goroutine, count - 1);
-
-		if (!span->pointer)
-			continue;
-		goroutine->span_count = count;
-		copy16(found->trace_id, span->trace_id);
-		store8(found->span_id, load8(span->span_id));
-		found->trace_flags = span->trace_flags;
-		found->pointer = span->pointer;
-		found->start_ns = span->start_ns;
-		return SOURCE_GO_SDK;
-	}
+	for (__u64 i = 0; i < MAX_PROGRAM_SPANS && count; i++, count--)
+		if (SPAN_SLOT(goroutine, count - 1)->pointer)
+			break;
 	goroutine->span_count = count;
-	return SOURCE_NONE;
+}
+
+/*
+ * The innermost span of this goroutine that has not ended. Unreadable where that is not known: its
+ * slot was taken by newer ones, or its end may have been missed since the table forgot it.
+ */
+INLINE enum context_source current_span(struct goroutine *goroutine, __u32 tgid,
+					struct context *found)
+{
+	struct span_key key = { .tgid = tgid };
+	struct started_span *started;
+	struct program_span *span;
+
+	pop_ended_spans(goroutine);
+	if (!goroutine->span_count)
+		return goroutine->spans_hidden ? SOURCE_UNREADABLE : SOURCE_NONE;
+	span = SPAN_SLOT(goroutine, goroutine->span_count - 1);
+	if (!span->pointer)
+		return goroutine->spans_hidden ? SOURCE_UNREADABLE : SOURCE_NONE;
+	key.pointer = span->pointer;
+	started = bpf_map_lookup_elem(&started_spans, &key);
+	if (!started || load8(started->span_id) != load8(span->span_id)) {
+		span->pointer = 0;
+		return SOURCE_UNREADABLE;
+	}
+	copy16(found->trace_id, span->trace_id);
+	store8(found->span_id, load8(span->span_id));
+	found->trace_flags = span->trace_flags;
+	found->pointer = span->pointer;
+	found->start_ns = span->start_ns;
+	return SOURCE_GO_SDK;
 }
 
 /* When the span that a context holds was started; 0 if that was before this session. */
@@ -74,7 +94,10 @@ INLINE void span_started(struct pt_regs *regs, __u32 tgid, __u64 type, __u64 poi
 	store8(started.span_id, load8(found.span_id));
 	bpf_map_update_elem(&started_spans, &span_key, &started, BPF_ANY);
 
+	pop_ended_spans(goroutine);
 	slot = SPAN_SLOT(goroutine, goroutine->span_count);
+	if (goroutine->span_count >= MAX_PROGRAM_SPANS && slot->pointer)
+		goroutine->spans_hidden++;
 	slot->start_ns = started.start_ns;
 	copy16(slot->trace_id, found.trace_id);
 	store8(slot->span_id, load8(found.span_id));
@@ -133,6 +156,7 @@ INLINE void span_ended(__u32 tgid, __u64 pointer, __u32 type_index)
 	struct started_span *started = bpf_map_lookup_elem(&started_spans, &span_key);
 	struct stack_key key = { .tgid = tgid };
 	struct goroutine *goroutine;
+	bool found = false;
 
 	if (!started || started->ended)
 		return;
@@ -144,9 +168,14 @@ INLINE void span_ended(__u32 tgid, __u64 pointer, __u32 type_index)
 	goroutine = bpf_map_lookup_elem(&goroutines, &key);
 	if (!goroutine || goroutine->id != started->goroutine_id)
 		return;
-	for (__u64 i = 0; i < MAX_PROGRAM_SPANS; i++)
-		if (goroutine->spans[i].pointer == pointer)
+	for (__u64 i = 0; i < MAX_PROGRAM_SPANS; i++) {
+		if (goroutine->spans[i].pointer == pointer) {
 			goroutine->spans[i].pointer = 0;
+			found = true;
+		}
+	}
+	if (!found && goroutine->spans_hidden)
+		goroutine->spans_hidden--;
 }
 
 #endif

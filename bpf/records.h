@@ -37,6 +37,7 @@ enum site_kind {
 enum site_condition {
 	CONDITION_ALWAYS = 0,
 	CONDITION_ABOVE = 1,	/* a jbe that is not taken: neither CF nor ZF */
+	CONDITION_MAY_REPEAT = 2,	/* always, and perhaps again for one call: its stack grows and it begins anew */
 };
 
 /* Where the traced function's own context is at its entry. */
@@ -266,6 +267,8 @@ struct goroutine {
 	__u64 stack_hi;		/* 0: to be read anew */
 	__u32 depth;		/* open calls */
 	__u32 span_count;	/* program spans started and not yet popped; the newest is at (span_count - 1) % MAX_PROGRAM_SPANS */
+	__u32 spans_hidden; /* open program spans that newer ones took the places of */
+	__u32 pad;
 	struct open_call calls[MAX_OPEN_CALLS];
 	struct program_span spans[MAX_PROGRAM_SPANS];
 };

@@ -99,9 +99,16 @@ export async function planTrace(native: Native, options: TraceOptions): Promise<
 
 async function planTargets(native: Native, targets: Target[], request: PlanRequest): Promise<Plan> {
   const modules = new Map<string, ModulePlan>();
+  // All modules of a session share one table of statistics.
+  let room = request.maxFunctions;
   for (const target of targets) {
     if (modules.has(target.fileId)) continue;
-    modules.set(target.fileId, await planModule(native, target.file, target.exe, request));
+    const plan = await planModule(native, target.file, target.exe, {
+      ...request,
+      maxFunctions: room,
+    });
+    room -= plan.functions.length;
+    modules.set(target.fileId, plan);
   }
   return { targets, modules, notices: [...modules.values()].flatMap(({ notices }) => notices) };
 }

@@ -76,7 +76,8 @@ export function goEntry(code: FunctionCode): Choice<Site> {
   if (first.kind === InstructionKind.RETURN || first.kind === InstructionKind.JUMP) {
     return { reason: 'is a single instruction' };
   }
-  return { sites: siteAt(code, first, SiteCondition.ALWAYS) };
+  // A check that is not recognised would make it begin anew.
+  return { sites: siteAt(code, first, SiteCondition.MAY_REPEAT) };
 }
 
 /** Before the stack check only the limit is computed; huge frames jump if that wraps around. */

@@ -66,7 +66,6 @@ export class Attachment {
     shared: SharedMaps,
   ): Promise<Attachment> {
     const encoded = encodeSites(plan, firstFunction);
-    const contexts = encodeContextTypes(plan.layout);
     const maps: Record<string, { maxEntries?: number; reuse?: BpfMap }> = {
       sites: { maxEntries: Math.max(1, encoded.count) },
       site_by_address: { maxEntries: features.cookies ? 1 : Math.max(1, encoded.count) },
@@ -91,12 +90,13 @@ export class Attachment {
       attach: features.uprobeMulti ? 'multi' : 'perf',
       sleepable: features.sleepable,
     });
-    for (const name of SHARED_MAPS) shared[name] ??= programs.map(name);
-    programs.map('sites').updateMany(numbersFrom0(encoded.count), encoded.sites);
-    if (contexts.keys.length > 0) {
-      programs.map('context_types').updateMany(contexts.keys, contexts.values);
+    try {
+      for (const name of SHARED_MAPS) shared[name] ??= programs.map(name);
+      fill(programs, plan, encoded, features);
+    } catch (error) {
+      programs.close();
+      throw error;
     }
-    if (!features.cookies) indexByAddress(programs.map('site_by_address'), encoded);
     return new Attachment(plan, firstFunction, programs, encoded, offsets(plan.module));
   }
 
@@ -151,6 +151,18 @@ export class Attachment {
     this.programs.close();
     this.plan.module.close();
   }
+}
+
+function fill(
+  programs: Programs,
+  { layout }: ModulePlan,
+  encoded: EncodedSites,
+  features: Features,
+): void {
+  programs.map('sites').updateMany(numbersFrom0(encoded.count), encoded.sites);
+  const { keys, values } = encodeContextTypes(layout);
+  if (keys.length > 0) programs.map('context_types').updateMany(keys, values);
+  if (!features.cookies) indexByAddress(programs.map('site_by_address'), encoded);
 }
 
 function indexByAddress(map: BpfMap, { entries, returns, support }: EncodedSites): void {

@@ -29,6 +29,8 @@ export interface FollowedOptions {
   onNotice: (notice: Notice) => void;
   /** A module has been loaded: its functions have numbers now. */
   onModule: (plan: ModulePlan, firstFunction: number) => void;
+  /** All records of a process that has exited have come; its open calls are still known. */
+  onExited: (pid: number, endNs: bigint) => Promise<void>;
   /** A process has exited with calls open. */
   onOpen: (open: OpenGoroutine[]) => void;
   /** The last process has ended, and no other can come. */
@@ -45,6 +47,7 @@ export class Followed {
   private readonly barren = new Set<string>();
   /** Events are handled one after the other. */
   private queue: Promise<void> = Promise.resolve();
+  private closed = false;
 
   constructor(private readonly options: FollowedOptions) {}
 
@@ -64,7 +67,13 @@ export class Followed {
   }
 
   /** Attaches to a process by a plan made before; it may be held before its exec. */
-  async attach(target: Target, plan: ModulePlan): Promise<void> {
+  attach(target: Target, plan: ModulePlan): Promise<void> {
+    const attached = this.queue.then(() => this.attachNow(target, plan));
+    this.queue = attached.catch(() => undefined);
+    return attached;
+  }
+
+  private async attachNow(target: Target, plan: ModulePlan): Promise<void> {
     let attachment = this.attachments.get(target.fileId);
     if (!attachment) {
       attachment = await this.options.session.add(plan);
@@ -97,7 +106,26 @@ export class Followed {
     this.options.session.addTarget(target.pid, attachment ? biasOf(target, attachment) : 0);
   }
 
+  /** Nothing is attached any more. */
+  close(): void {
+    this.closed = true;
+  }
+
+  /** A full ring may have lost an event: whoever has ended has exited. */
+  reap(): void {
+    for (const target of this.targets.values()) {
+      if (isRunning(target, this.procfs)) continue;
+      this.handle({
+        timeNs: process.hrtime.bigint(),
+        event: ProcessEvent.EXITED,
+        tgid: target.pid,
+        parentTgid: 0,
+      });
+    }
+  }
+
   handle(event: ProcessRecord): void {
+    if (this.closed && event.event !== ProcessEvent.EXITED) return;
     this.queue = this.queue
       .then(() => this.apply(event))
       .catch((error: unknown) => {
@@ -127,7 +155,7 @@ export class Followed {
       case ProcessEvent.EXECUTED:
         return this.executed(event.tgid);
       case ProcessEvent.EXITED:
-        return this.exited(event.tgid);
+        return this.exited(event.tgid, event.timeNs);
     }
   }
 
@@ -151,24 +179,33 @@ export class Followed {
         ...request,
         maxFunctions: session.room,
       });
-      await this.attach(target, plan);
+      await this.attachNow(target, plan);
       onNotice({
         code: 'PROCESS_FOLLOWED',
         message: `attached to ${plan.functions.length} functions of ${target.exe} in process ${pid}`,
       });
     } catch (error) {
       if (!(error instanceof UnderspanError)) throw error;
+      // Of a process that ended too soon nothing is known of its executable.
+      if (!isRunning(target, this.procfs)) return;
       this.barren.add(target.fileId);
+      if (error.code !== 'NOT_GO' && error.code !== 'NO_FUNCTION_MATCHES') {
+        onNotice({ code: error.code, message: error.message });
+      }
     }
   }
 
-  private async exited(pid: number): Promise<void> {
-    if (!this.targets.delete(pid)) return;
-    const { session, onOpen, onEmpty } = this.options;
+  private async exited(pid: number, endNs: bigint): Promise<void> {
+    const { session, onExited, onOpen, onEmpty } = this.options;
+    // A child may have been gone before it was read; the kernel knows it all the same.
+    const known = this.targets.delete(pid);
     await session.drain();
+    await onExited(pid, endNs);
     onOpen(await session.forget(pid));
     session.removeTarget(pid);
-    if (this.targets.size === 0) onEmpty();
+    await Promise.all([...this.attachments.values()].map((each) => each.detach(pid)));
+    this.resources.delete(pid);
+    if (known && this.targets.size === 0) onEmpty();
   }
 }
 

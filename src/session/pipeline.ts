@@ -79,6 +79,11 @@ export class Pipeline {
     return this.keeper.tick();
   }
 
+  /** Sends what is held of a process that has exited. */
+  finishProcess(tgid: number, endNs: bigint): Promise<void> {
+    return this.keeper.finishProcess(tgid, endNs);
+  }
+
   /** Sends what is still held; no record comes after. */
   async finish(endNs: bigint): Promise<void> {
     await this.keeper.finish(endNs);

@@ -18,6 +18,8 @@ import { type CountedFunction, summarize } from './summary.js';
 const GRACE_MS = 100;
 /** How often held trees are looked at, in ms. */
 const TICK_MS = 250;
+/** How often targets are checked for having ended unseen, in ms. */
+const REAP_MS = 1_000;
 /** How often the clocks are compared, in ms. */
 const CLOCK_MS = 10_000;
 /** How long sinks may take to deliver what is left, in ms. */
@@ -113,6 +115,7 @@ export class Running {
       wholeExecutables,
       onNotice: (notice) => this.pipeline.notice(notice),
       onModule: (module, first) => this.register(module, first),
+      onExited: (pid, endNs) => this.pipeline.finishProcess(pid, endNs),
       onOpen: (open) => this.addOpen(open),
       onEmpty: () => {
         if (!watchesExecs) this.signalEnd();
@@ -128,6 +131,7 @@ export class Running {
         this.pipeline.notice({ code: 'TREES_NOT_CHECKED', message: String(error) });
       });
     });
+    this.every(REAP_MS, () => this.followed.reap());
     this.every(CLOCK_MS, () => (this.pipeline.clockOffsetNs = native.clockOffset()));
   }
 
@@ -156,8 +160,18 @@ export class Running {
 
   private async finish(): Promise<Summary> {
     this.timers.forEach(clearInterval);
+    try {
+      return await this.conclude();
+    } finally {
+      await this.session.close();
+    }
+  }
+
+  private async conclude(): Promise<Summary> {
+    this.followed.close();
     await this.followed.settled();
     const open = await this.session.detach(GRACE_MS);
+    await this.followed.settled();
     this.addOpen(open);
     await this.pipeline.finish(process.hrtime.bigint());
     const statistics = this.session.statistics();
@@ -176,7 +190,6 @@ export class Running {
     );
     const summary = summarize(counted, statistics, lost, overhead);
     await Promise.all(sinks.map((sink) => sink.close(summary)));
-    await this.session.close();
     return summary;
   }
 

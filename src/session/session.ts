@@ -91,17 +91,18 @@ export class Session {
 
   /** Loads the programs for one module; nothing is attached yet. */
   async add(plan: ModulePlan): Promise<Attachment> {
+    const first = this.functions;
+    this.functions += plan.functions.length;
     try {
       const attachment = await Attachment.load(
         this.native,
         this.features,
         plan,
-        this.functions,
+        first,
         { ...this.options, shards: this.shards },
         {},
         this.shared,
       );
-      this.functions += plan.functions.length;
       this.attachments.push(attachment);
       return attachment;
     } catch (error) {

@@ -23,6 +23,7 @@ export const SiteKind = {
 export const SiteCondition = {
   ALWAYS: 0,
   ABOVE: 1,
+  MAY_REPEAT: 2,
 } as const;
 
 export const ContextPlace = {
@@ -257,14 +258,15 @@ export const programSpan = {
 
 /** Byte offsets in struct goroutine. */
 export const goroutine = {
-  size: 1816,
+  size: 1824,
   id: 0,
   stackHi: 8,
   depth: 16,
   spanCount: 20,
-  calls: 24,
+  spansHidden: 24,
+  calls: 32,
   callsLength: 16,
-  spans: 1432,
+  spans: 1440,
   spansLength: 8,
 } as const;
 

@@ -103,27 +103,37 @@ export class TreeKeeper {
   /** No more records come. Owed calls end at `endNs`. */
   async finish(endNs: bigint): Promise<void> {
     await this.ticking;
+    for (const tree of [...this.trees.values()]) this.finishTree(tree, endNs);
+  }
+
+  /** The same for a process that has exited; its open calls must still be known. */
+  async finishProcess(tgid: number, endNs: bigint): Promise<void> {
+    await this.ticking;
     for (const tree of [...this.trees.values()]) {
-      if (tree.outermost) {
-        this.settle(tree);
-        continue;
-      }
-      const open = byId(this.options.openCalls(tree.stack, tree.tgid));
-      const outermost = open.get(tree.id);
-      if (outermost && !this.wanted(Number(endNs - outermost.startNs), tree.hasError)) {
-        this.trees.delete(tree.id);
-        this.lose('filtered', tree.takeAll());
-        continue;
-      }
-      if (outermost) {
-        this.startFlow(tree);
-        for (const id of tree.missing()) {
-          if (tree.owe(id, open, this.wasSent, endNs)) this.send(tree, tree.takeBeneath(id));
-        }
-        for (const id of tree.owed.keys()) if (open.has(id)) tree.extendOwed(id, endNs);
-      }
-      this.giveUp(tree);
+      if (tree.tgid === tgid) this.finishTree(tree, endNs);
     }
+  }
+
+  private finishTree(tree: Tree, endNs: bigint): void {
+    if (tree.outermost) {
+      this.settle(tree);
+      return;
+    }
+    const open = byId(this.options.openCalls(tree.stack, tree.tgid));
+    const outermost = open.get(tree.id);
+    if (outermost && !this.wanted(Number(endNs - outermost.startNs), tree.hasError)) {
+      this.trees.delete(tree.id);
+      this.lose('filtered', tree.takeAll());
+      return;
+    }
+    if (outermost) {
+      this.startFlow(tree);
+      for (const id of tree.missing()) {
+        if (tree.owe(id, open, this.wasSent, endNs)) this.send(tree, tree.takeBeneath(id));
+      }
+      for (const id of tree.owed.keys()) if (open.has(id)) tree.extendOwed(id, endNs);
+    }
+    this.giveUp(tree);
   }
 
   private treeOf(call: Call): Tree {

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { loadNative } from '../../src/native/load.js';
 import type { Features } from '../../src/native/native.js';
@@ -16,6 +16,8 @@ const TRUTH = '/tmp/truth.json';
 const FEW_ROUNDS = 300;
 /** Enough, with what writing a span for every call costs, that programs are preempted halfway. */
 const MANY_ROUNDS = 6000;
+/** Of one run of the tracer; less than that of the machine. */
+const TIME_LIMIT_MS = 200_000;
 
 /** What the program says of itself; spans are trace ids by span id. */
 interface Truth {
@@ -58,7 +60,11 @@ function trace(rounds: number): Trace {
     encoding: 'utf8',
     maxBuffer: 1 << 29,
     stdio: ['ignore', 'pipe', 'inherit'],
+    timeout: TIME_LIMIT_MS,
   });
+  // What hangs, and where, goes to the console.
+  if (run.error) writeFileSync('/proc/sysrq-trigger', 'w');
+  assert.ifError(run.error);
   assert.equal(run.status, 0, `trace attach ended with ${run.status ?? run.signal}`);
   const lines = run.stdout.split('\n');
   const summary = lines.find((line) => line.startsWith('{"type":"summary"'));

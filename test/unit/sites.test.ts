@@ -61,14 +61,14 @@ describe('goEntry', () => {
   it('takes the first instruction of a function without a check', () => {
     const choice = goEntry(code(MOVE, RETURN));
     assert.deepEqual(choice, {
-      sites: { address: BASE, condition: SiteCondition.ALWAYS, emulated: false },
+      sites: { address: BASE, condition: SiteCondition.MAY_REPEAT, emulated: false },
     });
   });
 
   it('does not take a jbe that checks no stack', () => {
     const choice = goEntry(code(MOVE, JBE, PUSH, RETURN));
     assert.deepEqual(choice, {
-      sites: { address: BASE, condition: SiteCondition.ALWAYS, emulated: false },
+      sites: { address: BASE, condition: SiteCondition.MAY_REPEAT, emulated: false },
     });
   });
 
