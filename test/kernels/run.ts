@@ -15,7 +15,7 @@ const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const CACHE = join(ROOT, '.cache/kernels');
 const AT_ONCE = 2;
 const MEMORY_MEGABYTES = 1536;
-const TIME_LIMIT_SECONDS = 300;
+const TIME_LIMIT_SECONDS = 600;
 const CONSOLE_TAIL_LINES = 40;
 /** An oops ends the machine; these do not. */
 const KERNEL_COMPLAINT = /^.*(?:WARNING: CPU|BUG: |INFO: task .* blocked|possible circular).*$/m;
@@ -49,12 +49,19 @@ function tail(text: string): string {
 }
 
 async function test(kernel: Kernel, initramfs: string): Promise<boolean> {
-  const outcome = await runMachine({
-    kernel: kernel.image,
-    initramfs,
-    memoryMegabytes: MEMORY_MEGABYTES,
-    timeLimitSeconds: TIME_LIMIT_SECONDS,
-  });
+  const start = (): Promise<Outcome> =>
+    runMachine({
+      kernel: kernel.image,
+      initramfs,
+      memoryMegabytes: MEMORY_MEGABYTES,
+      timeLimitSeconds: TIME_LIMIT_SECONDS,
+    });
+  let outcome = await start();
+  if (outcome.bootSeconds === null) {
+    // Emulated timers go wrong on a busy host, and the kernel waits for them before it comes up.
+    console.log(`${kernel.release} did not come up within ${outcome.seconds.toFixed(0)} s; again`);
+    outcome = await start();
+  }
   writeFileSync(join(CACHE, kernel.name, 'console.log'), outcome.console);
   const seconds = `${outcome.seconds.toFixed(0)} s`;
   try {
