@@ -18,6 +18,15 @@ import { kernelError } from './kernel-errors.js';
 import type { OpenGoroutine } from './open-calls.js';
 import type { Session } from './session.js';
 
+const SDK = 'go.opentelemetry.io/otel/sdk';
+
+/** What every SDK says of itself (semantic conventions, telemetry.sdk.*), by its module version. */
+const sdkAttributes = (version: string): Record<string, string> => ({
+  'telemetry.sdk.language': 'go',
+  'telemetry.sdk.name': 'opentelemetry',
+  'telemetry.sdk.version': version.replace(/^v/, ''),
+});
+
 export interface FollowedOptions {
   native: Native;
   session: Session;
@@ -61,6 +70,8 @@ export class Followed {
     if (!resource) {
       const target = this.targets.get(pid) ?? tryRead(pid, this.procfs);
       resource = target ? readResource(target, this.procfs) : { attributes: {} };
+      const sdk = target && this.attachments.get(target.fileId)?.plan.module.facts.go?.modules[SDK];
+      if (sdk) Object.assign(resource.attributes, sdkAttributes(sdk));
       this.resources.set(pid, resource);
     }
     return resource;
