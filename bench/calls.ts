@@ -1,6 +1,7 @@
 /** What a traced call costs the traced program: the shop's own time for many calls, with and without. */
 import { loadNative } from '../src/native/load.js';
 import { startTrace, type TraceOptions } from '../src/engine.js';
+import { traceOptions } from '../test/tools/options.js';
 import { Shop } from '../test/tools/shop.js';
 
 const CALLS = 200_000;
@@ -20,35 +21,6 @@ const WAYS: { what: string; options: Partial<TraceOptions> }[] = [
   { what: 'a span per call', options: { ringBytes: 1 << 26 } },
 ];
 
-function optionsFor(pid: number, options: Partial<TraceOptions>): TraceOptions {
-  return {
-    selection: {
-      pids: [pid],
-      exes: [],
-      comms: [],
-      containers: [],
-      services: [],
-      command: null,
-      waitMs: 0,
-    },
-    symbols: ['main.tick'],
-    exclude: [],
-    minDurationNs: 0,
-    slowerThanNs: null,
-    errorsOnly: false,
-    sample: 1,
-    maxRate: 0,
-    followForks: false,
-    entryOnly: false,
-    roots: true,
-    unsampled: false,
-    maxFunctions: 10,
-    ringBytes: 1 << 22,
-    sinks: [],
-    ...options,
-  };
-}
-
 async function burn(shop: Shop): Promise<number> {
   const begin = process.hrtime.bigint();
   const response = await fetch(`${shop.url}/burn?calls=${CALLS}&goroutines=1`);
@@ -65,7 +37,7 @@ export async function measureCalls(): Promise<CallCost[]> {
     for (let round = 0; round < ROUNDS; round++) {
       for (const [index, { options }] of WAYS.entries()) {
         const untraced = await burn(shop);
-        const trace = await startTrace(native, optionsFor(shop.pid, options));
+        const trace = await startTrace(native, traceOptions(shop.pid, 'main.tick', options));
         const traced = await burn(shop);
         await trace.stop();
         added[index]?.push(traced - untraced);

@@ -103,9 +103,9 @@ OUT_OF_LINE enum context_source walk_context(__u64 itab, __u64 data, __u64 bias,
 
 	if (!known || !found)
 		return SOURCE_UNREADABLE;
-	value_itab = settings.value_itab ?: known->value_itab;
+	value_itab = settings.value_itab;
 	key_type = settings.key_type ?: known->key_type;
-	interface_type = settings.context_interface ?: known->context_interface;
+	interface_type = settings.context_interface;
 
 	for (__u64 hop = 0; hop < MAX_CONTEXT_HOPS; hop++) {
 		struct value_node node;

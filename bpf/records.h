@@ -201,9 +201,9 @@ struct settings {
 	__u64 tree_interval_ns;	/* ns between trees at the rate wanted; 0: no limit */
 	__u64 tree_burst_ns;	/* how far ahead of the rate a burst may run */
 	__u64 seed;
-	__u64 value_itab;	/* itab of *context.valueCtx as a context.Context; 0: learned */
+	__u64 value_itab;	/* itab of *context.valueCtx as a context.Context; 0: none */
 	__u64 key_type;		/* runtime type of trace.traceContextKeyType; 0: learned */
-	__u64 context_interface;/* runtime type of context.Context; 0: learned */
+	__u64 context_interface;/* runtime type of context.Context; 0: none */
 	struct span_type span_types[MAX_SPAN_TYPES];	/* unused ones have type 0 */
 	__u32 shard_mask;	/* statistics has shard_mask + 1 elements a function */
 	__u32 goid_offset;	/* in runtime.g */
@@ -310,9 +310,7 @@ struct process_settings {
 
 /* What the kernel side learned of the target's types, for one module. */
 struct learned {
-	__u64 value_itab;
 	__u64 key_type;
-	__u64 context_interface;
 };
 
 #endif

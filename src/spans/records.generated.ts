@@ -311,8 +311,6 @@ export const processSettings = {
 
 /** Byte offsets in struct learned. */
 export const learned = {
-  size: 24,
-  valueItab: 0,
-  keyType: 8,
-  contextInterface: 16,
+  size: 8,
+  keyType: 0,
 } as const;

@@ -4,38 +4,13 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { loadNative } from '../../src/native/load.js';
-import { startTrace, type TraceOptions } from '../../src/engine.js';
+import { startTrace } from '../../src/engine.js';
 import { runLoad } from '../tools/load.js';
+import { traceOptions } from '../tools/options.js';
 import { sleep } from '../tools/process.js';
 import { requireBpf } from '../tools/require.js';
 import { Shop } from '../tools/shop.js';
 import { Tracer } from '../tools/tracer.js';
-
-const options = (pid: number): TraceOptions => ({
-  selection: {
-    pids: [pid],
-    exes: [],
-    comms: [],
-    containers: [],
-    services: [],
-    command: null,
-    waitMs: 0,
-  },
-  symbols: ['main.*'],
-  exclude: [],
-  minDurationNs: 0,
-  slowerThanNs: null,
-  errorsOnly: false,
-  sample: 1,
-  maxRate: 0,
-  followForks: true,
-  entryOnly: false,
-  roots: true,
-  unsampled: false,
-  maxFunctions: 500,
-  ringBytes: 1 << 20,
-  sinks: [],
-});
 
 /** What the kernel holds of BPF for all processes. */
 function bpfObjects(): Record<string, number> {
@@ -66,7 +41,7 @@ test('100 times attached and detached under load', async (t) => {
   try {
     const before = bpfObjects();
     // Once before, so that what is loaded only once is there.
-    await (await startTrace(native, options(shop.pid))).stop();
+    await (await startTrace(native, traceOptions(shop.pid, 'main.*'))).stop();
     await assertNoMoreThan(before);
     const fds = descriptors();
     const load = runLoad({
@@ -76,7 +51,7 @@ test('100 times attached and detached under load', async (t) => {
       signal: over.signal,
     });
     for (let cycle = 0; cycle < 100; cycle++) {
-      const trace = await startTrace(native, options(shop.pid));
+      const trace = await startTrace(native, traceOptions(shop.pid, 'main.*'));
       await sleep(20);
       await trace.stop();
     }

@@ -1,0 +1,35 @@
+import type { TraceOptions } from '../../src/engine.js';
+
+/** What the command line would make of `attach --pid PID PATTERN`, without a sink. */
+export function traceOptions(
+  pid: number,
+  pattern: string,
+  others: Partial<TraceOptions> = {},
+): TraceOptions {
+  return {
+    selection: {
+      pids: [pid],
+      exes: [],
+      comms: [],
+      containers: [],
+      services: [],
+      command: null,
+      waitMs: 0,
+    },
+    symbols: [pattern],
+    exclude: [],
+    minDurationNs: 0,
+    slowerThanNs: null,
+    errorsOnly: false,
+    sample: 1,
+    maxRate: 0,
+    followForks: true,
+    entryOnly: false,
+    roots: true,
+    unsampled: false,
+    maxFunctions: 500,
+    ringBytes: 1 << 22,
+    sinks: [],
+    ...others,
+  };
+}
