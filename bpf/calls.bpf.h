@@ -67,7 +67,8 @@ INLINE void send_call(struct goroutine *goroutine, struct open_call *call, __u32
 	record->trace_flags = call->trace_flags;
 	record->depth = depth;
 	record->parent_kind = call->parent_kind;
-	record->pad[0] = record->pad[1] = record->pad[2] = 0;
+	record->failed = 0;
+	record->values_count = 0;
 	submit_record(record);
 	ADD(stats->spans, 1);
 }

@@ -18,6 +18,11 @@
 #define MAX_CONTEXT_HOPS 100	/* upper bound of settings.max_hops */
 #define MAX_SPAN_NAME 64
 #define NO_SPAN_CONTEXT 65535	/* span_type.context_offset of a span that never has one */
+#define MAX_VALUES 32		/* values read from one call, arguments and results together */
+#define MAX_VALUE_PATH 6	/* pointers followed to one value */
+#define MAX_VALUE_BYTES 256	/* of one value's text, elements or plain bytes; a power of two */
+#define MAX_CALL_BYTES 2048	/* of all values of one call, with their headers */
+#define MAX_STACK_FRAMES 64
 #define HISTOGRAM_BUCKETS 128	/* four an octave, from 2^6 ns on */
 #define HISTOGRAM_FIRST_OCTAVE 6
 
@@ -31,6 +36,9 @@ enum site_kind {
 	SITE_SPAN_START = 6,	/* the call of context.WithValue by which the SDK puts a span in a context */
 	SITE_SPAN_STARTED = 7,	/* a ret of (*tracer).Start: context in AX, BX, span in CX, DI */
 	SITE_SPAN_END = 8,	/* End of an SDK span: receiver in AX */
+	SITE_GO_STATEMENT = 9,	/* the call of runqput in runtime.newproc's closure: new g in BX, on g0 */
+	SITE_PANIC = 10,	/* runtime.gopanic(any): a panic begins */
+	SITE_FATAL = 11,	/* runtime.fatalpanic: nobody recovers it, the process ends */
 };
 
 /* When a hit at the site counts. */
@@ -55,6 +63,8 @@ enum context_source {
 	SOURCE_GO_CONTEXT = 1,	/* go.context */
 	SOURCE_GO_SDK = 2,	/* go.sdk */
 	SOURCE_UNREADABLE = 3,
+	SOURCE_GO_GOROUTINE = 4,/* go.goroutine: the program's span where the goroutine was started */
+	SOURCE_GO_LABELS = 5,	/* go.labels: the goroutine's pprof labels */
 };
 
 /* Whose span a call's parent is. */
@@ -86,6 +96,90 @@ enum lost_reason {
 	LOST_ENTRY_ONLY = 10,	/* returns are not watched */
 	LOST_REASONS = 11,
 };
+
+/* What a value is, and so how it is read once its words are at hand. */
+enum value_kind {
+	VALUE_PLAIN = 1,	/* `size` bytes */
+	VALUE_STRING = 2,	/* pointer, length: up to `limit` bytes of text, or of a []byte */
+	VALUE_SLICE = 3,	/* pointer, length, capacity: up to `limit` bytes of elements of `size` bytes */
+	VALUE_MAP = 4,		/* pointer to a map whose first word is its length */
+	VALUE_INTERFACE = 5,	/* type word, data: the dynamic type */
+	VALUE_ERROR = 6,	/* the same, with the text where map error_texts knows how to find it */
+};
+
+/* Where the way to a value begins. */
+enum value_place {
+	VALUE_REGISTERS = 1,	/* integer register `at` of the ABI, and those that follow it */
+	VALUE_STACK = 2,	/* SP + 8 + at */
+};
+
+enum value_state {
+	VALUE_READ = 0,
+	VALUE_CUT = 1,		/* longer than its limit */
+	VALUE_NIL = 2,		/* the value, or a pointer on the way to it */
+	VALUE_UNREADABLE = 3,
+	VALUE_NO_ROOM = 4,	/* MAX_CALL_BYTES are full */
+};
+
+/*
+ * How to read one value of a function at its entry or its returns. Without a path the words of
+ * the value are the registers themselves. Else the address is the register, or that stack place;
+ * each step of the path adds its number, and all but the last then load the pointer that is there.
+ */
+struct value_plan {
+	__u8 kind;	/* enum value_kind */
+	__u8 place;	/* enum value_place */
+	__u8 steps;	/* numbers of `path` in use */
+	__u8 has_methods;	/* VALUE_INTERFACE, VALUE_ERROR: the type word is an itab, as in all but `any` */
+	__u16 at;
+	__u16 size;	/* VALUE_PLAIN: bytes, at most MAX_VALUE_BYTES; VALUE_SLICE: of one element */
+	__u32 limit;	/* most bytes of text or elements, at most MAX_VALUE_BYTES */
+	__u32 path[MAX_VALUE_PATH];
+	__u32 pad;
+};
+_Static_assert(sizeof(struct value_plan) == 40, "value_plan");
+
+/* Behind a call_record: values_count of these, each followed by its bytes, padded to 8. */
+struct value_header {
+	__u8 index;	/* of its value_plan among the function's; or enum special_value */
+	__u8 state;	/* enum value_state */
+	__u16 size;	/* bytes that follow, without padding */
+	__u32 pad;
+	__u64 length;	/* of the string, slice or map as the program has it */
+	__u64 type;	/* dynamic type of an interface, as the module's file numbers it; 0: none */
+};
+_Static_assert(sizeof(struct value_header) == 24, "value_header");
+
+/* value_header.index of what no value_plan asks for. */
+enum special_value {
+	SPECIAL_STACK_TRACE = 253,	/* return addresses in the module, innermost first, 8 bytes each */
+	SPECIAL_PANIC = 254,		/* what the panic that unwound the call was called with */
+	SPECIAL_RESULT_ERROR = 255,	/* the error that the call returned: sets its status */
+};
+
+/* How to find the text of an error, by its dynamic type (address in the module). */
+enum error_text_kind {
+	ERROR_TEXT_STRING = 1,	/* a string at `offset` of what the data word points to */
+	ERROR_TEXT_PLAIN = 2,	/* no text: `offset` bytes of what the data word points to, such as a number */
+	ERROR_TEXT_WORD = 3,	/* no text: the data word itself */
+};
+
+struct error_text {
+	__u32 kind;	/* enum error_text_kind */
+	__u32 offset;
+};
+
+/* Where the values of a function are; one for each, as in `statistics` without its shards. */
+struct function_values {
+	__u32 first;		/* index into value_plans */
+	__u8 arguments;		/* plans from `first` on that are read at the entry */
+	__u8 results;		/* plans after those, read at a return */
+	__u8 error_place;	/* enum value_place of the result of type error, or 0: has none */
+	__u8 stack_trace;
+	__u16 error_at;
+	__u16 pad[3];
+};
+_Static_assert(sizeof(struct function_values) == 16, "function_values");
 
 enum record_kind {
 	RECORD_CALL = 1,
@@ -128,7 +222,8 @@ struct call_record {
 	__u8 trace_flags;
 	__u8 depth;		/* open traced calls around it on the same stack */
 	__u8 parent_kind;	/* enum parent_kind */
-	__u8 pad[3];
+	__u8 failed;		/* it returned an error that is not nil */
+	__u16 values_count;	/* value_headers that follow */
 };
 _Static_assert(sizeof(struct call_record) == 120, "call_record");
 

@@ -140,6 +140,41 @@ export interface Inlined {
   name: string;
   /** Functions whose code holds it, no more than 8. */
   into: string[];
+  /** It has code of its own as well. */
+  hasCode: boolean;
+}
+
+/** A Go type, as DWARF or the runtime's own type tables describe it. */
+export interface GoType {
+  /** With full package paths, as `parameters()` names it: "[]*net/http.Request". */
+  name: string;
+  kind:
+    | 'bool'
+    | 'int'
+    | 'uint'
+    | 'float'
+    | 'complex'
+    | 'string'
+    | 'slice'
+    | 'array'
+    | 'map'
+    | 'pointer'
+    | 'struct'
+    | 'interface'
+    | 'func'
+    | 'chan';
+  /** Bytes. */
+  size: number;
+  /** Type of what a slice, array, channel, pointer or map holds. */
+  element: string | null;
+  /** Type of a map's keys. */
+  key: string | null;
+  /** Elements of an array. */
+  count: number | null;
+  /** Of a struct, in order. */
+  fields: { name: string; type: string; offset: number; embedded: boolean }[];
+  /** Names of the methods that an interface demands, where they are known. */
+  methods: string[];
 }
 
 export interface InterfaceTable {
@@ -158,15 +193,31 @@ export interface Module {
   functions(): Promise<FunctionTable>;
   /** Records as described at INSTRUCTION_SIZE, grouped by function, ascending by offset. */
   instructions(addresses: Float64Array, sizes: Float64Array): Promise<Buffer>;
-  /** For each function, by address: its parameters by DWARF; null where DWARF does not know it. */
+  /**
+   * For each function, by address: its parameters by DWARF; for methods also by the runtime's type
+   * tables, which name no parameters (the names are empty then); null where neither knows it.
+   */
   parameters(addresses: Float64Array): Promise<(Parameter[] | null)[]>;
-  /** Of the functions that DWARF knows to be inlined somewhere, those with no code of their own. */
+  /**
+   * Functions that were inlined somewhere, by DWARF or pclntab. Those that have code of their own
+   * too are marked: calls of them are seen only in part.
+   */
   inlined(): Promise<Inlined[]>;
-  /** Offset of a field in a struct type by DWARF, in bytes; null if unknown. Nested by ".": "sched.sp". */
+  /**
+   * Offset of a field in a struct type by DWARF, else by the runtime's type tables, in bytes; null
+   * if unknown. Nested by ".": "sched.sp".
+   */
   fieldOffsets(fields: { type: string; field: string }[]): Promise<(number | null)[]>;
-  /** Address of the runtime type of a named Go type (DW_AT_go_runtime_type); null if unknown. */
+  /** Address of the runtime type of a named Go type, by DWARF or the type tables; null if unknown. */
   runtimeTypes(names: string[]): Promise<(number | null)[]>;
-  /** All itabs of one interface type that have a symbol: interfaceTables("context.Context"). */
+  /** Descriptions by name; null where neither DWARF nor the runtime's type tables have the type. */
+  describeTypes(names: string[]): Promise<(GoType | null)[]>;
+  /** Names of the runtime types at these addresses; null where there is none. */
+  typeNames(addresses: Float64Array): Promise<(string | null)[]>;
+  /**
+   * All itabs of one interface type, interfaceTables("context.Context"), by symbol or by the
+   * runtime's own list.
+   */
   interfaceTables(interfaceName: string): Promise<InterfaceTable[]>;
   /** Source positions of addresses, from DWARF or pclntab; null where unknown. */
   lines(addresses: Float64Array): Promise<({ file: string; line: number } | null)[]>;

@@ -1,4 +1,4 @@
-import type { Module } from '../native/native.js';
+import type { GoType, Module } from '../native/native.js';
 import type { Notice } from '../sinks/sink.js';
 import type { Site } from './sites.js';
 
@@ -8,6 +8,39 @@ export interface ContextAt {
   place: number;
   /** Argument word, or offset on the stack. */
   at: number;
+}
+
+/** How one value is read; struct value_plan of records.h says what the fields mean. */
+export interface ValuePlan {
+  kind: number;
+  place: number;
+  at: number;
+  hasMethods: boolean;
+  size: number;
+  limit: number;
+  path: number[];
+}
+
+/** A value that is read from every call, and how it is shown. */
+export interface PlannedValue {
+  /** Attribute of the span, such as "underspan.arg.order.ID". */
+  attribute: string;
+  /** Its Go type, by which its bytes are shown. */
+  type: GoType;
+  /** Not shown as it is: its name looks like a secret's. */
+  redacted: boolean;
+  plan: ValuePlan;
+}
+
+/** What is read from a function's calls besides their times. */
+export interface FunctionValues {
+  /** At the entry. */
+  arguments: PlannedValue[];
+  /** At each return. */
+  results: PlannedValue[];
+  /** The result of type error, which sets the status; null where there is none. */
+  error: { place: number; at: number } | null;
+  stackTrace: boolean;
 }
 
 export interface PlannedFunction {

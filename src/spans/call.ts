@@ -1,5 +1,18 @@
 /** What crosses from the kernel, once decoded. Times are nanoseconds of CLOCK_MONOTONIC. */
 
+/** A value that was read from a call; struct value_header of records.h. */
+export interface CallValue {
+  /** Of its plan among the function's arguments, then results; or SpecialValue. */
+  index: number;
+  /** ValueState. */
+  state: number;
+  /** As the program has it, of a string, slice or map. */
+  length: number;
+  /** Dynamic type of an interface, by its address in the module; 0: none. */
+  type: number;
+  data: Buffer;
+}
+
 /** One closed call. Ids are hexadecimal digits in wire order. */
 export interface Call {
   traceId: string;

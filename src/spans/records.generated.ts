@@ -6,6 +6,11 @@ export const MAX_SPAN_TYPES = 8;
 export const MAX_CONTEXT_HOPS = 100;
 export const MAX_SPAN_NAME = 64;
 export const NO_SPAN_CONTEXT = 65535;
+export const MAX_VALUES = 32;
+export const MAX_VALUE_PATH = 6;
+export const MAX_VALUE_BYTES = 256;
+export const MAX_CALL_BYTES = 2048;
+export const MAX_STACK_FRAMES = 64;
 export const HISTOGRAM_BUCKETS = 128;
 export const HISTOGRAM_FIRST_OCTAVE = 6;
 
@@ -18,6 +23,9 @@ export const SiteKind = {
   SPAN_START: 6,
   SPAN_STARTED: 7,
   SPAN_END: 8,
+  GO_STATEMENT: 9,
+  PANIC: 10,
+  FATAL: 11,
 } as const;
 
 export const SiteCondition = {
@@ -39,6 +47,8 @@ export const ContextSource = {
   GO_CONTEXT: 1,
   GO_SDK: 2,
   UNREADABLE: 3,
+  GO_GOROUTINE: 4,
+  GO_LABELS: 5,
 } as const;
 
 export const ParentKind = {
@@ -68,6 +78,40 @@ export const LostReason = {
   REASONS: 11,
 } as const;
 
+export const ValueKind = {
+  PLAIN: 1,
+  STRING: 2,
+  SLICE: 3,
+  MAP: 4,
+  INTERFACE: 5,
+  ERROR: 6,
+} as const;
+
+export const ValuePlace = {
+  REGISTERS: 1,
+  STACK: 2,
+} as const;
+
+export const ValueState = {
+  READ: 0,
+  CUT: 1,
+  NIL: 2,
+  UNREADABLE: 3,
+  NO_ROOM: 4,
+} as const;
+
+export const SpecialValue = {
+  STACK_TRACE: 253,
+  PANIC: 254,
+  RESULT_ERROR: 255,
+} as const;
+
+export const ErrorTextKind = {
+  STRING: 1,
+  PLAIN: 2,
+  WORD: 3,
+} as const;
+
 export const RecordKind = {
   CALL: 1,
   PROGRAM_SPAN: 2,
@@ -78,6 +122,48 @@ export const ProcessEvent = {
   FORKED: 1,
   EXECUTED: 2,
   EXITED: 3,
+} as const;
+
+/** Byte offsets in struct value_plan. */
+export const valuePlan = {
+  size: 40,
+  kind: 0,
+  place: 1,
+  steps: 2,
+  hasMethods: 3,
+  at: 4,
+  sizeField: 6,
+  limit: 8,
+  path: 12,
+  pathLength: 6,
+} as const;
+
+/** Byte offsets in struct value_header. */
+export const valueHeader = {
+  size: 24,
+  index: 0,
+  state: 1,
+  sizeField: 2,
+  length: 8,
+  type: 16,
+} as const;
+
+/** Byte offsets in struct error_text. */
+export const errorText = {
+  size: 8,
+  kind: 0,
+  offset: 4,
+} as const;
+
+/** Byte offsets in struct function_values. */
+export const functionValues = {
+  size: 16,
+  first: 0,
+  arguments: 4,
+  results: 5,
+  errorPlace: 6,
+  stackTrace: 7,
+  errorAt: 8,
 } as const;
 
 /** Byte offsets in struct record_header. */
@@ -115,6 +201,8 @@ export const callRecord = {
   traceFlags: 114,
   depth: 115,
   parentKind: 116,
+  failed: 117,
+  valuesCount: 118,
 } as const;
 
 /** Byte offsets in struct program_span_record. */
