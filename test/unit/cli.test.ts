@@ -418,7 +418,9 @@ const listed = (names: string, inlined: Inlined[] = []): Partial<Module> => ({
 });
 
 test('symbols lists what is there, and why it cannot be traced', async () => {
-  const module = listed('alpha\nbeta', [{ name: 'gamma', into: ['alpha', 'beta'] }]);
+  const module = listed('alpha\nbeta', [
+    { name: 'gamma', into: ['alpha', 'beta'], hasCode: false },
+  ]);
   const text = await trace(['symbols', '--pid', '42'], { module });
   assert.equal(text.status, 0, text.stderr);
   assert.match(text.stdout, /\(pid 42\): 0 of 3 functions can be traced/);
