@@ -63,6 +63,10 @@ enum Name : uint16_t {
     AT_RNGLISTS_BASE = 0x74,
     AT_LOCLISTS_BASE = 0x8c,
     AT_MIPS_LINKAGE_NAME = 0x2007,
+    AT_GO_KIND = 0x2900,
+    AT_GO_KEY = 0x2901,
+    AT_GO_ELEMENT = 0x2902,
+    AT_GO_EMBEDDED = 0x2903,
     AT_GO_RUNTIME_TYPE = 0x2904,
 };
 

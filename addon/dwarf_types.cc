@@ -195,6 +195,71 @@ std::string type_name(const Reader &reader, uint64_t offset) {
     return stars + "?";
 }
 
+static std::vector<TypeDescription::Field> describe_fields(const Reader &reader,
+                                                           const Entry &record) {
+    constexpr size_t MOST_FIELDS = 4096;
+    std::vector<TypeDescription::Field> fields;
+    reader.children(record.offset, [&](const Entry &child) {
+        std::optional<uint64_t> type = child.number(AT_TYPE, Class::REFERENCE);
+        std::optional<uint64_t> at = member_offset(child);
+        if (child.tag == TAG_MEMBER && type && at) {
+            const Attribute *embedded = child.find(AT_GO_EMBEDDED);
+            fields.push_back({std::string(child.text(AT_NAME)), type_name(reader, *type), *at,
+                              embedded && embedded->number != 0});
+        }
+        return fields.size() < MOST_FIELDS;
+    });
+    return fields;
+}
+
+static std::optional<uint64_t> array_count(const Reader &reader, const Entry &array) {
+    std::optional<uint64_t> count;
+    reader.children(array.offset, [&](const Entry &child) {
+        if (child.tag != TAG_SUBRANGE)
+            return true;
+        count = child.number(AT_COUNT, Class::CONSTANT);
+        if (!count)
+            if (auto last = child.number(AT_UPPER_BOUND, Class::CONSTANT))
+                count = *last + 1;
+        return false;
+    });
+    return count;
+}
+
+std::optional<TypeDescription> describe_type(const Reader &reader, const Index &index,
+                                             const std::string &name) {
+    Entry entry;
+    for (uint64_t offset : index.types(reader, name)) {
+        if (!read_at(reader, offset, entry))
+            continue;
+        std::optional<uint64_t> kind = entry.number(AT_GO_KIND, Class::CONSTANT);
+        const char *kind_is = kind_name(kind.value_or(0));
+        std::optional<Entry> below = underlying_type(reader, offset);
+        if (!kind_is || !below)
+            continue;
+        TypeDescription type;
+        type.name = name;
+        type.kind = kind_is;
+        type.size = below->number(AT_BYTE_SIZE, Class::CONSTANT).value_or(0);
+        if (below->tag == TAG_POINTER || below->tag == TAG_SUBROUTINE_TYPE)
+            type.size = 8;
+        auto name_of = [&](std::optional<uint64_t> reference) {
+            return reference ? std::optional(type_name(reader, *reference)) : std::nullopt;
+        };
+        // Slices, maps and channels are structs of the runtime's, and say themselves of what.
+        type.element = name_of(entry.number(AT_GO_ELEMENT, Class::REFERENCE));
+        type.key = name_of(entry.number(AT_GO_KEY, Class::REFERENCE));
+        if (below->tag == TAG_ARRAY || (below->tag == TAG_POINTER && type.kind == kind_name(22)))
+            type.element = name_of(below->number(AT_TYPE, Class::REFERENCE));
+        if (below->tag == TAG_ARRAY)
+            type.count = array_count(reader, *below);
+        if (type.kind == kind_name(25))
+            type.fields = describe_fields(reader, *below);
+        return type;
+    }
+    return std::nullopt;
+}
+
 std::vector<Inlined> inlined_functions(const ElfFile &elf, const Reader &reader) {
     std::unordered_map<uint64_t, std::vector<uint64_t>> callers; // by abstract function
     std::unordered_set<std::string> with_code;

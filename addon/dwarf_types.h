@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "dwarf.h"
+#include "type_description.h"
 
 namespace dwarf {
 
@@ -39,6 +40,10 @@ std::optional<uint64_t> field_offset(const Reader &reader, const Index &index,
 // DW_AT_go_runtime_type: an address, or in newer Go versions an offset from where the types start.
 std::optional<uint64_t> runtime_type(const Reader &reader, const Index &index,
                                      const std::string &name);
+
+// A Go type by its name; nothing if DWARF has none of it.
+std::optional<TypeDescription> describe_type(const Reader &reader, const Index &index,
+                                             const std::string &name);
 
 // "context.Context", "*net/http.Request"
 std::string type_name(const Reader &reader, uint64_t offset);

@@ -4,23 +4,13 @@
 
 using namespace dwarf;
 
-// abi-internal.md in Go's source (cmd/compile), for amd64.
-static constexpr uint32_t INTEGER_REGISTERS = 9;
-static constexpr uint32_t FLOAT_REGISTERS = 15;
-static constexpr uint32_t FIRST_FLOAT = 100; // as src/native/native.ts counts them
-static constexpr unsigned DEEPEST_TYPE = 32;
-static constexpr size_t MOST_WORDS = INTEGER_REGISTERS + FLOAT_REGISTERS;
+using namespace go_abi;
+
 static constexpr size_t MOST_PARAMETERS = 4096;
-static constexpr uint64_t WORD = 8;
-static constexpr uint64_t LARGEST_TYPE = uint64_t{1} << 40;
 
 // DW_ATE_*
 static constexpr uint64_t ENCODING_COMPLEX = 3;
 static constexpr uint64_t ENCODING_FLOAT = 4;
-
-static uint64_t align(uint64_t offset, uint64_t alignment) {
-    return (offset + alignment - 1) / alignment * alignment;
-}
 
 std::optional<ParameterReader::Shape> ParameterReader::shape_of(uint64_t type, unsigned depth) {
     if (auto known = shapes_.find(type); known != shapes_.end())
@@ -42,7 +32,7 @@ std::optional<ParameterReader::Shape> ParameterReader::compute_shape(uint64_t ty
     case TAG_POINTER:
     case TAG_SUBROUTINE_TYPE:
     case TAG_REFERENCE:
-        return Shape{WORD, WORD, true, {false}};
+        return pointer();
     case TAG_STRUCTURE:
         return record_shape(*entry, depth);
     case TAG_ARRAY:
@@ -53,11 +43,8 @@ std::optional<ParameterReader::Shape> ParameterReader::compute_shape(uint64_t ty
             return std::nullopt;
         uint64_t encoding = entry->number(AT_ENCODING, Class::CONSTANT).value_or(0);
         if (encoding == ENCODING_COMPLEX)
-            return Shape{size, size / 2, true, {true, true}};
-        if (encoding == ENCODING_FLOAT)
-            return Shape{size, size, true, {true}};
-        return Shape{size, std::min(size, WORD), true,
-                     std::vector<bool>(align(size, WORD) / WORD, false)};
+            return go_abi::complex(size);
+        return encoding == ENCODING_FLOAT ? floating(size) : integer(size);
     }
     default:
         return std::nullopt;
@@ -77,11 +64,7 @@ std::optional<ParameterReader::Shape> ParameterReader::record_shape(const Entry 
         known = known && member.has_value();
         if (!known)
             return false;
-        shape.alignment = std::max(shape.alignment, member->alignment);
-        shape.fits_registers = shape.fits_registers && member->fits_registers &&
-                               shape.words.size() + member->words.size() <= MOST_WORDS;
-        if (shape.fits_registers)
-            shape.words.insert(shape.words.end(), member->words.begin(), member->words.end());
+        shape.add(*member);
         return true;
     });
     return known ? std::optional(shape) : std::nullopt;
@@ -103,16 +86,7 @@ std::optional<ParameterReader::Shape> ParameterReader::array_shape(const Entry &
                 count = *last + 1;
         return false;
     });
-    if (!count || *count > LARGEST_TYPE ||
-        element->size > LARGEST_TYPE / std::max<uint64_t>(*count, 1))
-        return std::nullopt;
-    Shape shape = *element;
-    shape.size = *count * element->size;
-    if (*count == 0)
-        shape.words.clear();
-    if (*count > 1)
-        shape.fits_registers = false;
-    return shape;
+    return count ? element->times(*count) : std::nullopt;
 }
 
 std::vector<ParameterReader::Argument>
@@ -149,47 +123,13 @@ ParameterReader::read_arguments(const Unit &unit, const Entry &function, uint64_
     return arguments;
 }
 
-// The algorithm of abi-internal.md, "Function call argument and result passing". All shapes are
-// known.
+// All shapes are known.
 ParameterReader::Layout ParameterReader::lay_out(const std::vector<Argument> &arguments,
                                                  bool go_registers) {
-    const uint32_t integers = go_registers ? INTEGER_REGISTERS : 0;
-    const uint32_t floats = go_registers ? FLOAT_REGISTERS : 0;
-    Layout layout;
-    uint32_t next_integer = 0, next_float = 0;
-    uint64_t stack = 0, spill = 0;
-    bool results = false;
-    for (const Argument &argument : arguments) {
-        if (argument.parameter.result && !results) {
-            results = true;
-            stack = align(stack, WORD);
-            next_integer = next_float = 0;
-        }
-        const Shape &shape = *argument.shape;
-        uint32_t wanted_floats =
-            static_cast<uint32_t>(std::count(shape.words.begin(), shape.words.end(), true));
-        uint32_t wanted_integers = static_cast<uint32_t>(shape.words.size()) - wanted_floats;
-        Place place;
-        if (shape.size > 0 && shape.fits_registers && next_integer + wanted_integers <= integers &&
-            next_float + wanted_floats <= floats) {
-            for (bool is_float : shape.words)
-                place.registers.push_back(is_float ? FIRST_FLOAT + next_float++ : next_integer++);
-            if (!results)
-                spill = align(spill, shape.alignment) + shape.size;
-        } else {
-            stack = align(stack, shape.alignment);
-            place.stack_offset = stack;
-            stack += shape.size;
-        }
-        layout.places.push_back(std::move(place));
-    }
-    layout.bytes = align(align(stack, WORD) + spill, WORD);
-    uint64_t needed = 0;
+    std::vector<go_abi::Slot> slots;
     for (const Argument &argument : arguments)
-        if (!argument.parameter.result || layout.places[&argument - &arguments[0]].stack_offset)
-            needed += argument.shape->size;
-    layout.padding = layout.bytes - needed;
-    return layout;
+        slots.push_back({*argument.shape, argument.parameter.result});
+    return {go_abi::lay_out(slots, go_registers)};
 }
 
 // DWARF's numbers of the registers in the order of the ABI: RAX, RBX, RCX, RDI, RSI, R8 to R11.
@@ -244,7 +184,7 @@ ParameterReader::possible_layouts(const std::vector<Argument> &arguments, bool g
     if (!is_generic)
         return layouts;
     Argument dictionary;
-    dictionary.shape = Shape{WORD, WORD, true, {false}};
+    dictionary.shape = pointer();
     // First, or after a method's receiver.
     for (size_t at = 0; at <= std::min<size_t>(arguments.size(), 1); at++) {
         std::vector<Argument> with_dictionary = arguments;

@@ -9,6 +9,7 @@
 #include "dwarf.h"
 #include "dwarf_lists.h"
 #include "dwarf_types.h"
+#include "go_abi.h"
 #include "pclntab.h"
 
 struct Parameter {
@@ -29,28 +30,14 @@ class ParameterReader {
     std::optional<std::vector<Parameter>> parameters(uint64_t address);
 
   private:
-    // What counts of a type when it is passed: its words, true for those in float registers.
-    struct Shape {
-        uint64_t size = 0;
-        uint64_t alignment = 1;
-        bool fits_registers = true;
-        std::vector<bool> words;
-    };
-    struct Place {
-        std::vector<uint32_t> registers;
-        std::optional<uint64_t> stack_offset;
-
-        bool operator==(const Place &) const = default;
-    };
+    using Shape = go_abi::Shape;
+    using Place = go_abi::Place;
     struct Argument {
         Parameter parameter;
         std::optional<Shape> shape;
         std::optional<dwarf::Pieces> entry; // where DWARF says it is at the function's start
     };
-    struct Layout {
-        std::vector<Place> places;
-        uint64_t bytes = 0; // with results and spill space
-        uint64_t padding = 0;
+    struct Layout : go_abi::Layout {
         bool is_certain = false; // that no parameter is missing
     };
 

@@ -3,7 +3,11 @@
 #include <elf.h>
 #include <malloc.h>
 
+#include <algorithm>
+#include <unordered_set>
+
 #include "dwarf_lines.h"
+#include "go_methods.h"
 #include "instructions.h"
 
 ModuleFile::ModuleFile(const std::string &path) : elf_(path) {
@@ -52,52 +56,166 @@ const dwarf::Index &ModuleFile::index() {
     return *index_;
 }
 
+// The runtime's tables know every parameter of a method, where DWARF leaves out those that are not
+// used; only DWARF has their names.
+static std::vector<Parameter> with_names(std::vector<Parameter> typed,
+                                         const std::optional<std::vector<Parameter>> &by_dwarf) {
+    size_t next = 0;
+    for (Parameter &parameter : typed) {
+        if (!by_dwarf)
+            break;
+        for (size_t i = next; i < by_dwarf->size(); i++) {
+            const Parameter &named = (*by_dwarf)[i];
+            if (named.result != parameter.result || named.type != parameter.type)
+                continue;
+            parameter.name = named.name;
+            next = i + 1;
+            break;
+        }
+    }
+    return typed;
+}
+
 std::vector<std::optional<std::vector<Parameter>>>
 ModuleFile::parameters(const std::vector<uint64_t> &addresses) {
     std::vector<std::optional<std::vector<Parameter>>> parameters(addresses.size());
-    if (!facts_.has_dwarf)
-        return parameters;
     std::optional<Pclntab> table = pclntab();
-    std::lock_guard lock(dwarf_);
-    ParameterReader from(reader(), index(), table ? &*table : nullptr);
-    for (size_t i = 0; i < addresses.size(); i++)
-        parameters[i] = from.parameters(addresses[i]);
+    std::lock_guard lock(lock_);
+    if (facts_.has_dwarf) {
+        ParameterReader from(reader(), index(), table ? &*table : nullptr);
+        for (size_t i = 0; i < addresses.size(); i++)
+            parameters[i] = from.parameters(addresses[i]);
+    }
+    if (const GoTypes *known = types()) {
+        MethodTable methods(*known);
+        for (size_t i = 0; i < addresses.size(); i++)
+            if (auto typed = methods.parameters(addresses[i], table->argument_bytes(addresses[i])))
+                parameters[i] = with_names(std::move(*typed), parameters[i]);
+    }
     return parameters;
 }
 
 std::vector<dwarf::Inlined> ModuleFile::inlined() {
     if (!facts_.has_dwarf)
         return {};
-    std::lock_guard lock(dwarf_);
+    std::lock_guard lock(lock_);
     return dwarf::inlined_functions(elf_, reader());
+}
+
+const GoTypes *ModuleFile::types() {
+    if (!types_sought_ && facts_.is_go) {
+        types_sought_ = true;
+        if (std::optional<Pclntab> table = pclntab())
+            types_ = GoTypes::load(elf_, table->module_data());
+    }
+    return types_ ? &*types_ : nullptr;
+}
+
+static std::optional<uint64_t> offset_within(const GoTypes &types, uint64_t type,
+                                             std::string_view path) {
+    uint64_t total = 0;
+    for (;;) {
+        std::string_view name = path.substr(0, path.find('.'));
+        std::vector<GoTypes::Field> fields = types.fields(type);
+        auto field = std::find_if(fields.begin(), fields.end(),
+                                  [&](const GoTypes::Field &each) { return each.name == name; });
+        if (field == fields.end())
+            return std::nullopt;
+        total += field->offset;
+        if (name.size() == path.size())
+            return total;
+        path.remove_prefix(name.size() + 1);
+        type = field->type;
+    }
 }
 
 std::vector<std::optional<uint64_t>> ModuleFile::field_offsets(const std::vector<Field> &fields) {
     std::vector<std::optional<uint64_t>> offsets(fields.size());
-    if (!facts_.has_dwarf)
-        return offsets;
-    std::lock_guard lock(dwarf_);
-    for (size_t i = 0; i < fields.size(); i++)
-        offsets[i] = dwarf::field_offset(reader(), index(), fields[i].type, fields[i].field);
+    std::lock_guard lock(lock_);
+    for (size_t i = 0; i < fields.size(); i++) {
+        const auto &[type, field] = fields[i];
+        if (facts_.has_dwarf)
+            offsets[i] = dwarf::field_offset(reader(), index(), type, field);
+        if (const GoTypes *known = offsets[i] ? nullptr : types())
+            if (std::optional<uint64_t> found = known->find(type))
+                offsets[i] = offset_within(*known, *found, field);
+    }
     return offsets;
 }
 
 std::vector<std::optional<uint64_t>>
 ModuleFile::runtime_types(const std::vector<std::string> &names) {
     std::vector<std::optional<uint64_t>> addresses(names.size());
-    if (!facts_.has_dwarf)
-        return addresses;
-    std::lock_guard lock(dwarf_);
+    std::lock_guard lock(lock_);
+    for (size_t i = 0; i < names.size(); i++) {
+        if (const GoTypes *known = types())
+            addresses[i] = known->find(names[i]);
+        if (!addresses[i] && facts_.has_dwarf)
+            addresses[i] = runtime_type_by_dwarf(names[i]);
+    }
+    return addresses;
+}
+
+std::optional<uint64_t> ModuleFile::runtime_type_by_dwarf(const std::string &name) {
     if (!types_base_)
         types_base_ = find_types_base();
     if (!types_base_)
-        return addresses;
+        return std::nullopt;
+    std::optional<uint64_t> value = dwarf::runtime_type(reader(), index(), name);
+    if (!value || !elf_.segment_with(*types_base_ + *value, 1))
+        return std::nullopt;
+    return *types_base_ + *value;
+}
+
+static std::optional<TypeDescription> describe(const GoTypes &types, const std::string &name) {
+    std::optional<uint64_t> type = types.find(name);
+    if (!type)
+        return std::nullopt;
+    auto name_of = [&](std::optional<uint64_t> of) {
+        return of ? std::optional(types.name(*of)) : std::nullopt;
+    };
+    TypeDescription description;
+    description.name = name;
+    description.kind = kind_name(static_cast<uint64_t>(types.kind(*type)));
+    description.size = types.size(*type);
+    description.element = name_of(types.element(*type));
+    description.key = name_of(types.key(*type));
+    if (types.kind(*type) == GoKind::ARRAY)
+        description.count = types.count(*type);
+    for (const GoTypes::Field &field : types.fields(*type))
+        description.fields.push_back(
+            {field.name, types.name(field.type), field.offset, field.embedded});
+    description.methods = types.interface_methods(*type);
+    return description;
+}
+
+std::vector<std::optional<TypeDescription>>
+ModuleFile::describe_types(const std::vector<std::string> &names) {
+    std::vector<std::optional<TypeDescription>> types(names.size());
+    std::lock_guard lock(lock_);
     for (size_t i = 0; i < names.size(); i++) {
-        std::optional<uint64_t> value = dwarf::runtime_type(reader(), index(), names[i]);
-        if (value && elf_.segment_with(*types_base_ + *value, 1))
-            addresses[i] = *types_base_ + *value;
+        if (facts_.has_dwarf)
+            types[i] = dwarf::describe_type(reader(), index(), names[i]);
+        // Only the runtime knows what an interface demands.
+        const GoTypes *known = this->types();
+        std::optional<TypeDescription> runtime = known ? describe(*known, names[i]) : std::nullopt;
+        if (!types[i])
+            types[i] = std::move(runtime);
+        else if (runtime)
+            types[i]->methods = std::move(runtime->methods);
     }
-    return addresses;
+    return types;
+}
+
+std::vector<std::optional<std::string>>
+ModuleFile::type_names(const std::vector<uint64_t> &addresses) {
+    std::vector<std::optional<std::string>> names(addresses.size());
+    std::lock_guard lock(lock_);
+    const GoTypes *known = types();
+    for (size_t i = 0; i < addresses.size() && known; i++)
+        if (known->is_type(addresses[i]))
+            names[i] = known->name(addresses[i]);
+    return names;
 }
 
 // What the values of DW_AT_go_runtime_type count from, by types whose address an itab tells too:
@@ -120,8 +238,20 @@ std::optional<uint64_t> ModuleFile::find_types_base() {
     return base;
 }
 
-std::vector<InterfaceTable> ModuleFile::interface_tables(const std::string &interface_name) const {
-    return ::interface_tables(elf_, interface_name);
+// By symbol where there are any (the linker wrote them up to Go 1.26), else by the runtime's list.
+std::vector<InterfaceTable> ModuleFile::interface_tables(const std::string &interface_name) {
+    std::vector<InterfaceTable> tables = ::interface_tables(elf_, interface_name);
+    std::lock_guard lock(lock_);
+    const GoTypes *known = types();
+    if (!known)
+        return tables;
+    std::unordered_set<uint64_t> listed;
+    for (const InterfaceTable &table : tables)
+        listed.insert(table.itab);
+    for (const GoTypes::Itab &itab : known->itabs())
+        if (!listed.count(itab.address) && known->name(itab.interface) == interface_name)
+            tables.push_back({known->name(itab.type), itab.address, itab.type, itab.interface});
+    return tables;
 }
 
 std::vector<std::optional<SourceLine>> ModuleFile::lines(const std::vector<uint64_t> &addresses) {
@@ -134,16 +264,18 @@ std::vector<std::optional<SourceLine>> ModuleFile::lines(const std::vector<uint6
         complete = complete && lines[i];
     }
     if (!complete && facts_.has_dwarf) {
-        std::lock_guard lock(dwarf_);
+        std::lock_guard lock(lock_);
         dwarf::find_lines(reader(), addresses, lines);
     }
     return lines;
 }
 
 void ModuleFile::trim() {
-    std::unique_lock lock(dwarf_, std::try_to_lock);
-    if (!lock || !reader_)
+    std::unique_lock lock(lock_, std::try_to_lock);
+    if (!lock || (!reader_ && !types_))
         return;
     reader_.reset();
+    types_.reset();
+    types_sought_ = false;
     malloc_trim(0);
 }

@@ -10,6 +10,7 @@
 #include "dwarf_types.h"
 #include "elf.h"
 #include "go_parameters.h"
+#include "go_types.h"
 #include "pclntab.h"
 #include "symbols.h"
 
@@ -41,23 +42,31 @@ class ModuleFile {
     };
     std::vector<std::optional<uint64_t>> field_offsets(const std::vector<Field> &fields);
     std::vector<std::optional<uint64_t>> runtime_types(const std::vector<std::string> &names);
-    std::vector<InterfaceTable> interface_tables(const std::string &interface_name) const;
+    std::vector<InterfaceTable> interface_tables(const std::string &interface_name);
+    std::vector<std::optional<TypeDescription>>
+    describe_types(const std::vector<std::string> &names);
+    std::vector<std::optional<std::string>> type_names(const std::vector<uint64_t> &addresses);
     std::vector<std::optional<SourceLine>> lines(const std::vector<uint64_t> &addresses);
 
-    // Lets go of the DWARF sections, which can be hundreds of megabytes, unless they are in use.
+    // Lets go of the DWARF sections and the type tables, which can be hundreds of megabytes, unless
+    // they are in use.
     void trim();
 
   private:
     std::optional<Pclntab> pclntab() const;
     const dwarf::Reader &reader();
     const dwarf::Index &index();
+    const GoTypes *types();
+    std::optional<uint64_t> runtime_type_by_dwarf(const std::string &name);
     std::optional<uint64_t> find_types_base();
 
     ElfFile elf_;
     Facts facts_;
     bool search_pclntab_ = false;
-    std::mutex dwarf_; // for what follows
+    std::mutex lock_; // for what follows
     std::unique_ptr<dwarf::Reader> reader_;
     std::unique_ptr<dwarf::Index> index_;
     std::optional<uint64_t> types_base_;
+    std::optional<GoTypes> types_;
+    bool types_sought_ = false;
 };

@@ -98,6 +98,33 @@ Napi::Value to_interface_table(Napi::Env env, const InterfaceTable &table) {
     return object;
 }
 
+Napi::Value text_or_null(Napi::Env env, const std::optional<std::string> &text) {
+    return text ? to_value(env, *text) : env.Null();
+}
+
+Napi::Value to_type(Napi::Env env, const std::optional<TypeDescription> &type) {
+    if (!type)
+        return env.Null();
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("name", type->name);
+    object.Set("kind", type->kind);
+    object.Set("size", static_cast<double>(type->size));
+    object.Set("element", text_or_null(env, type->element));
+    object.Set("key", text_or_null(env, type->key));
+    object.Set("count", number_or_null(env, type->count));
+    object.Set("fields",
+               to_array(env, type->fields, [](Napi::Env env, const TypeDescription::Field &field) {
+                   Napi::Object object = Napi::Object::New(env);
+                   object.Set("name", field.name);
+                   object.Set("type", field.type);
+                   object.Set("offset", static_cast<double>(field.offset));
+                   object.Set("embedded", field.embedded);
+                   return object;
+               }));
+    object.Set("methods", to_array(env, type->methods, to_value));
+    return object;
+}
+
 Napi::Value to_line(Napi::Env env, const std::optional<SourceLine> &line) {
     if (!line)
         return env.Null();
@@ -211,6 +238,8 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
                             InstanceMethod<&ModuleHandle::inlined>("inlined"),
                             InstanceMethod<&ModuleHandle::field_offsets>("fieldOffsets"),
                             InstanceMethod<&ModuleHandle::runtime_types>("runtimeTypes"),
+                            InstanceMethod<&ModuleHandle::describe_types>("describeTypes"),
+                            InstanceMethod<&ModuleHandle::type_names>("typeNames"),
                             InstanceMethod<&ModuleHandle::interface_tables>("interfaceTables"),
                             InstanceMethod<&ModuleHandle::lines>("lines"),
                             InstanceMethod<&ModuleHandle::close>("close")});
@@ -282,11 +311,30 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
             [](Napi::Env env, auto &offsets) { return to_array(env, offsets, number_or_null); });
     }
 
-    Napi::Value runtime_types(const Napi::CallbackInfo &info) {
+    static std::vector<std::string> names_of(const Napi::CallbackInfo &info) {
         std::vector<std::string> names;
         Napi::Array array = array_of(info[0], "names");
         for (uint32_t i = 0; i < array.Length(); i++)
             names.push_back(string_of(array.Get(i), "a name"));
+        return names;
+    }
+
+    Napi::Value describe_types(const Napi::CallbackInfo &info) {
+        std::vector<std::string> names = names_of(info);
+        return ask(
+            info, [names](ModuleFile &file) { return file.describe_types(names); },
+            [](Napi::Env env, auto &types) { return to_array(env, types, to_type); });
+    }
+
+    Napi::Value type_names(const Napi::CallbackInfo &info) {
+        auto addresses = whole_numbers_of(info[0], "addresses");
+        return ask(
+            info, [addresses](ModuleFile &file) { return file.type_names(addresses); },
+            [](Napi::Env env, auto &names) { return to_array(env, names, text_or_null); });
+    }
+
+    Napi::Value runtime_types(const Napi::CallbackInfo &info) {
+        std::vector<std::string> names = names_of(info);
         return ask(
             info, [names](ModuleFile &file) { return file.runtime_types(names); },
             [](Napi::Env env, auto &types) { return to_array(env, types, number_or_null); });

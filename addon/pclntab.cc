@@ -122,13 +122,14 @@ enum { PC_HEADER = 0, NAMES = 1, PCLN = 13, FTAB = 16, MIN_PC = 20, MAX_PC = 21,
 // The linker's header holds the start of the text up to Go 1.25 only, and a relocated zero in
 // PIE; moduledata is what the runtime itself goes by, and checks in the same way
 // (moduledataverify1).
-std::optional<uint64_t> Pclntab::text_start(const ElfFile &elf,
-                                            const Relocations &relocations) const {
+std::optional<uint64_t> Pclntab::text_start(const ElfFile &elf, const Relocations &relocations) {
     uint64_t text = 0;
     if (elf.position_independent()) {
         for (uint64_t address : relocations.pointers_to(address_))
-            if (is_module_data(relocations, address, text))
+            if (is_module_data(relocations, address, text)) {
+                module_data_ = address;
                 return text;
+            }
     } else {
         for (const Segment &segment : elf.segments()) {
             if (segment.type != PT_LOAD || !(segment.flags & PF_W))
@@ -137,8 +138,10 @@ std::optional<uint64_t> Pclntab::text_start(const ElfFile &elf,
             uint64_t word;
             for (uint64_t at = (8 - segment.address % 8) % 8; at + 8 <= data.size(); at += 8) {
                 memcpy(&word, data.data() + at, sizeof word);
-                if (word == address_ && is_module_data(relocations, segment.address + at, text))
+                if (word == address_ && is_module_data(relocations, segment.address + at, text)) {
+                    module_data_ = segment.address + at;
                     return text;
+                }
             }
         }
     }

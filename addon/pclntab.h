@@ -23,6 +23,8 @@ class Pclntab {
     static std::optional<Pclntab> load(const ElfFile &elf, bool search);
 
     FunctionTable functions() const;
+    // Address of the runtime.moduledata that goes with it.
+    uint64_t module_data() const { return module_data_; }
     std::optional<SourceLine> line_of(uint64_t address) const;
     // Bytes of arguments, results and spill space, by the function's address.
     std::optional<uint32_t> argument_bytes(uint64_t address) const;
@@ -36,7 +38,7 @@ class Pclntab {
 
     bool parse_header();
     void find_functions(const ElfFile &elf);
-    std::optional<uint64_t> text_start(const ElfFile &elf, const Relocations &relocations) const;
+    std::optional<uint64_t> text_start(const ElfFile &elf, const Relocations &relocations);
     bool is_module_data(const Relocations &relocations, uint64_t address, uint64_t &text) const;
     const Function *function_with(uint64_t address) const;
     uint64_t code_end(const Function &function) const;
@@ -50,5 +52,6 @@ class Pclntab {
     uint64_t function_count_ = 0;
     uint64_t header_text_ = 0;
     uint64_t names_ = 0, units_ = 0, files_ = 0, values_ = 0, table_ = 0;
+    uint64_t module_data_ = 0;
     std::vector<Function> functions_;
 };

@@ -113,6 +113,14 @@ std::vector<uint64_t> Relocations::words(uint64_t address, size_t count) const {
     return words;
 }
 
+void Relocations::apply(uint64_t address, Bytes &bytes) const {
+    auto from =
+        std::lower_bound(values_.begin(), values_.end(), std::pair<uint64_t, uint64_t>(address, 0));
+    for (; from != values_.end() && from->first - address < bytes.size(); ++from)
+        if (uint64_t at = from->first - address; bytes.size() - at >= sizeof from->second)
+            memcpy(bytes.data() + at, &from->second, sizeof from->second);
+}
+
 std::vector<uint64_t> Relocations::pointers_to(uint64_t target) const {
     std::vector<uint64_t> addresses;
     for (const auto &[address, value] : values_)

@@ -16,6 +16,8 @@ class Relocations {
     std::optional<uint64_t> pointer(uint64_t address) const;
     // The same for many that lie side by side, those that are no pointers as they stand.
     std::vector<uint64_t> words(uint64_t address, size_t count) const;
+    // Writes them into `bytes`, which were read from `address`.
+    void apply(uint64_t address, Bytes &bytes) const;
     // Addresses of all relocated pointers to `target`.
     std::vector<uint64_t> pointers_to(uint64_t target) const;
 

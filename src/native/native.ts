@@ -194,8 +194,8 @@ export interface Module {
   /** Records as described at INSTRUCTION_SIZE, grouped by function, ascending by offset. */
   instructions(addresses: Float64Array, sizes: Float64Array): Promise<Buffer>;
   /**
-   * For each function, by address: its parameters by DWARF; for methods also by the runtime's type
-   * tables, which name no parameters (the names are empty then); null where neither knows it.
+   * For each function, by address: its parameters by DWARF; of methods by the runtime's type tables,
+   * which know all of them but no names (those are empty without DWARF); null where neither knows it.
    */
   parameters(addresses: Float64Array): Promise<(Parameter[] | null)[]>;
   /**

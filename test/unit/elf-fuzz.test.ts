@@ -74,7 +74,8 @@ function regionsOf(file: Buffer): Region[] {
   for (let i = 1; i < count; i++) {
     const { name, type, start, size } = section(i);
     const text = file.toString('latin1', names + name, file.indexOf(0, names + name));
-    const matters = /symtab|strtab|dyn|rel|debug|pclntab|buildinfo|go\.module|note|^\.text/;
+    const matters =
+      /symtab|strtab|dyn|rel|debug|pclntab|buildinfo|go\.module|go\.type|link$|rodata|note|^\.text/;
     if (type !== NOBITS && size > 0 && matters.test(text)) {
       regions.push({ name: text, start, size });
     }
@@ -124,6 +125,12 @@ async function askEverything(module: Module, original: Original): Promise<void> 
     ]),
     module.runtimeTypes(['*errors.errorString', 'int']),
     module.interfaceTables('error'),
+    module.describeTypes(['box', 'main.box', '*main.box', 'error', 'map[string]int', '[]string']),
+    module
+      .interfaceTables('error')
+      .then((tables) =>
+        module.typeNames(Float64Array.from(tables, ({ typeAddress }) => typeAddress ?? 0)),
+      ),
     module.lines(addresses),
   ]);
   for (const answer of answers) if (answer.status === 'rejected') checkError(answer.reason);
