@@ -2,6 +2,7 @@
 
 #include <Zydis/Zydis.h>
 
+#include <array>
 #include <cmath>
 #include <utility>
 
@@ -39,7 +40,7 @@ struct Record {
     uint8_t kind;
     uint8_t flags;
     uint8_t reserved;
-    uint32_t reserved2;
+    uint32_t spilled;
     double target;
 };
 static_assert(sizeof(Record) == 24);
@@ -183,6 +184,51 @@ uint8_t flags_of(const Instruction &instruction, Kind kind) {
     return flags;
 }
 
+// Go saves the arguments that are in registers right before it calls morestack (cmd/compile,
+// ssagen: "spill args"), and so says which there are.
+class Spills {
+  public:
+    void see(const Instruction &instruction, Kind kind) {
+        if (kind == NOP || instruction.decoded.mnemonic == ZYDIS_MNEMONIC_NOP)
+            return;
+        const ZydisDecodedOperand &to = instruction.operands[0], &from = instruction.operands[1];
+        bool stores = to.type == ZYDIS_OPERAND_TYPE_MEMORY && to.mem.base == ZYDIS_REGISTER_RSP &&
+                      to.mem.index == ZYDIS_REGISTER_NONE &&
+                      from.type == ZYDIS_OPERAND_TYPE_REGISTER &&
+                      instruction.decoded.operand_count_visible == 2;
+        if (!stores)
+            at_.fill(NOWHERE);
+        else if (instruction.decoded.mnemonic == ZYDIS_MNEMONIC_MOV && to.size == 64)
+            for (size_t i = 0; i < std::size(REGISTERS); i++)
+                if (from.reg.value == REGISTERS[i])
+                    at_[i] = to.mem.disp.value;
+    }
+
+    // Bit n: registers n and n + 1 of the ABI were stored side by side.
+    uint32_t pairs() const {
+        uint32_t pairs = 0;
+        for (size_t i = 0; i + 1 < std::size(REGISTERS); i++)
+            if (at_[i] != NOWHERE && at_[i + 1] == at_[i] + 8)
+                pairs |= 1u << i;
+        return pairs;
+    }
+
+  private:
+    static constexpr ZydisRegister REGISTERS[] = {
+        ZYDIS_REGISTER_RAX, ZYDIS_REGISTER_RBX, ZYDIS_REGISTER_RCX,
+        ZYDIS_REGISTER_RDI, ZYDIS_REGISTER_RSI, ZYDIS_REGISTER_R8,
+        ZYDIS_REGISTER_R9,  ZYDIS_REGISTER_R10, ZYDIS_REGISTER_R11,
+    };
+    static constexpr int64_t NOWHERE = INT64_MIN;
+    std::array<int64_t, std::size(REGISTERS)> at_ = make_nowhere();
+
+    static std::array<int64_t, std::size(REGISTERS)> make_nowhere() {
+        std::array<int64_t, std::size(REGISTERS)> all;
+        all.fill(NOWHERE);
+        return all;
+    }
+};
+
 class Records {
   public:
     void add(const Record &record) {
@@ -202,6 +248,7 @@ void decode_function(const ZydisDecoder &decoder, const Bytes &code, uint32_t fu
     size_t start = records.size();
     uint64_t offset = 0;
     Instruction instruction;
+    Spills spills;
     for (unsigned count = 0; offset < code.size(); count++) {
         ZyanStatus status =
             ZydisDecoderDecodeFull(&decoder, code.data() + offset, code.size() - offset,
@@ -215,6 +262,9 @@ void decode_function(const ZydisDecoder &decoder, const Bytes &code, uint32_t fu
         }
         record.length = instruction.decoded.length;
         record.flags = flags_of(instruction, kind);
+        if (kind == CALL)
+            record.spilled = spills.pairs();
+        spills.see(instruction, kind);
         ZyanU64 target = 0;
         if (is_relative(instruction) &&
             ZYAN_SUCCESS(ZydisCalcAbsoluteAddress(&instruction.decoded, &instruction.operands[0],

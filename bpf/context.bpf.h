@@ -94,6 +94,22 @@ INLINE enum context_source read_span(__u64 span, __u32 type_index, struct contex
 	return SOURCE_GO_CONTEXT;
 }
 
+/* What is known of a context's type. Tables that are made at run time are not among the known, so
+ * the type that the table names counts as well. */
+INLINE struct context_type *context_type_of(__u64 itab, __u64 bias, __u64 interface_type)
+{
+	__u64 key = itab - bias;
+	struct context_type *type = bpf_map_lookup_elem(&context_types, &key);
+	__u64 head[2]; /* internal/abi.ITab */
+
+	if (type)
+		return type;
+	if (read_user(head, sizeof(head), itab) || head[0] - bias != interface_type)
+		return NULL;
+	key = head[1] - bias;
+	return bpf_map_lookup_elem(&context_types, &key);
+}
+
 /* Walks a context to its current span. What cannot be followed to the end is unreadable. */
 OUT_OF_LINE enum context_source walk_context(__u64 itab, __u64 data, __u64 bias,
 					     struct context *found)
@@ -130,23 +146,14 @@ OUT_OF_LINE enum context_source walk_context(__u64 itab, __u64 data, __u64 bias,
 				return read_span(node.value_data, type, found);
 			}
 		} else {
-			__u64 file_itab = itab - bias;
-			struct context_type *type = bpf_map_lookup_elem(&context_types, &file_itab);
+			struct context_type *type = context_type_of(itab, bias, interface_type);
 
-			if (type) {
-				if (type->end)
-					return SOURCE_NONE;
-				offset = type->parent_offset;
-			} else {
-				/* Unknown: only if the itab says that it is a context at all is its
-				 * first field tried, where an embedded context usually is. */
-				__u64 interface;
-
-				if (read_user(&interface, sizeof(interface), itab) ||
-				    interface - bias != interface_type)
-					return SOURCE_UNREADABLE;
-				guessed = true;
-			}
+			if (!type)
+				return SOURCE_UNREADABLE;
+			if (type->wraps == WRAPS_NONE)
+				return SOURCE_NONE;
+			offset = type->parent_offset;
+			guessed = type->wraps == WRAPS_UNKNOWN;
 			if (read_user(&node, 2 * sizeof(__u64), data + offset))
 				return SOURCE_UNREADABLE;
 		}
@@ -156,6 +163,29 @@ OUT_OF_LINE enum context_source walk_context(__u64 itab, __u64 data, __u64 bias,
 		data = node.parent_data;
 	}
 	return SOURCE_UNREADABLE;
+}
+
+INLINE bool is_context(__u64 itab, __u64 bias)
+{
+	__u64 key = itab - bias;
+
+	return settings.value_itab &&
+	       (key == settings.value_itab || bpf_map_lookup_elem(&context_types, &key));
+}
+
+/* Of a function whose arguments' types are not known, but which words there are: what has the
+ * address of a context's itab is a context. */
+INLINE bool search_context(const struct pt_regs *regs, __u32 words, __u64 bias, __u64 *interface)
+{
+#pragma unroll
+	for (__u32 i = 0; i < 8; i++) {
+		if ((words & (1 << i)) && is_context(go_argument(regs, i), bias)) {
+			interface[0] = go_argument(regs, i);
+			interface[1] = go_argument(regs, i + 1);
+			return true;
+		}
+	}
+	return false;
 }
 
 /* The context that a traced function was called with, by the place its site names. */
@@ -181,6 +211,10 @@ INLINE enum context_source explicit_context(const struct pt_regs *regs, const st
 		break;
 	case CONTEXT_REQUEST_REGISTER:
 		request = go_argument(regs, site->context_at);
+		break;
+	case CONTEXT_SEARCH:
+		if (!search_context(regs, site->context_at, bias, interface))
+			return SOURCE_NONE;
 		break;
 	default:
 		return SOURCE_NONE;

@@ -10,6 +10,7 @@ struct layout {
 	enum site_condition site_condition;
 	enum context_place context_place;
 	enum context_source context_source;
+	enum context_wraps context_wraps;
 	enum parent_kind parent_kind;
 	enum call_end call_end;
 	enum lost_reason lost_reason;

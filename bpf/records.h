@@ -55,6 +55,7 @@ enum context_place {
 	CONTEXT_STACK = 2,		/* the same at SP + 8 + context_at */
 	CONTEXT_REQUEST_REGISTER = 3,	/* *http.Request: argument word context_at */
 	CONTEXT_REQUEST_STACK = 4,	/* the same at SP + 8 + context_at */
+	CONTEXT_SEARCH = 5,		/* perhaps: bit n of context_at, if argument word n is the itab of a context */
 };
 
 /* How a call's context was found. Also the source of a root: none, or unreadable. */
@@ -389,10 +390,17 @@ struct target {
 	__u64 bias;		/* address of the module's lowest segment in memory, less that in the file */
 };
 
-/* A Go type other than *context.valueCtx that implements context.Context, by its itab. */
+/* What a context of some type wraps. */
+enum context_wraps {
+	WRAPS_AT = 1,		/* the context.Context at parent_offset */
+	WRAPS_NONE = 2,		/* none (context.Background) */
+	WRAPS_UNKNOWN = 3,	/* perhaps its first field, where an embedded context usually is */
+};
+
+/* A Go type other than *context.valueCtx that implements context.Context, by its itab or type. */
 struct context_type {
-	__u32 parent_offset;	/* of the context.Context that it wraps */
-	__u32 end;		/* 1: it wraps none (context.Background) */
+	__u32 parent_offset;
+	__u32 wraps;		/* enum context_wraps */
 };
 
 /* Settings of processes.bpf.c. */

@@ -1,6 +1,6 @@
 import { UnderspanError } from '../errors.js';
 import type { Module } from '../native/native.js';
-import { MAX_SPAN_TYPES, NO_SPAN_CONTEXT } from '../spans/records.generated.js';
+import { ContextWraps, MAX_SPAN_TYPES, NO_SPAN_CONTEXT } from '../spans/records.generated.js';
 import type { ContextType, GoLayout, SpanType } from './plan.js';
 
 const SDK = 'go.opentelemetry.io/otel/sdk';
@@ -84,14 +84,16 @@ export async function goLayout(module: Module): Promise<GoLayout> {
   const value = contexts.find(({ type }) => type === '*context.valueCtx');
   const [keyType] = await module.runtimeTypes([`${API_TRACE}.traceContextKeyType`]);
   const contextTypes: ContextType[] = [];
-  for (const { type, itab } of contexts) {
-    if (ENDS.has(type)) contextTypes.push({ itab, parentOffset: null });
-    else if (WRAPS_FIRST.has(type)) contextTypes.push({ itab, parentOffset: 0 });
-    else if (type !== '*context.valueCtx') {
-      const struct = type.replace(/^\*/, '');
-      const [embedded] = await module.fieldOffsets([{ type: struct, field: 'Context' }]);
-      if (embedded != null) contextTypes.push({ itab, parentOffset: embedded });
-    }
+  for (const { type, itab, typeAddress } of contexts) {
+    if (type === '*context.valueCtx') continue;
+    const known = { itab, type: typeAddress ?? 0 };
+    const at = WRAPS_FIRST.has(type)
+      ? 0
+      : await embeddedContext(module, type.replace(/^\*/, ''), 0);
+    if (ENDS.has(type)) contextTypes.push({ ...known, wraps: ContextWraps.NONE, parentOffset: 0 });
+    else if (at === null) {
+      contextTypes.push({ ...known, wraps: ContextWraps.UNKNOWN, parentOffset: 0 });
+    } else contextTypes.push({ ...known, wraps: ContextWraps.AT, parentOffset: at });
   }
   return {
     version: go.version,
@@ -103,6 +105,27 @@ export async function goLayout(module: Module): Promise<GoLayout> {
     spanTypes: await spanTypes(module),
     contextTypes,
   };
+}
+
+/** Embedded structs within each other that are looked into for a context. */
+const DEEPEST_EMBEDDING = 3;
+
+/** Where a struct embeds the context whose methods it passes on; null where it does not. */
+async function embeddedContext(
+  module: Module,
+  struct: string,
+  depth: number,
+): Promise<number | null> {
+  const [type] = await module.describeTypes([struct]);
+  for (const field of type?.fields ?? []) {
+    if (!field.embedded) continue;
+    if (field.type === 'context.Context') return field.offset;
+    if (depth < DEEPEST_EMBEDDING && !field.type.startsWith('*')) {
+      const inner = await embeddedContext(module, field.type, depth + 1);
+      if (inner !== null) return field.offset + inner;
+    }
+  }
+  return null;
 }
 
 /** Types of spans that carry nothing, and so end the search with no span found. */

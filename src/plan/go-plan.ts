@@ -1,7 +1,12 @@
-import type { FunctionTable, Module, Parameter } from '../native/native.js';
+import {
+  type FunctionTable,
+  InstructionKind,
+  type Module,
+  type Parameter,
+} from '../native/native.js';
 import { ContextPlace } from '../spans/records.generated.js';
 import { goLayout } from './go-layout.js';
-import { goSupport } from './go-support.js';
+import { addressesOf, goSupport } from './go-support.js';
 import { groupByFunction } from './instructions.js';
 import type { ContextAt, ModulePlan, PlannedFunction, Refusal } from './plan.js';
 import { type FunctionCode, goEntry, returnSites } from './sites.js';
@@ -27,6 +32,7 @@ export async function planGo(
     module.lines(addresses),
   ]);
   const code = groupByFunction(records, candidates.length);
+  const morestack = new Set([...addressesOf(table, MORESTACK).values()].flat());
   const functions: PlannedFunction[] = [];
   const refused: Refusal[] = [];
   candidates.forEach((index, i) => {
@@ -42,9 +48,10 @@ export async function planGo(
       return;
     }
     const position = lines[i];
+    const known = parameters[i];
     functions.push({
       ...planned,
-      context: contextOf(parameters[i] ?? []),
+      context: known ? contextOf(known) : contextWithin(body, morestack),
       file: position?.file ?? null,
       line: position?.line ?? null,
     });
@@ -89,6 +96,19 @@ function oneBodyEach(
       name.includes('[') ? same : [same.reduce((a, b) => (size(b) > size(a) ? b : a))],
     )
     .sort((a, b) => a - b);
+}
+
+const MORESTACK = ['runtime.morestack', 'runtime.morestack_noctxt'];
+
+/**
+ * Where neither DWARF nor the type tables know the arguments: the function itself says which
+ * registers it is called with, since it saves them before its stack grows.
+ */
+export function contextWithin(code: FunctionCode, morestack: ReadonlySet<number>): ContextAt {
+  const grows = code.instructions.find(
+    ({ kind, target }) => kind === InstructionKind.CALL && morestack.has(target),
+  );
+  return grows?.spilled ? { place: ContextPlace.SEARCH, at: grows.spilled } : NOWHERE;
 }
 
 /** The first context.Context among the arguments, else the first *http.Request. */

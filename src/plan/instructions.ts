@@ -9,6 +9,8 @@ export interface Instruction {
   flags: number;
   /** Address of a direct branch or call; NaN otherwise. */
   target: number;
+  /** Of a call; see native.ts. */
+  spilled: number;
 }
 
 /** The addon's records, by index of the function in the request. */
@@ -21,6 +23,7 @@ export function groupByFunction(records: Buffer, functions: number): Instruction
       kind: records[at + 9] ?? InstructionKind.UNDECODABLE,
       flags: records[at + 10] ?? 0,
       target: records.readDoubleLE(at + 16),
+      spilled: records.readUInt32LE(at + 12),
     });
   }
   return groups;

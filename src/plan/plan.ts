@@ -78,11 +78,14 @@ export interface SpanType {
   parentOffset: number;
 }
 
-/** A wrapper of contexts, by its itab. */
+/** A wrapper of contexts, by its itab, or by its type where the itab was made at run time. */
 export interface ContextType {
   itab: number;
-  /** null: it wraps none. */
-  parentOffset: number | null;
+  type: number;
+  /** ContextWraps of records.h. */
+  wraps: number;
+  /** Of the context that it wraps; 0 where it wraps none. */
+  parentOffset: number;
 }
 
 /** What must be known of a Go program's memory. Addresses are the module's; 0 is not known. */

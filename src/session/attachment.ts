@@ -69,7 +69,7 @@ export class Attachment {
     const maps: Record<string, { maxEntries?: number; reuse?: BpfMap }> = {
       sites: { maxEntries: Math.max(1, encoded.count) },
       site_by_address: { maxEntries: features.cookies ? 1 : Math.max(1, encoded.count) },
-      context_types: { maxEntries: Math.max(1, plan.layout.contextTypes.length) },
+      context_types: { maxEntries: Math.max(1, 2 * plan.layout.contextTypes.length) },
     };
     for (const name of SHARED_MAPS) {
       const map = shared[name];

@@ -1,6 +1,6 @@
 /** From plans to what the kernel side reads: settings, sites, types of contexts. */
 import type { Features } from '../native/native.js';
-import type { GoLayout, ModulePlan } from '../plan/plan.js';
+import type { ContextType, GoLayout, ModulePlan } from '../plan/plan.js';
 import {
   contextType,
   MAX_CONTEXT_HOPS,
@@ -128,15 +128,20 @@ export function encodeSites(plan: ModulePlan, firstFunction: number): EncodedSit
   return { sites: Buffer.concat(encoded), count: encoded.length, entries, returns, support };
 }
 
-/** Keys and values of the map `context_types`. */
+/** Keys and values of the map `context_types`: each type is found by its itab and by itself. */
 export function encodeContextTypes(layout: GoLayout): { keys: Buffer; values: Buffer } {
-  const keys = Buffer.alloc(layout.contextTypes.length * 8);
-  const values = Buffer.alloc(layout.contextTypes.length * contextType.size);
-  layout.contextTypes.forEach(({ itab, parentOffset }, index) => {
-    keys.writeBigUInt64LE(BigInt(itab), index * 8);
+  const known = new Map<number, ContextType>();
+  for (const type of layout.contextTypes) {
+    known.set(type.itab, type);
+    if (type.type !== 0) known.set(type.type, type);
+  }
+  const keys = Buffer.alloc(known.size * 8);
+  const values = Buffer.alloc(known.size * contextType.size);
+  [...known].forEach(([address, { wraps, parentOffset }], index) => {
+    keys.writeBigUInt64LE(BigInt(address), index * 8);
     const at = index * contextType.size;
-    values.writeUInt32LE(parentOffset ?? 0, at + contextType.parentOffset);
-    values.writeUInt32LE(parentOffset === null ? 1 : 0, at + contextType.end);
+    values.writeUInt32LE(parentOffset, at + contextType.parentOffset);
+    values.writeUInt32LE(wraps, at + contextType.wraps);
   });
   return { keys, values };
 }

@@ -40,6 +40,7 @@ export const ContextPlace = {
   STACK: 2,
   REQUEST_REGISTER: 3,
   REQUEST_STACK: 4,
+  SEARCH: 5,
 } as const;
 
 export const ContextSource = {
@@ -122,6 +123,12 @@ export const ProcessEvent = {
   FORKED: 1,
   EXECUTED: 2,
   EXITED: 3,
+} as const;
+
+export const ContextWraps = {
+  AT: 1,
+  NONE: 2,
+  UNKNOWN: 3,
 } as const;
 
 /** Byte offsets in struct value_plan. */
@@ -386,7 +393,7 @@ export const target = {
 export const contextType = {
   size: 8,
   parentOffset: 0,
-  end: 4,
+  wraps: 4,
 } as const;
 
 /** Byte offsets in struct process_settings. */

@@ -27,10 +27,11 @@ async function compare(
   requests: number,
   concurrency: number,
   env: Record<string, string> = {},
+  flags: string[] = [],
 ): Promise<Outcome> {
   return inFolder(async (folder) => {
     const log = join(folder, 'truth.jsonl');
-    const shop = await Shop.start({ truth: log, env });
+    const shop = await Shop.start({ truth: log, env, build: { flags } });
     let tracer: Tracer | undefined;
     try {
       tracer = await Tracer.attach(['--pid', String(shop.pid), ...RING, ...SYMBOLS]);
@@ -50,7 +51,11 @@ async function compare(
         ...span,
         startTimeUnixNano: BigInt(span.startTimeUnixNano),
       }));
-      const differences = checkSpans(truth, spans, { traced, since, until });
+      const differences = checkSpans(truth, spans, { traced, since, until }).filter(
+        // Without types no *http.Request is told from other pointers; the span that is current then
+        // is the same.
+        ({ kind, actual }) => !(flags.length > 0 && kind === 'source' && actual === 'go.sdk'),
+      );
       assert.equal(
         differences.length,
         0,
@@ -100,4 +105,11 @@ test('goroutines that exit in the midst of their calls', async (t) => {
   if (!requireBpf(t)) return;
   const { calls, spans } = await compare('/exit?n=2', 1_000, 8);
   t.diagnostic(`${calls} calls, ${spans} spans`);
+});
+
+test('5,000 requests to a shop without symbols and without DWARF', async (t) => {
+  if (!requireBpf(t)) return;
+  const { calls, spans, sources } = await compare('/order', 5_000, 32, {}, ['-ldflags=-s -w']);
+  t.diagnostic(`${calls} calls, ${spans} spans`);
+  assert.ok(sources.has('go.context') && sources.has('go.sdk'), [...sources].join());
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Parameter } from '../../src/native/native.js';
-import { contextOf } from '../../src/plan/go-plan.js';
+import { InstructionKind, type Parameter } from '../../src/native/native.js';
+import { contextOf, contextWithin } from '../../src/plan/go-plan.js';
 import { ContextPlace } from '../../src/spans/records.generated.js';
 
 const parameter = (type: string, over: Partial<Parameter> = {}): Parameter => ({
@@ -48,6 +48,28 @@ describe('contextOf', () => {
       parameter('*context.Context', { registers: [0] }),
       parameter('context.Context', { registers: [0, 1], result: true }),
     ]);
+    assert.deepEqual(found, { place: ContextPlace.NOWHERE, at: 0 });
+  });
+});
+
+describe('contextWithin', () => {
+  const call = (target: number, spilled: number) => ({
+    offset: 0,
+    length: 5,
+    kind: InstructionKind.CALL,
+    flags: 0,
+    target,
+    spilled,
+  });
+
+  it('takes the words that are saved before the stack grows, and no others', () => {
+    const instructions = [call(100, 0b1), call(200, 0b110)];
+    const found = contextWithin({ address: 0, size: 64, instructions }, new Set([200]));
+    assert.deepEqual(found, { place: ContextPlace.SEARCH, at: 0b110 });
+  });
+
+  it('finds nothing where the stack never grows', () => {
+    const found = contextWithin({ address: 0, size: 64, instructions: [] }, new Set([200]));
     assert.deepEqual(found, { place: ContextPlace.NOWHERE, at: 0 });
   });
 });

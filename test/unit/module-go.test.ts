@@ -248,7 +248,8 @@ func main() {
       const [at] = await module.lines(Float64Array.of(address));
       assert.deepEqual(at, { file: file('main.go'), line: 27 });
       assert.deepEqual(at, (await other.lines(Float64Array.of(address)))[0]);
-      assert.deepEqual(await module.interfaceTables('context.Context'), []);
+      const tables = await module.interfaceTables('context.Context');
+      assert.ok(tables.length > 0);
       module.close();
       other.close();
     });
