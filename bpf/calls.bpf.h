@@ -11,6 +11,7 @@
 #define UNDERSPAN_CALLS_BPF_H
 
 #include "goroutines.bpf.h"
+#include "inherited.bpf.h"
 #include "program_spans.bpf.h"
 #include "ring.bpf.h"
 #include "statistics.bpf.h"
@@ -182,8 +183,13 @@ INLINE void place_call(struct goroutine *goroutine, struct open_call *call, __u3
 	if (around && parent_is_call_around(around, context, hit->tgid)) {
 		copy16(call->trace_id, around->trace_id);
 		store8(call->parent_id, load8(around->span_id));
-		store8(call->context_id, context->source == SOURCE_NONE ? load8(around->context_id)
-									: load8(context->span_id));
+		/* Always of the tree's own trace; a span of another that is merely current was not
+		 * chosen. */
+		store8(call->context_id,
+		       context->source == SOURCE_NONE ||
+				       !same16(context->trace_id, around->trace_id)
+			       ? load8(around->context_id)
+			       : load8(context->span_id));
 		if (context->source == SOURCE_NONE)
 			call->source = around->source;
 		call->parent_kind = PARENT_CALL;
@@ -192,7 +198,11 @@ INLINE void place_call(struct goroutine *goroutine, struct open_call *call, __u3
 		call->dropped = around->dropped;
 		return;
 	}
-	if (context->source == SOURCE_GO_CONTEXT || context->source == SOURCE_GO_SDK) {
+	if (!around && context->source == SOURCE_NONE) {
+		inherit(goroutine, hit->stack, hit->tgid, context);
+		call->source = context->source;
+	}
+	if (context->source != SOURCE_NONE && context->source != SOURCE_UNREADABLE) {
 		copy16(call->trace_id, context->trace_id);
 		store8(call->parent_id, load8(context->span_id));
 		store8(call->context_id, load8(context->span_id));

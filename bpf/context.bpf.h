@@ -17,6 +17,7 @@ struct context {
 	__u64 start_ns; /* 0: before this session, or not known */
 	__u32 trace_flags;
 	__u32 source; /* enum context_source */
+	__u64 truncated; /* there were more wrappers around it than are followed */
 };
 
 /* go.opentelemetry.io/otel/trace.SpanContext, as far as it is needed. */
@@ -130,8 +131,10 @@ OUT_OF_LINE enum context_source walk_context(__u64 itab, __u64 data, __u64 bias,
 
 		if (!itab)
 			return SOURCE_NONE;
-		if (hop >= settings.max_hops)
+		if (hop >= settings.max_hops) {
+			found->truncated = 1;
 			return SOURCE_UNREADABLE;
+		}
 		if (itab - bias == value_itab) {
 			if (read_user(&node, sizeof(node), data))
 				return SOURCE_UNREADABLE;

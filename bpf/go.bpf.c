@@ -53,6 +53,10 @@ int enter(struct pt_regs *regs)
 	context.source = explicit_context(regs, site, bias, &context);
 	if (context.source == SOURCE_NONE)
 		context.source = current_span(goroutine, key.tgid, &context);
+	if (context.source == SOURCE_UNREADABLE)
+		ADD(stats->contexts_unreadable, 1);
+	if (context.truncated)
+		ADD(stats->contexts_truncated, 1);
 	enter_call(goroutine, &hit, goroutine->stack_hi - STACK_POINTER(regs), &context, stats);
 	return 0;
 }
@@ -146,6 +150,9 @@ int support(struct pt_regs *regs)
 		break;
 	case SITE_RECOVERY:
 		recovered(regs, &hit);
+		break;
+	case SITE_GO_STATEMENT:
+		goroutine_started(key.stack, go_argument(regs, 1), key.tgid);
 		break;
 	case SITE_SPAN_START:
 		known = learned_types();

@@ -36,6 +36,27 @@ INLINE __u64 read_stack_hi(__u64 g, __u64 stack_pointer)
 	return hi;
 }
 
+/* What goroutines inherit that have not run a traced function yet. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32768);
+	__type(key, struct stack_key);
+	__type(value, struct inherited);
+} inheritances SEC(".maps");
+
+/* `id`: 0 if it is not known yet, and to be read. */
+INLINE void take_inherited(const struct stack_key *key, __u64 id, struct inherited *found)
+{
+	struct inherited *known = bpf_map_lookup_elem(&inheritances, key);
+
+	if (!known)
+		return;
+	if (!id && read_user(&id, sizeof(id), key->stack + settings.goid_offset))
+		return;
+	if (known->goroutine_id == id)
+		*found = *known;
+}
+
 OUT_OF_LINE struct goroutine *add_goroutine(struct stack_key *key, __u64 hi)
 {
 	struct goroutine *goroutine, *blank;
@@ -53,6 +74,7 @@ OUT_OF_LINE struct goroutine *add_goroutine(struct stack_key *key, __u64 hi)
 		return NULL;
 	goroutine->id = id;
 	goroutine->stack_hi = hi;
+	take_inherited(key, id, &goroutine->inherited);
 	return goroutine;
 }
 

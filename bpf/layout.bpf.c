@@ -32,6 +32,7 @@ struct layout {
 	struct statistics statistics;
 	struct settings settings;
 	struct stack_key stack_key;
+	struct inherited inherited;
 	struct goroutine goroutine;
 	struct span_key span_key;
 	struct started_span started_span;

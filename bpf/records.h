@@ -273,6 +273,8 @@ struct statistics {
 	__u64 errors;
 	__u64 spans;		/* records sent */
 	__u64 unpaired_returns;	/* returns of calls that began before the session */
+	__u64 contexts_unreadable;	/* calls whose context could not be read */
+	__u64 contexts_truncated;	/* of those, with more than max_hops wrappers around it */
 	__u64 total_ns;
 	__u64 self_ns;
 	__u64 max_ns;
@@ -303,6 +305,8 @@ struct settings {
 	struct span_type span_types[MAX_SPAN_TYPES];	/* unused ones have type 0 */
 	__u32 shard_mask;	/* statistics has shard_mask + 1 elements a function */
 	__u32 goid_offset;	/* in runtime.g */
+	__u32 labels_offset;	/* the same; 0: labels are not looked at */
+	__u32 current_offset;	/* of curg in runtime.m */
 	__u32 request_context;	/* offset of ctx in http.Request */
 	__u32 max_hops;
 	__u8 position_independent;
@@ -313,8 +317,9 @@ struct settings {
 	__u8 unsampled;
 	__u8 entry_only;
 	__u8 program_spans;	/* send RECORD_PROGRAM_SPAN */
+	__u8 labels_are_map;	/* Go up to 1.23 */
 	__u8 never;		/* 0, which the compiler does not know */
-	__u8 pad[7];
+	__u8 pad[6];
 };
 
 /* Key of a goroutine (its g), or of a thread. */
@@ -357,6 +362,16 @@ struct program_span {
 };
 _Static_assert(sizeof(struct program_span) == 48, "program_span");
 
+/* The program's span that a goroutine has without having started one itself. */
+struct inherited {
+	__u64 goroutine_id;	/* whose it is, since the address of a g is used again */
+	__u8 trace_id[16];
+	__u8 span_id[8];
+	__u8 trace_flags;
+	__u8 source;		/* enum context_source: go.goroutine, go.labels, none or unreadable */
+	__u8 pad[6];
+};
+
 /* All that is known of a goroutine while it runs. */
 struct goroutine {
 	__u64 id;
@@ -365,6 +380,8 @@ struct goroutine {
 	__u32 span_count;	/* program spans started and not yet popped; the newest is at (span_count - 1) % MAX_PROGRAM_SPANS */
 	__u32 spans_hidden; /* open program spans that newer ones took the places of */
 	__u32 pad;
+	struct inherited inherited;	/* from the go statement that started it */
+	struct inherited labels;	/* as they were when last looked at */
 	struct open_call calls[MAX_OPEN_CALLS];
 	struct program_span spans[MAX_PROGRAM_SPANS];
 };

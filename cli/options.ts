@@ -1,10 +1,12 @@
 import { type Command, Option } from 'commander';
 import type { Selection, TraceOptions } from '../src/engine.js';
 import { UnderspanError } from '../src/errors.js';
+import { MAX_CONTEXT_HOPS } from '../src/spans/records.generated.js';
 import type { SinkValues } from './context.js';
 import {
   collect,
   parseDuration,
+  parseHops,
   parsePid,
   parsePositive,
   parseRate,
@@ -15,6 +17,7 @@ import {
 
 export const MAX_FUNCTIONS = 2_000;
 const RING_BYTES = 8 << 20;
+const CONTEXT_HOPS = 32;
 
 /** Arguments before and after `--`; a command is only what stands behind it. */
 export interface Arguments {
@@ -104,6 +107,7 @@ export interface AttachValues extends SelectionValues, SinkValues {
   sample: number;
   maxRate: number;
   entryOnly?: true;
+  contextHops: number;
   roots: boolean;
   unsampled?: true;
   followForks: boolean;
@@ -156,6 +160,12 @@ export function addTracing(command: Command): Command {
     .option('-d, --duration <duration>', 'after this time', parseTimeout)
     .option('--max-spans <n>', 'after that many spans, with whole traces', parsePositive)
     .optionsGroup('Advanced:')
+    .option(
+      '--context-hops <n>',
+      `wrappers of a context.Context to look through, up to ${MAX_CONTEXT_HOPS}`,
+      parseHops,
+      CONTEXT_HOPS,
+    )
     .addOption(
       new Option('--ring-size <size>', 'buffer between the kernel and trace')
         .argParser(parseRingSize)
@@ -180,6 +190,7 @@ export function toTraceOptions(
     maxRate: values.maxRate,
     followForks: values.followForks,
     entryOnly: values.entryOnly ?? false,
+    contextHops: values.contextHops,
     roots: values.roots,
     unsampled: values.unsampled ?? false,
     maxFunctions: values.maxFunctions,

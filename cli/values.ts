@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander';
+import { MAX_CONTEXT_HOPS } from '../src/spans/records.generated.js';
 
 /** Commander puts the option and the argument before it. */
 const invalid = (what: string, example: string): InvalidArgumentError =>
@@ -59,6 +60,13 @@ export function parseCount(text: string): number {
 export function parsePositive(text: string): number {
   const count = parseCount(text);
   if (count === 0) throw invalid('is less than 1', "a number, such as '100'");
+  return count;
+}
+
+/** How far contexts are followed; the bound is MAX_CONTEXT_HOPS of records.h. */
+export function parseHops(text: string): number {
+  const count = parsePositive(text);
+  if (count > MAX_CONTEXT_HOPS) throw invalid('is too many', `${MAX_CONTEXT_HOPS} or fewer`);
   return count;
 }
 

@@ -40,6 +40,8 @@ export interface TraceOptions {
   maxRate: number;
   followForks: boolean;
   entryOnly: boolean;
+  /** Wrappers of a context.Context that are looked through, 1 to 100. */
+  contextHops: number;
   /** Calls without a context become traces of their own. */
   roots: boolean;
   /** Spans also where the program's own trace is not sampled. */

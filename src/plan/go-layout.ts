@@ -1,30 +1,12 @@
 import { UnderspanError } from '../errors.js';
 import type { Module } from '../native/native.js';
 import { ContextWraps, MAX_SPAN_TYPES, NO_SPAN_CONTEXT } from '../spans/records.generated.js';
+import { goMinor, goVersion, LABELS_AS_SLICE, OLDEST_MINOR } from './go-versions.js';
 import type { ContextType, GoLayout, SpanType } from './plan.js';
 
 const SDK = 'go.opentelemetry.io/otel/sdk';
 const API_TRACE = 'go.opentelemetry.io/otel/trace';
 const SDK_TRACE = `${SDK}/trace`;
-
-/** Oldest version whose functions take their arguments, and g, in registers. */
-const OLDEST_MINOR = 18;
-
-/** "go1.26.8" → 26; null for what is no release, such as "devel +0123abc". */
-export function goMinor(version: string): number | null {
-  const found = /\bgo1\.(\d+)/.exec(version);
-  return found ? Number(found[1]) : null;
-}
-
-/** Offset of goid in runtime.g where DWARF does not say it. */
-export function goidOffset(minor: number): number {
-  return minor === 23 || minor === 24 ? 160 : 152;
-}
-
-/** Offset of ctx in http.Request where DWARF does not say it. */
-export function requestContextOffset(minor: number): number {
-  return minor >= 23 ? 248 : 232;
-}
 
 /** "v1.38.0" → 38; null for what is no v1 release. */
 function minorOf(version: string | undefined): number | null {
@@ -76,29 +58,43 @@ export async function goLayout(module: Module): Promise<GoLayout> {
       'rebuild it with a newer Go',
     );
   }
-  const [goid, request] = await module.fieldOffsets([
+  const [goid, labels, curg, request] = await module.fieldOffsets([
     { type: 'runtime.g', field: 'goid' },
+    { type: 'runtime.g', field: 'labels' },
+    { type: 'runtime.m', field: 'curg' },
     { type: 'net/http.Request', field: 'ctx' },
   ]);
+  const known = goVersion(minor);
+  if (goid == null && !known) {
+    throw new UnderspanError(
+      'unsupported',
+      'GO_VERSION_NEW',
+      `${path} was built by ${go.version}, of which nothing is known yet, and has no DWARF that would tell`,
+      'build it without -ldflags=-w, or use a newer version of this tool',
+    );
+  }
   const contexts = await module.interfaceTables('context.Context');
   const value = contexts.find(({ type }) => type === '*context.valueCtx');
   const [keyType] = await module.runtimeTypes([`${API_TRACE}.traceContextKeyType`]);
   const contextTypes: ContextType[] = [];
   for (const { type, itab, typeAddress } of contexts) {
     if (type === '*context.valueCtx') continue;
-    const known = { itab, type: typeAddress ?? 0 };
+    const named = { itab, type: typeAddress ?? 0 };
     const at = WRAPS_FIRST.has(type)
       ? 0
       : await embeddedContext(module, type.replace(/^\*/, ''), 0);
-    if (ENDS.has(type)) contextTypes.push({ ...known, wraps: ContextWraps.NONE, parentOffset: 0 });
+    if (ENDS.has(type)) contextTypes.push({ ...named, wraps: ContextWraps.NONE, parentOffset: 0 });
     else if (at === null) {
-      contextTypes.push({ ...known, wraps: ContextWraps.UNKNOWN, parentOffset: 0 });
-    } else contextTypes.push({ ...known, wraps: ContextWraps.AT, parentOffset: at });
+      contextTypes.push({ ...named, wraps: ContextWraps.UNKNOWN, parentOffset: 0 });
+    } else contextTypes.push({ ...named, wraps: ContextWraps.AT, parentOffset: at });
   }
   return {
     version: go.version,
-    goidOffset: goid ?? goidOffset(minor),
-    requestContextOffset: request ?? requestContextOffset(minor),
+    goidOffset: goid ?? known?.goid ?? 0,
+    labelsOffset: labels ?? known?.labels ?? 0,
+    labelsAreMap: minor < LABELS_AS_SLICE,
+    currentOffset: curg ?? known?.curg ?? 0,
+    requestContextOffset: request ?? known?.requestContext ?? 0,
     valueItab: value?.itab ?? 0,
     keyType: keyType ?? 0,
     contextInterface: value?.interfaceAddress ?? 0,

@@ -17,6 +17,8 @@ const SDK_TRACE = 'go.opentelemetry.io/otel/sdk/trace';
 const COPYSTACK = 'runtime.copystack';
 const GOEXIT = 'runtime.goexit1';
 const RECOVERY = 'runtime.recovery';
+/** The closure that a go statement runs on the system stack, and its last call but one. */
+const GO_STATEMENT = 'runtime.newproc.func1';
 const START = `${SDK_TRACE}.(*tracer).Start`;
 /** `.End` of the types in a context, by the type that the receiver points to. */
 const ENDS = [
@@ -45,8 +47,15 @@ export async function goSupport(
   table: FunctionTable,
   spanTypes: readonly SpanType[],
 ): Promise<{ sites: SupportSite[]; notices: Notice[] }> {
-  const inside = [COPYSTACK, GOEXIT, RECOVERY, START, ...ENDS.map((end) => end.function)];
-  const callees = ['runtime.gogo', WITH_VALUE, WITH_SPAN];
+  const inside = [
+    COPYSTACK,
+    GOEXIT,
+    RECOVERY,
+    GO_STATEMENT,
+    START,
+    ...ENDS.map((end) => end.function),
+  ];
+  const callees = ['runtime.gogo', 'runtime.runqput', WITH_VALUE, WITH_SPAN];
   const addresses = addressesOf(table, [...inside, ...callees]);
   const code = await codeOf(module, table, inside, addresses);
   const calleesOf = (...names: string[]): Set<number> =>
@@ -74,7 +83,17 @@ export async function goSupport(
   add(RECOVERY, SiteKind.RECOVERY, recovered);
 
   const start = code.get(START);
+  // Without an SDK there is nothing to inherit.
   if (!start) return { sites, notices };
+  const statement = code.get(GO_STATEMENT);
+  const started = statement ? callSites(statement, calleesOf('runtime.runqput')) : [];
+  if (started.length === 0) {
+    notices.push({
+      code: 'GO_STATEMENT_NOT_FOUND',
+      message: `${GO_STATEMENT} has no call of runtime.runqput: goroutines will not inherit the span that was current where they were started`,
+    });
+  }
+  add(GO_STATEMENT, SiteKind.GO_STATEMENT, started);
   // A call is emulated by the kernel and a return is not, so the calls inside Start come first.
   const withValue = callSites(start, calleesOf(WITH_VALUE));
   const withSpan = callSites(start, calleesOf(WITH_SPAN));

@@ -92,6 +92,11 @@ export interface ContextType {
 export interface GoLayout {
   version: string;
   goidOffset: number;
+  labelsOffset: number;
+  /** Up to Go 1.23. */
+  labelsAreMap: boolean;
+  /** Of curg in runtime.m. */
+  currentOffset: number;
   requestContextOffset: number;
   valueItab: number;
   keyType: number;

@@ -10,9 +10,6 @@ import {
   spanType,
 } from '../spans/records.generated.js';
 
-/** Context wrappers followed before a context counts as unreadable. */
-const DEFAULT_HOPS = 32;
-
 /** What a user's wishes come to in the kernel. */
 export interface KernelOptions {
   minDurationNs: number;
@@ -23,6 +20,8 @@ export interface KernelOptions {
   roots: boolean;
   unsampled: boolean;
   entryOnly: boolean;
+  /** Context wrappers followed before a context counts as unreadable. */
+  contextHops: number;
   /** Ended spans of the program's own SDK are reported too. */
   programSpans: boolean;
   /** Hits count only in processes listed in the map `targets`. */
@@ -63,7 +62,10 @@ export function encodeSettings(
   buffer.writeUInt32LE(options.shards - 1, settings.shardMask);
   buffer.writeUInt32LE(layout.goidOffset, settings.goidOffset);
   buffer.writeUInt32LE(layout.requestContextOffset, settings.requestContext);
-  buffer.writeUInt32LE(Math.min(DEFAULT_HOPS, MAX_CONTEXT_HOPS), settings.maxHops);
+  buffer.writeUInt32LE(Math.min(options.contextHops, MAX_CONTEXT_HOPS), settings.maxHops);
+  buffer.writeUInt32LE(layout.labelsOffset, settings.labelsOffset);
+  buffer.writeUInt32LE(layout.currentOffset, settings.currentOffset);
+  flag(settings.labelsAreMap, layout.labelsAreMap);
   flag(settings.positionIndependent, positionIndependent);
   flag(settings.filterTargets, options.filterTargets);
   flag(settings.hasCookies, features.cookies);

@@ -83,6 +83,7 @@ export class Running {
         roots: options.roots,
         unsampled: options.unsampled,
         entryOnly: options.entryOnly,
+        contextHops: options.contextHops,
         programSpans: options.sinks.some((sink) => sink.programSpans !== undefined),
         filterTargets: !features.uprobeMulti && !wholeExecutables,
         ringBytes: options.ringBytes,

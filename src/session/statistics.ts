@@ -11,6 +11,8 @@ export interface FunctionStatistics {
   errors: number;
   spans: number;
   unpairedReturns: number;
+  contextsUnreadable: number;
+  contextsTruncated: number;
   totalNs: number;
   selfNs: number;
   /** 0 where no call has ended. */
@@ -37,6 +39,8 @@ export function readStatistics(map: BpfMap, count: number, shards: number): Func
       sum.errors += number(at + statistics.errors);
       sum.spans += number(at + statistics.spans);
       sum.unpairedReturns += number(at + statistics.unpairedReturns);
+      sum.contextsUnreadable += number(at + statistics.contextsUnreadable);
+      sum.contextsTruncated += number(at + statistics.contextsTruncated);
       sum.totalNs += number(at + statistics.totalNs);
       sum.selfNs += number(at + statistics.selfNs);
       sum.maxNs = Math.max(sum.maxNs, number(at + statistics.maxNs));
@@ -62,6 +66,8 @@ function emptyStatistics(): FunctionStatistics {
     errors: 0,
     spans: 0,
     unpairedReturns: 0,
+    contextsUnreadable: 0,
+    contextsTruncated: 0,
     totalNs: 0,
     selfNs: 0,
     minNs: 0,

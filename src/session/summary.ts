@@ -45,7 +45,13 @@ export function summarize(
     const counted = statistics[index];
     if (named && counted) rows.push(summarizeFunction(named, counted));
   });
-  return { functions: rows, lost, overhead };
+  const sum = (of: (counted: FunctionStatistics) => number): number =>
+    statistics.reduce((total, counted) => total + of(counted), 0);
+  const contexts = {
+    unreadable: sum(({ contextsUnreadable }) => contextsUnreadable),
+    truncated: sum(({ contextsTruncated }) => contextsTruncated),
+  };
+  return { functions: rows, lost, contexts, overhead };
 }
 
 function summarizeFunction(named: CountedFunction, counted: FunctionStatistics): FunctionSummary {

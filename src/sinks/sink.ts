@@ -26,6 +26,8 @@ export interface Summary {
   functions: FunctionSummary[];
   /** Calls that made no span, by reason; a reason that did not occur is 0. */
   lost: Record<string, number>;
+  /** Calls whose context could not be read, and of those, whose context had too many wrappers. */
+  contexts: { unreadable: number; truncated: number };
   /** Shares of one CPU; null where it could not be predicted or measured. */
   overhead: { predicted: number | null; measured: number | null };
 }

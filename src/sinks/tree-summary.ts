@@ -17,6 +17,7 @@ export function renderSummary(summary: Summary, paint: Paint): string[] {
       : []),
     '',
     `lost: ${lostLine(summary.lost)}`,
+    ...contextLines(summary.contexts),
     `overhead: ${overheadLine(summary.overhead)}`,
   ];
 }
@@ -45,6 +46,14 @@ function lostLine(lost: Record<string, number>): string {
     .sort(([, a], [, b]) => b - a)
     .map(([reason, calls]) => `${words(reason)} ${count(calls)}`);
   return reasons.length > 0 ? reasons.join(', ') : 'nothing';
+}
+
+function contextLines({ unreadable, truncated }: Summary['contexts']): string[] {
+  const cut =
+    truncated > 0
+      ? `, ${count(truncated)} behind too many wrappers (--context-hops looks through more)`
+      : '';
+  return unreadable > 0 ? [`contexts not found: ${count(unreadable)}${cut}`] : [];
 }
 
 /** "ringFull" → "ring full" */

@@ -254,19 +254,21 @@ export const site = {
 
 /** Byte offsets in struct statistics. */
 export const statistics = {
-  size: 1184,
+  size: 1200,
   calls: 0,
   returns: 8,
   errors: 16,
   spans: 24,
   unpairedReturns: 32,
-  totalNs: 40,
-  selfNs: 48,
-  maxNs: 56,
-  inverseMinNs: 64,
-  lost: 72,
+  contextsUnreadable: 40,
+  contextsTruncated: 48,
+  totalNs: 56,
+  selfNs: 64,
+  maxNs: 72,
+  inverseMinNs: 80,
+  lost: 88,
   lostLength: 11,
-  histogram: 160,
+  histogram: 176,
   histogramLength: 128,
 } as const;
 
@@ -281,7 +283,7 @@ export const spanType = {
 
 /** Byte offsets in struct settings. */
 export const settings = {
-  size: 224,
+  size: 232,
   minDurationNs: 0,
   sampleThreshold: 8,
   treeIntervalNs: 16,
@@ -294,17 +296,20 @@ export const settings = {
   spanTypesLength: 8,
   shardMask: 192,
   goidOffset: 196,
-  requestContext: 200,
-  maxHops: 204,
-  positionIndependent: 208,
-  filterTargets: 209,
-  hasCookies: 210,
-  sleepable: 211,
-  roots: 212,
-  unsampled: 213,
-  entryOnly: 214,
-  programSpans: 215,
-  never: 216,
+  labelsOffset: 200,
+  currentOffset: 204,
+  requestContext: 208,
+  maxHops: 212,
+  positionIndependent: 216,
+  filterTargets: 217,
+  hasCookies: 218,
+  sleepable: 219,
+  roots: 220,
+  unsampled: 221,
+  entryOnly: 222,
+  programSpans: 223,
+  labelsAreMap: 224,
+  never: 225,
 } as const;
 
 /** Byte offsets in struct stack_key. */
@@ -351,17 +356,31 @@ export const programSpan = {
   traceFlags: 40,
 } as const;
 
+/** Byte offsets in struct inherited. */
+export const inherited = {
+  size: 40,
+  goroutineId: 0,
+  traceId: 8,
+  traceIdLength: 16,
+  spanId: 24,
+  spanIdLength: 8,
+  traceFlags: 32,
+  source: 33,
+} as const;
+
 /** Byte offsets in struct goroutine. */
 export const goroutine = {
-  size: 1824,
+  size: 1904,
   id: 0,
   stackHi: 8,
   depth: 16,
   spanCount: 20,
   spansHidden: 24,
-  calls: 32,
+  inherited: 32,
+  labels: 72,
+  calls: 112,
   callsLength: 16,
-  spans: 1440,
+  spans: 1520,
   spansLength: 8,
 } as const;
 

@@ -25,6 +25,8 @@ const SOURCES = new Map<number, string>([
   [ContextSource.NONE, 'none'],
   [ContextSource.GO_CONTEXT, 'go.context'],
   [ContextSource.GO_SDK, 'go.sdk'],
+  [ContextSource.GO_GOROUTINE, 'go.goroutine'],
+  [ContextSource.GO_LABELS, 'go.labels'],
   [ContextSource.UNREADABLE, 'unreadable'],
 ]);
 

@@ -101,6 +101,13 @@ test('10,000 requests under constant stack growth and garbage collection', async
   t.diagnostic(`${calls} calls, ${spans} spans`);
 });
 
+test('10,000 goroutines that are started within spans inherit them', async (t) => {
+  if (!requireBpf(t)) return;
+  const { calls, spans, sources } = await compare('/burn?calls=3&goroutines=2', 5_000, 16);
+  t.diagnostic(`${calls} calls, ${spans} spans`);
+  assert.ok(sources.has('go.goroutine'), [...sources].join());
+});
+
 test('goroutines that exit in the midst of their calls', async (t) => {
   if (!requireBpf(t)) return;
   const { calls, spans } = await compare('/exit?n=2', 1_000, 8);

@@ -8,6 +8,9 @@ import { encodeSettings, type KernelOptions } from '../../src/session/encode.js'
 const LAYOUT: GoLayout = {
   version: 'go1.26',
   goidOffset: 152,
+  labelsOffset: 352,
+  labelsAreMap: false,
+  currentOffset: 184,
   requestContextOffset: 248,
   valueItab: 0x1000,
   keyType: 0x2000,
@@ -29,6 +32,7 @@ const OPTIONS: KernelOptions = {
   roots: false,
   unsampled: false,
   entryOnly: false,
+  contextHops: 100,
   programSpans: true,
   filterTargets: true,
   shards: 2,

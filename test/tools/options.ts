@@ -25,6 +25,7 @@ export function traceOptions(
     maxRate: 0,
     followForks: true,
     entryOnly: false,
+    contextHops: 32,
     roots: true,
     unsampled: false,
     maxFunctions: 500,

@@ -32,10 +32,22 @@ export interface TruthSpan {
   time: bigint;
 }
 
+/** The `go` statement that started a goroutine. */
+export interface TruthGoroutine {
+  goroutine: number;
+  parent: number;
+  order: number;
+  time: bigint;
+  /** As in a call, on the parent. */
+  around: number | null;
+  current: TruthContext | null;
+}
+
 /** What the shop's log says; test/targets/README.md describes the format. */
 export class Truth {
   readonly calls = new Map<number, TruthCall>();
   readonly spans = new Map<string, TruthSpan>();
+  readonly goroutines = new Map<number, TruthGoroutine>();
 
   static async read(path: string): Promise<Truth> {
     const truth = new Truth();
@@ -57,6 +69,7 @@ export class Truth {
     const time = BigInt(event.time);
     if (event.event === 'call') this.calls.set(event.seq, { ...event, time, end: null });
     else if (event.event === 'span') this.spans.set(event.span, { ...event, time });
+    else if (event.event === 'go') this.goroutines.set(event.goroutine, { ...event, time });
     // Lines are in no strict order, so the call may be yet to come.
     else if (event.event === 'return') ends.set(event.seq, time);
   }
@@ -74,6 +87,7 @@ type TruthEvent =
   | ({ event: 'call'; time: string } & Omit<TruthCall, 'time' | 'end'>)
   | ({ event: 'span'; time: string } & Omit<TruthSpan, 'time'>)
   | { event: 'return'; seq: number; time: string; unwound: boolean }
+  | ({ event: 'go'; time: string } & Omit<TruthGoroutine, 'time'>)
   | { event: 'end'; span: string; time: string };
 
 /** Generic functions have one body for many types, and go by `name[...]`. */

@@ -37,6 +37,7 @@ symlinkSync(shop, join(directory, 'proc/42/exe'));
 const emptySummary: Summary = {
   functions: [],
   lost: {},
+  contexts: { unreadable: 0, truncated: 0 },
   overhead: { predicted: null, measured: null },
 };
 
@@ -73,6 +74,9 @@ const plan: Plan = {
         layout: {
           version: 'go1.26',
           goidOffset: 0,
+          labelsOffset: 0,
+          labelsAreMap: false,
+          currentOffset: 0,
           requestContextOffset: 0,
           valueItab: 0,
           keyType: 0,
@@ -170,6 +174,7 @@ test('all options reach the engine', async () => {
     maxRate: 100,
     followForks: false,
     entryOnly: true,
+    contextHops: 32,
     roots: false,
     unsampled: true,
     maxFunctions: 9,

@@ -20,6 +20,7 @@ const span: FunctionSpan = {
 const summary = {
   functions: [],
   lost: { tooShort: 1 },
+  contexts: { unreadable: 0, truncated: 0 },
   overhead: { predicted: null, measured: 0.1 },
 };
 

@@ -9,7 +9,12 @@ import type { FunctionSpan, ProgramSpan } from '../../src/spans/span.js';
 
 const resource = { attributes: { 'service.name': 'shop' } };
 const TRACE = '0af7651916cd43dd8448eb211c80319c';
-const EMPTY: Summary = { functions: [], lost: {}, overhead: { predicted: null, measured: null } };
+const EMPTY: Summary = {
+  functions: [],
+  lost: {},
+  contexts: { unreadable: 0, truncated: 0 },
+  overhead: { predicted: null, measured: null },
+};
 
 function id(number: number): string {
   return number.toString(16).padStart(16, '0');
@@ -205,6 +210,7 @@ test('the summary: functions by total time, losses that occurred, overhead', asy
       { name: 'main.never', calls: 0, totalNano: 0, selfNano: 0, ...of, maxNano: 0 },
     ],
     lost: { tooShort: 3, ringFull: 0, torn: 1_000 },
+    contexts: { unreadable: 0, truncated: 0 },
     overhead: { predicted: 0.0123, measured: null },
   });
   const lines = text().split('\n');

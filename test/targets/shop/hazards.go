@@ -82,10 +82,10 @@ func (h *DeepHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer truth.Enter(r.Context(), "main.(*DeepHandler).ServeHTTP")()
 	n, ctx := number(r, "n", 10), r.Context()
 	done := make(chan int)
-	go func() {
+	truth.Go(func() {
 		defer truth.Enter(nil, "main.(*DeepHandler).ServeHTTP.func1")()
 		done <- descend(ctx, n)
-	}()
+	})
 	fmt.Fprintln(w, <-done)
 }
 
@@ -122,13 +122,13 @@ func (h *ExitHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var exits sync.WaitGroup
 	for range n {
 		exits.Add(1)
-		go func() {
+		truth.Go(func() {
 			leave := truth.Enter(nil, "main.(*ExitHandler).ServeHTTP.func1")
 			defer exits.Done()
 			defer truth.Unwind()
 			walkOut(ctx)
 			leave()
-		}()
+		})
 	}
 	exits.Wait()
 	fmt.Fprintln(w, n)
@@ -153,7 +153,7 @@ func (h *BurnHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			share++
 		}
 		burners.Add(1)
-		go func() {
+		truth.Go(func() {
 			defer truth.Enter(nil, "main.(*BurnHandler).ServeHTTP.func1")()
 			defer burners.Done()
 			var sum uint64
@@ -161,7 +161,7 @@ func (h *BurnHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				sum += tick(uint64(n))
 			}
 			runtime.KeepAlive(sum)
-		}()
+		})
 	}
 	burners.Wait()
 	fmt.Fprintln(w, calls)

@@ -45,6 +45,31 @@ func goroutineID() uint64 {
 	return id
 }
 
+// Go is the statement `go run()`, and logs what the goroutine that runs it was doing.
+func Go(run func()) {
+	if journal == nil {
+		go run()
+		return
+	}
+	l := journal
+	g := l.goroutine()
+	order := l.order.Add(1)
+	line := append(make([]byte, 0, 256), `{"event":"go","parent":`...)
+	line = strconv.AppendUint(line, g.id, 10)
+	line = append(line, `,"around":`...)
+	if n := len(g.open); n > 0 {
+		line = strconv.AppendUint(line, g.open[n-1], 10)
+	} else {
+		line = append(line, `null`...)
+	}
+	line = append(line, `,"current":`...)
+	line = appendContext(line, g.current())
+	go func() {
+		l.write(append(l.goroutine().append(line, order), '}', '\n'))
+		run()
+	}()
+}
+
 // current is the innermost span that was started on this goroutine and has not ended.
 func (g *goroutine) current() trace.SpanContext {
 	for n := len(g.spans); n > 0; n-- {
