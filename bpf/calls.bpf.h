@@ -16,6 +16,7 @@
 #include "ring.bpf.h"
 #include "statistics.bpf.h"
 #include "trees.bpf.h"
+#include "values.bpf.h"
 
 /* What the callbacks of one hit share. */
 struct hit {
@@ -24,30 +25,14 @@ struct hit {
 	__u32 tgid;
 	__u32 function;
 	bool may_repeat; /* the site is hit again if the stack grows */
+	bool failed; /* the call returns an error */
 };
 
-/* Sends the record of a call that has ended, or counts why not. */
-INLINE void send_call(struct goroutine *goroutine, struct open_call *call, __u32 depth,
-		      struct hit *hit, __u8 end, struct statistics *stats)
+INLINE void fill_record(struct call_record *record, struct goroutine *goroutine,
+			struct open_call *call, __u32 depth, struct hit *hit, __u8 end)
 {
 	struct open_call *outermost = CALL_SLOT(goroutine, call->tree);
-	struct call_record *record;
 
-	if (call->dropped) {
-		count_lost(stats, call->dropped - 1);
-		return;
-	}
-	if (hit->now - call->start_ns < settings.min_duration_ns) {
-		count_lost(stats, LOST_TOO_SHORT);
-		return;
-	}
-	record = reserve_record(RECORD_CALL, sizeof(*record));
-	if (!record) {
-		outermost->tree_lost++;
-		count_lost(stats, LOST_RING_FULL);
-		return;
-	}
-	outermost->tree_spans++;
 	record->start_ns = call->start_ns;
 	record->end_ns = hit->now;
 	copy16(record->trace_id, call->trace_id);
@@ -68,10 +53,74 @@ INLINE void send_call(struct goroutine *goroutine, struct open_call *call, __u32
 	record->trace_flags = call->trace_flags;
 	record->depth = depth;
 	record->parent_kind = call->parent_kind;
-	record->failed = 0;
+	record->failed = hit->failed;
 	record->values_count = 0;
-	submit_record(record);
-	ADD(stats->spans, 1);
+}
+
+/* Sends the record together with what was read from the call. False: the ring is full. */
+INLINE bool send_with_values(struct call_values *values, struct goroutine *goroutine,
+			     struct open_call *call, __u32 depth, struct hit *hit, __u8 end)
+{
+	__u32 size = values->size;
+	bool sent;
+
+	if (size > MAX_CALL_BYTES + MAX_VALUE_BYTES)
+		size = MAX_CALL_BYTES + MAX_VALUE_BYTES;
+	size += sizeof(values->record);
+	fill_record(&values->record, goroutine, call, depth, hit, end);
+	values->record.header.kind = RECORD_CALL;
+	values->record.header.size = size;
+	values->record.values_count = values->count;
+	asm volatile("" : "+r"(size));
+	if (size > sizeof(values->record) + MAX_CALL_BYTES + MAX_VALUE_BYTES)
+		return false;
+	sent = output_record(&values->record, size);
+	bpf_map_delete_elem(&call_values, call->span_id);
+	return sent;
+}
+
+/* Sends the record of a call that has ended, or counts why not. */
+INLINE void send_call(struct goroutine *goroutine, struct open_call *call, __u32 depth,
+		      struct hit *hit, __u8 end, struct statistics *stats)
+{
+	struct open_call *outermost = CALL_SLOT(goroutine, call->tree);
+	struct call_values *values = NULL;
+	struct call_record *record;
+
+	if (call->dropped) {
+		count_lost(stats, call->dropped - 1);
+		return;
+	}
+	if (hit->now - call->start_ns < settings.min_duration_ns) {
+		count_lost(stats, LOST_TOO_SHORT);
+		return;
+	}
+	/* An outermost call's record counts itself too. */
+	outermost->tree_spans++;
+	if (settings.values && call->has_values) {
+		__u64 span_id = load8(call->span_id);
+
+		values = bpf_map_lookup_elem(&call_values, &span_id);
+		if (!values)
+			ADD(stats->values_lost, 1);
+	}
+	if (values) {
+		if (send_with_values(values, goroutine, call, depth, hit, end)) {
+			ADD(stats->spans, 1);
+			return;
+		}
+	} else {
+		record = reserve_record(RECORD_CALL, sizeof(*record));
+		if (record) {
+			fill_record(record, goroutine, call, depth, hit, end);
+			submit_record(record);
+			ADD(stats->spans, 1);
+			return;
+		}
+	}
+	outermost->tree_spans--;
+	outermost->tree_lost++;
+	count_lost(stats, LOST_RING_FULL);
 }
 
 /* Closes the innermost open call. */
@@ -85,7 +134,7 @@ INLINE void close_call(struct goroutine *goroutine, __u32 depth, struct hit *hit
 	if (!stats)
 		return;
 	count_end(stats, duration, duration > call->children_ns ? duration - call->children_ns : 0,
-		  end == END_PANICKED);
+		  end == END_PANICKED || hit->failed);
 	if (depth > 1) {
 		struct open_call *around = CALL_SLOT(goroutine, depth - 2);
 
@@ -123,6 +172,27 @@ OUT_OF_LINE void drop_deeper(struct goroutine *goroutine, __u64 offset)
 	}
 }
 
+/* The value of the panic that unwinds a call becomes one of the call's. */
+INLINE void take_panic(struct goroutine *goroutine, struct open_call *call)
+{
+	struct open_panic *panic;
+	__u64 span_id = load8(call->span_id);
+	__u32 zero = 0;
+
+	if (!goroutine->panic_count || call->dropped)
+		return;
+	panic = PANIC_SLOT(goroutine, goroutine->panic_count - 1);
+	if (!bpf_map_lookup_elem(&call_values, &span_id)) {
+		struct call_values *blank = bpf_map_lookup_elem(&blank_values, &zero);
+
+		if (!blank)
+			return;
+		bpf_map_update_elem(&call_values, &span_id, blank, BPF_NOEXIST);
+	}
+	call->has_values = 1;
+	read_error(span_id, panic->type, panic->data, SPECIAL_PANIC);
+}
+
 /*
  * Closes the innermost open call of a stack if it lies deeper than `offset`; returns whether. A
  * global function, since the verifier looks at those once and not anew at every round of a loop:
@@ -137,6 +207,8 @@ __noinline int close_deeper(__u64 stack, __u64 tgid, __u64 now, __u64 offset, __
 	if (!goroutine || !goroutine->depth ||
 	    CALL_SLOT(goroutine, goroutine->depth - 1)->offset <= offset)
 		return 0;
+	if (settings.values && end == END_PANICKED)
+		take_panic(goroutine, CALL_SLOT(goroutine, goroutine->depth - 1));
 	close_call(goroutine, goroutine->depth, &hit, end);
 	return 1;
 }
@@ -226,9 +298,10 @@ INLINE void place_call(struct goroutine *goroutine, struct open_call *call, __u3
 	call->dropped = decide_tree(call, hit->now);
 }
 
-/* A traced function begins. `offset` is where its return address lies. */
-INLINE void enter_call(struct goroutine *goroutine, struct hit *hit, __u64 offset,
-		       struct context *context, struct statistics *stats)
+/* A traced function begins. `offset` is where its return address lies. NULL: the call is not kept,
+ * or was known. */
+INLINE struct open_call *enter_call(struct goroutine *goroutine, struct hit *hit, __u64 offset,
+				    struct context *context, struct statistics *stats)
 {
 	struct open_call *call;
 	__u32 depth = goroutine->depth;
@@ -241,7 +314,7 @@ INLINE void enter_call(struct goroutine *goroutine, struct hit *hit, __u64 offse
 			if (call->offset == offset) {
 				/* Begun anew after its stack grew: still the same call. */
 				if (hit->may_repeat && call->function == hit->function)
-					return;
+					return NULL;
 				drop_call(goroutine, depth--);
 			}
 		}
@@ -249,7 +322,7 @@ INLINE void enter_call(struct goroutine *goroutine, struct hit *hit, __u64 offse
 	ADD(stats->calls, 1);
 	if (depth >= MAX_OPEN_CALLS) {
 		count_lost(stats, LOST_TOO_DEEP);
-		return;
+		return NULL;
 	}
 	call = CALL_SLOT(goroutine, depth);
 	call->start_ns = hit->now;
@@ -259,12 +332,14 @@ INLINE void enter_call(struct goroutine *goroutine, struct hit *hit, __u64 offse
 	call->descendants = 0;
 	call->tree_spans = 0;
 	call->tree_lost = 0;
+	call->has_values = 0;
 	place_call(goroutine, call, depth, context, hit);
 	goroutine->depth = depth + 1;
+	return call;
 }
 
-/* A traced function ends. */
-INLINE void leave_call(struct goroutine *goroutine, struct hit *hit, __u64 offset)
+/* The open call that a return at `offset` will end; NULL if none is. */
+INLINE struct open_call *call_to_leave(struct goroutine *goroutine, struct hit *hit, __u64 offset)
 {
 	struct open_call *call;
 	__u32 depth = goroutine->depth;
@@ -273,15 +348,32 @@ INLINE void leave_call(struct goroutine *goroutine, struct hit *hit, __u64 offse
 		drop_deeper(goroutine, offset);
 		depth = goroutine->depth;
 	}
-	if (depth) {
-		call = CALL_SLOT(goroutine, depth - 1);
-		if (call->offset == offset && call->function == hit->function) {
-			close_call(goroutine, depth, hit, END_RETURNED);
-			return;
-		}
+	if (!depth)
+		return NULL;
+	call = CALL_SLOT(goroutine, depth - 1);
+	return call->offset == offset && call->function == hit->function ? call : NULL;
+}
+
+/* Forgets the panics in progress that lie deeper than `offset`: they are over. */
+INLINE void forget_panics(struct goroutine *goroutine, __u64 offset)
+{
+	__u32 count = goroutine->panic_count;
+
+	for (__u64 i = 0; i < MAX_OPEN_PANICS && count; i++, count--)
+		if (PANIC_SLOT(goroutine, count - 1)->offset <= offset)
+			break;
+	goroutine->panic_count = count;
+}
+
+/* A traced function ends. */
+INLINE void leave_call(struct goroutine *goroutine, struct hit *hit, __u64 offset)
+{
+	if (call_to_leave(goroutine, hit, offset)) {
+		close_call(goroutine, goroutine->depth, hit, END_RETURNED);
+		return;
 	}
 	/* Begun before this session, or too deep to be kept. */
-	if (depth < MAX_OPEN_CALLS) {
+	if (goroutine->depth < MAX_OPEN_CALLS) {
 		struct statistics *stats = statistics_of(hit->function);
 
 		if (stats)

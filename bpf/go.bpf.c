@@ -23,8 +23,10 @@ int enter(struct pt_regs *regs)
 	struct hit hit = { .now = bpf_ktime_get_ns(), .stack = key.stack };
 	struct context context = {};
 	enum goroutine_result result;
+	struct function_values *wanted;
 	struct goroutine *goroutine;
 	struct statistics *stats;
+	struct open_call *call;
 	struct site *site;
 	__u64 bias;
 
@@ -57,7 +59,11 @@ int enter(struct pt_regs *regs)
 		ADD(stats->contexts_unreadable, 1);
 	if (context.truncated)
 		ADD(stats->contexts_truncated, 1);
-	enter_call(goroutine, &hit, goroutine->stack_hi - STACK_POINTER(regs), &context, stats);
+	call = enter_call(goroutine, &hit, goroutine->stack_hi - STACK_POINTER(regs), &context,
+			  stats);
+	wanted = values_of(site->function);
+	if (call && wanted && !call->dropped)
+		call->has_values = read_arguments(regs, wanted, load8(call->span_id), bias);
 	return 0;
 }
 
@@ -66,10 +72,12 @@ int leave(struct pt_regs *regs)
 {
 	struct stack_key key = { .stack = GO_G(regs) };
 	struct hit hit = { .now = bpf_ktime_get_ns(), .stack = key.stack };
+	struct function_values *wanted;
 	struct goroutine *goroutine;
 	struct statistics *stats;
+	struct open_call *call;
 	struct site *site;
-	__u64 bias;
+	__u64 bias, offset, error[2];
 
 	STAY_ON_THREAD_STACK();
 	site = find_site(regs, &key.tgid, &bias);
@@ -81,13 +89,42 @@ int leave(struct pt_regs *regs)
 	if (goroutine && !goroutine->stack_hi)
 		goroutine->stack_hi = read_stack_hi(key.stack, STACK_POINTER(regs));
 	if (goroutine && goroutine->stack_hi) {
-		leave_call(goroutine, &hit, goroutine->stack_hi - STACK_POINTER(regs));
+		offset = goroutine->stack_hi - STACK_POINTER(regs);
+		wanted = values_of(site->function);
+		call = wanted ? call_to_leave(goroutine, &hit, offset) : NULL;
+		if (call) {
+			hit.failed = returned_error(regs, wanted, error);
+			if (!call->dropped &&
+			    read_results(regs, wanted, load8(call->span_id), bias, error))
+				call->has_values = 1;
+		}
+		leave_call(goroutine, &hit, offset);
 		return 0;
 	}
 	stats = statistics_of(site->function);
 	if (stats)
 		ADD(stats->unpaired_returns, 1);
 	return 0;
+}
+
+/* gopanic(any): what it is called with belongs to the calls that it will unwind. */
+INLINE void panicked(struct pt_regs *regs, struct stack_key *key, __u64 bias)
+{
+	struct goroutine *goroutine = bpf_map_lookup_elem(&goroutines, key);
+	struct open_panic *panic;
+	__u64 offset;
+
+	if (!goroutine || !goroutine->depth)
+		return;
+	if (!goroutine->stack_hi)
+		goroutine->stack_hi = read_stack_hi(key->stack, STACK_POINTER(regs));
+	offset = goroutine->stack_hi - STACK_POINTER(regs);
+	forget_panics(goroutine, offset - 1);
+	panic = PANIC_SLOT(goroutine, goroutine->panic_count);
+	panic->offset = offset;
+	panic->type = go_argument(regs, 0) - bias;
+	panic->data = go_argument(regs, 1);
+	goroutine->panic_count++;
 }
 
 /* gogo(&gobuf) in runtime.recovery: the goroutine goes on at gobuf.sp, what lay below is over. */
@@ -110,6 +147,7 @@ INLINE void recovered(struct pt_regs *regs, struct hit *hit)
 		return;
 	hit->stack = key.stack;
 	unwind_calls(hit, goroutine->stack_hi - stack_pointer, END_PANICKED);
+	forget_panics(goroutine, goroutine->stack_hi - stack_pointer);
 }
 
 INLINE void goroutine_exits(struct stack_key *key, struct hit *hit)
@@ -150,6 +188,9 @@ int support(struct pt_regs *regs)
 		break;
 	case SITE_RECOVERY:
 		recovered(regs, &hit);
+		break;
+	case SITE_PANIC:
+		panicked(regs, &key, bias);
 		break;
 	case SITE_GO_STATEMENT:
 		goroutine_started(key.stack, go_argument(regs, 1), key.tgid);

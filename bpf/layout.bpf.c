@@ -24,6 +24,7 @@ struct layout {
 	struct call_record call_record;
 	struct program_span_record program_span_record;
 	struct process_record process_record;
+	struct call_values call_values;
 	struct value_plan value_plan;
 	struct value_header value_header;
 	struct error_text error_text;
@@ -33,6 +34,7 @@ struct layout {
 	struct settings settings;
 	struct stack_key stack_key;
 	struct inherited inherited;
+	struct open_panic open_panic;
 	struct goroutine goroutine;
 	struct span_key span_key;
 	struct started_span started_span;

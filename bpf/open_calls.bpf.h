@@ -12,6 +12,7 @@ struct {
 	__type(value, struct goroutine);
 } goroutines SEC(".maps");
 
+#define PANIC_SLOT(goroutine, n) (&(goroutine)->panics[slot_index(n, MAX_OPEN_PANICS)])
 #define CALL_SLOT(goroutine, n) (&(goroutine)->calls[slot_index(n, MAX_OPEN_CALLS)])
 
 #endif

@@ -12,6 +12,7 @@
 #include <linux/types.h>
 
 /* Limits. A deeper call is counted (LOST_TOO_DEEP), never guessed at. */
+#define MAX_OPEN_PANICS 4	/* panics in progress at once on one goroutine; a power of two */
 #define MAX_OPEN_CALLS 16	/* traced calls open at once on one stack; a power of two */
 #define MAX_PROGRAM_SPANS 8	/* SDK spans open at once on one goroutine; a power of two */
 #define MAX_SPAN_TYPES 8	/* Go types that may sit in a context as the current span */
@@ -22,7 +23,7 @@
 #define MAX_VALUE_PATH 6	/* pointers followed to one value */
 #define MAX_VALUE_BYTES 256	/* of one value's text, elements or plain bytes; a power of two */
 #define MAX_CALL_BYTES 2048	/* of all values of one call, with their headers */
-#define MAX_STACK_FRAMES 64
+#define MAX_STACK_FRAMES 32
 #define HISTOGRAM_BUCKETS 128	/* four an octave, from 2^6 ns on */
 #define HISTOGRAM_FIRST_OCTAVE 6
 
@@ -105,7 +106,7 @@ enum value_kind {
 	VALUE_SLICE = 3,	/* pointer, length, capacity: up to `limit` bytes of elements of `size` bytes */
 	VALUE_MAP = 4,		/* pointer to a map whose first word is its length */
 	VALUE_INTERFACE = 5,	/* type word, data: the dynamic type */
-	VALUE_ERROR = 6,	/* the same, with the text where map error_texts knows how to find it */
+	VALUE_HIDDEN = 6,	/* not read, since it may be a secret */
 };
 
 /* Where the way to a value begins. */
@@ -131,7 +132,7 @@ struct value_plan {
 	__u8 kind;	/* enum value_kind */
 	__u8 place;	/* enum value_place */
 	__u8 steps;	/* numbers of `path` in use */
-	__u8 has_methods;	/* VALUE_INTERFACE, VALUE_ERROR: the type word is an itab, as in all but `any` */
+	__u8 has_methods;	/* VALUE_INTERFACE: the type word is an itab, as in all but `any` */
 	__u16 at;
 	__u16 size;	/* VALUE_PLAIN: bytes, at most MAX_VALUE_BYTES; VALUE_SLICE: of one element */
 	__u32 limit;	/* most bytes of text or elements, at most MAX_VALUE_BYTES */
@@ -162,7 +163,6 @@ enum special_value {
 enum error_text_kind {
 	ERROR_TEXT_STRING = 1,	/* a string at `offset` of what the data word points to */
 	ERROR_TEXT_PLAIN = 2,	/* no text: `offset` bytes of what the data word points to, such as a number */
-	ERROR_TEXT_WORD = 3,	/* no text: the data word itself */
 };
 
 struct error_text {
@@ -228,6 +228,19 @@ struct call_record {
 };
 _Static_assert(sizeof(struct call_record) == 120, "call_record");
 
+#define ARGUMENT_WORDS 9	/* integer registers of Go's ABI */
+
+/* What has been read from a call that is open. It goes to the ring in one piece with the record. */
+struct call_values {
+	__u64 words[ARGUMENT_WORDS];	/* registers, as they were at the site */
+	__u64 stack_pointer;
+	__u64 bias;		/* of the module */
+	__u32 size;		/* bytes of `bytes` in use */
+	__u32 count;
+	struct call_record record;
+	__u8 bytes[MAX_CALL_BYTES + MAX_VALUE_BYTES + 32];	/* the last value may begin below MAX_CALL_BYTES */
+};
+
 /* A span of the program's own SDK that has ended, for outputs that show it. */
 struct program_span_record {
 	struct record_header header;
@@ -274,6 +287,7 @@ struct statistics {
 	__u64 spans;		/* records sent */
 	__u64 unpaired_returns;	/* returns of calls that began before the session */
 	__u64 contexts_unreadable;	/* calls whose context could not be read */
+	__u64 values_lost;	/* calls whose values found no room while they were open */
 	__u64 contexts_truncated;	/* of those, with more than max_hops wrappers around it */
 	__u64 total_ns;
 	__u64 self_ns;
@@ -299,6 +313,7 @@ struct settings {
 	__u64 tree_interval_ns;	/* ns between trees at the rate wanted; 0: no limit */
 	__u64 tree_burst_ns;	/* how far ahead of the rate a burst may run */
 	__u64 seed;
+	__u64 first_function;	/* index into `statistics` of the module's first */
 	__u64 value_itab;	/* itab of *context.valueCtx as a context.Context; 0: none */
 	__u64 key_type;		/* runtime type of trace.traceContextKeyType; 0: learned */
 	__u64 context_interface;/* runtime type of context.Context; 0: none */
@@ -318,8 +333,10 @@ struct settings {
 	__u8 entry_only;
 	__u8 program_spans;	/* send RECORD_PROGRAM_SPAN */
 	__u8 labels_are_map;	/* Go up to 1.23 */
+	__u8 values;		/* values are read from some of the functions */
+	__u8 error_text;	/* texts of errors and panics too, not only their types */
 	__u8 never;		/* 0, which the compiler does not know */
-	__u8 pad[6];
+	__u8 pad[4];
 };
 
 /* Key of a goroutine (its g), or of a thread. */
@@ -347,7 +364,8 @@ struct open_call {
 	__u8 trace_flags;
 	__u8 dropped;		/* 1 + enum lost_reason if its tree makes no spans, else 0 */
 	__u8 parent_kind;	/* enum parent_kind */
-	__u8 pad[3];
+	__u8 has_values;	/* an element of `call_values` is, or was, its own */
+	__u8 pad[2];
 };
 _Static_assert(sizeof(struct open_call) == 88, "open_call");
 
@@ -372,14 +390,22 @@ struct inherited {
 	__u8 pad[6];
 };
 
+/* A call of panic that has not been recovered. */
+struct open_panic {
+	__u64 offset;		/* as in struct open_call */
+	__u64 type;		/* of its value, as the module's file numbers it */
+	__u64 data;
+};
+
 /* All that is known of a goroutine while it runs. */
 struct goroutine {
 	__u64 id;
 	__u64 stack_hi;		/* 0: to be read anew */
 	__u32 depth;		/* open calls */
 	__u32 span_count;	/* program spans started and not yet popped; the newest is at (span_count - 1) % MAX_PROGRAM_SPANS */
-	__u32 spans_hidden; /* open program spans that newer ones took the places of */
-	__u32 pad;
+	__u32 spans_hidden;	/* open program spans that newer ones took the places of */
+	__u32 panic_count;	/* the newest is at (panic_count - 1) % MAX_OPEN_PANICS */
+	struct open_panic panics[MAX_OPEN_PANICS];
 	struct inherited inherited;	/* from the go statement that started it */
 	struct inherited labels;	/* as they were when last looked at */
 	struct open_call calls[MAX_OPEN_CALLS];

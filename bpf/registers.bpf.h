@@ -10,6 +10,7 @@
 
 #define GO_G(regs) ((regs)->r14)
 #define STACK_POINTER(regs) ((regs)->rsp)
+#define FRAME_POINTER(regs) ((regs)->rbp)
 #define INSTRUCTION_POINTER(regs) ((regs)->rip)
 
 /* A jbe is about to fall through. */

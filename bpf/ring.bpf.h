@@ -24,6 +24,12 @@ static __always_inline void *reserve_record(__u32 kind, __u32 size)
 	return header;
 }
 
+/* Sends a whole record of any size. False: the ring is full. */
+static __always_inline bool output_record(void *record, __u32 size)
+{
+	return bpf_ringbuf_output(&ring, record, size, BPF_RB_NO_WAKEUP) == 0;
+}
+
 /* Without a wake-up, which the traced thread would pay for: user space looks by itself. */
 static __always_inline void submit_record(void *record)
 {

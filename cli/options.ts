@@ -108,6 +108,11 @@ export interface AttachValues extends SelectionValues, SinkValues {
   maxRate: number;
   entryOnly?: true;
   contextHops: number;
+  arg?: string[];
+  return?: true;
+  stack?: true;
+  errorText: boolean;
+  redact?: string[] | false | true;
   roots: boolean;
   unsampled?: true;
   followForks: boolean;
@@ -146,6 +151,21 @@ export function addTracing(command: Command): Command {
     .option('--entry-only', 'count calls without their returns: the cheapest look')
     .option('--follow-forks', 'children too', true)
     .option('--no-follow-forks', 'not its children')
+    .optionsGroup('What spans carry besides time:')
+    .option(
+      '--arg <path>',
+      "an argument, by name or number: 'order', 'order.ID', '0'; '*' is all",
+      collect(text),
+    )
+    .option('--return', 'what calls return')
+    .option('--stack', 'who called them')
+    .option('--no-error-text', 'of errors and panics only the type')
+    .option(
+      '--redact <name>',
+      'hide values of this name, besides those that look like secrets',
+      collect(text),
+    )
+    .option('--no-redact', 'hide nothing')
     .optionsGroup('Output:')
     .addOption(
       new Option('-o, --output <format>', 'what standard output gets')
@@ -191,6 +211,11 @@ export function toTraceOptions(
     followForks: values.followForks,
     entryOnly: values.entryOnly ?? false,
     contextHops: values.contextHops,
+    args: values.arg ?? [],
+    returns: values.return ?? false,
+    stack: values.stack ?? false,
+    errorText: values.errorText,
+    redact: values.redact === false ? null : Array.isArray(values.redact) ? values.redact : [],
     roots: values.roots,
     unsampled: values.unsampled ?? false,
     maxFunctions: values.maxFunctions,

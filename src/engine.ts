@@ -42,6 +42,16 @@ export interface TraceOptions {
   entryOnly: boolean;
   /** Wrappers of a context.Context that are looked through, 1 to 100. */
   contextHops: number;
+  /** Arguments that spans carry, as paths: "order.ID"; "*" is all of them. */
+  args: string[];
+  /** Spans carry what calls returned. */
+  returns: boolean;
+  /** Spans carry the stack of their call. */
+  stack: boolean;
+  /** Texts of errors and panics, not only their types. */
+  errorText: boolean;
+  /** Names of values that are not shown, besides those that look like secrets; null: show all. */
+  redact: string[] | null;
   /** Calls without a context become traces of their own. */
   roots: boolean;
   /** Spans also where the program's own trace is not sampled. */
@@ -80,6 +90,12 @@ export function planRequest(options: TraceOptions, features: Features): PlanRequ
     patterns: options.symbols.map(parsePattern).map(inMainModule),
     excludes: options.exclude.map(parsePattern),
     entryOnly: options.entryOnly,
+    values: {
+      args: options.args,
+      returns: options.returns,
+      stack: options.stack,
+      redact: options.redact,
+    },
     maxFunctions: options.maxFunctions,
     maxSites: features.uprobeMulti ? Infinity : MAX_SINGLE_SITES,
   };

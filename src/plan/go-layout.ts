@@ -1,6 +1,7 @@
 import { UnderspanError } from '../errors.js';
 import type { Module } from '../native/native.js';
 import { ContextWraps, MAX_SPAN_TYPES, NO_SPAN_CONTEXT } from '../spans/records.generated.js';
+import { errorTexts } from './error-texts.js';
 import { goMinor, goVersion, LABELS_AS_SLICE, OLDEST_MINOR } from './go-versions.js';
 import type { ContextType, GoLayout, SpanType } from './plan.js';
 
@@ -100,6 +101,7 @@ export async function goLayout(module: Module): Promise<GoLayout> {
     contextInterface: value?.interfaceAddress ?? 0,
     spanTypes: await spanTypes(module),
     contextTypes,
+    errorTexts: await errorTexts(module),
   };
 }
 

@@ -7,6 +7,7 @@ import {
 import { ContextPlace } from '../spans/records.generated.js';
 import { goLayout } from './go-layout.js';
 import { addressesOf, goSupport } from './go-support.js';
+import { NO_VALUES, ValuePlanner, valueNotices, type ValueRequest } from './function-values.js';
 import { groupByFunction } from './instructions.js';
 import type { ContextAt, ModulePlan, PlannedFunction, Refusal } from './plan.js';
 import { type FunctionCode, goEntry, returnSites } from './sites.js';
@@ -19,6 +20,7 @@ export async function planGo(
   table: FunctionTable,
   indexes: readonly number[],
   entryOnly: boolean,
+  wanted: ValueRequest | null,
 ): Promise<ModulePlan> {
   const layout = await goLayout(module);
   const { sites: support, notices } = await goSupport(module, table, layout.spanTypes);
@@ -35,7 +37,8 @@ export async function planGo(
   const morestack = new Set([...addressesOf(table, MORESTACK).values()].flat());
   const functions: PlannedFunction[] = [];
   const refused: Refusal[] = [];
-  candidates.forEach((index, i) => {
+  const planner = wanted && !entryOnly ? new ValuePlanner(module, wanted) : null;
+  for (const [i, index] of candidates.entries()) {
     const name = names[index] ?? '';
     const body: FunctionCode = {
       address: addresses[i] ?? 0,
@@ -45,7 +48,7 @@ export async function planGo(
     const planned = planFunction(name, body, entryOnly);
     if ('reason' in planned) {
       refused.push({ name, reason: planned.reason });
-      return;
+      continue;
     }
     const position = lines[i];
     const known = parameters[i];
@@ -54,8 +57,10 @@ export async function planGo(
       context: known ? contextOf(known) : contextWithin(body, morestack),
       file: position?.file ?? null,
       line: position?.line ?? null,
+      values: (await planner?.plan(name, known ?? null)) ?? NO_VALUES,
     });
-  });
+  }
+  if (planner && wanted) notices.push(...valueNotices(planner, wanted));
   return { module, layout, functions, refused, support, notices };
 }
 

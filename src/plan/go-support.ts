@@ -17,6 +17,7 @@ const SDK_TRACE = 'go.opentelemetry.io/otel/sdk/trace';
 const COPYSTACK = 'runtime.copystack';
 const GOEXIT = 'runtime.goexit1';
 const RECOVERY = 'runtime.recovery';
+const PANIC = 'runtime.gopanic';
 /** The closure that a go statement runs on the system stack, and its last call but one. */
 const GO_STATEMENT = 'runtime.newproc.func1';
 const START = `${SDK_TRACE}.(*tracer).Start`;
@@ -51,6 +52,7 @@ export async function goSupport(
     COPYSTACK,
     GOEXIT,
     RECOVERY,
+    PANIC,
     GO_STATEMENT,
     START,
     ...ENDS.map((end) => end.function),
@@ -81,6 +83,9 @@ export async function goSupport(
     });
   }
   add(RECOVERY, SiteKind.RECOVERY, recovered);
+  const panic = code.get(PANIC);
+  const panicked = panic ? goEntry(panic) : { reason: 'is not there' };
+  if ('sites' in panicked) add(PANIC, SiteKind.PANIC, [panicked.sites]);
 
   const start = code.get(START);
   // Without an SDK there is nothing to inherit.

@@ -2,6 +2,7 @@ import { UnderspanError } from '../errors.js';
 import type { Inlined, Module, Native } from '../native/native.js';
 import { matchAll, type Matches, matches, type Pattern } from '../symbols/patterns.js';
 import { hintFor } from '../symbols/suggest.js';
+import type { ValueRequest } from './function-values.js';
 import { planGo } from './go-plan.js';
 import { moduleError } from './module-errors.js';
 import { type ModulePlan, siteCount } from './plan.js';
@@ -10,6 +11,7 @@ export interface PlanRequest {
   patterns: readonly Pattern[];
   excludes: readonly Pattern[];
   entryOnly: boolean;
+  values: ValueRequest;
   maxFunctions: number;
   maxSites: number;
 }
@@ -60,7 +62,7 @@ async function planOpened(
     request.patterns,
   );
   const plan = await planMatches(module, shownAs, request, table.names, found);
-  const built = await planGo(module, table, found.indexes, request.entryOnly);
+  const built = await planGo(module, table, found.indexes, request.entryOnly, request.values);
   built.notices.push(...plan);
   const sites = siteCount(built);
   if (sites > request.maxSites) {

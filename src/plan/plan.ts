@@ -52,6 +52,7 @@ export interface PlannedFunction {
   context: ContextAt;
   file: string | null;
   line: number | null;
+  values: FunctionValues;
 }
 
 /** A site in the runtime or the SDK, without which calls would be placed or paired wrongly. */
@@ -88,6 +89,13 @@ export interface ContextType {
   parentOffset: number;
 }
 
+/** How to find the text of an error by its dynamic type; struct error_text of records.h. */
+export interface ErrorText {
+  type: number;
+  kind: number;
+  offset: number;
+}
+
 /** What must be known of a Go program's memory. Addresses are the module's; 0 is not known. */
 export interface GoLayout {
   version: string;
@@ -103,6 +111,7 @@ export interface GoLayout {
   contextInterface: number;
   spanTypes: SpanType[];
   contextTypes: ContextType[];
+  errorTexts: ErrorText[];
 }
 
 /** Which sites the patterns lead to in one module. */

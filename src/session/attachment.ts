@@ -6,13 +6,16 @@ import type { BpfMap, Features, Link, Module, Native, Programs } from '../native
 import type { ModulePlan } from '../plan/plan.js';
 import {
   encodeContextTypes,
+  encodeErrorTexts,
   encodeSettings,
   encodeSites,
+  encodeValues,
   type EncodedSites,
   type KernelOptions,
   type NumberedSite,
   numbersFrom0,
 } from './encode.js';
+import { valuePlan } from '../spans/records.generated.js';
 
 /** Compiled objects lie beside the addon, whether run from a checkout or installed. */
 const OBJECTS = fileURLToPath(new URL('../../../build/bpf/', import.meta.url));
@@ -29,6 +32,8 @@ export const SHARED_MAPS = [
   'statistics',
   'started_spans',
   'next_tree',
+  'inheritances',
+  'call_values',
 ] as const;
 
 export type SharedMaps = Partial<Record<(typeof SHARED_MAPS)[number], BpfMap>>;
@@ -66,9 +71,13 @@ export class Attachment {
     shared: SharedMaps,
   ): Promise<Attachment> {
     const encoded = encodeSites(plan, firstFunction);
+    const values = encodeValues(plan);
     const maps: Record<string, { maxEntries?: number; reuse?: BpfMap }> = {
       sites: { maxEntries: Math.max(1, encoded.count) },
       site_by_address: { maxEntries: features.cookies ? 1 : Math.max(1, encoded.count) },
+      function_values: { maxEntries: Math.max(1, plan.functions.length) },
+      value_plans: { maxEntries: Math.max(1, values.plans.length / valuePlan.size) },
+      error_texts: { maxEntries: Math.max(1, plan.layout.errorTexts.length) },
       context_types: { maxEntries: Math.max(1, 2 * plan.layout.contextTypes.length) },
     };
     for (const name of SHARED_MAPS) {
@@ -80,8 +89,8 @@ export class Attachment {
     const programs = await native.load({
       object: objectPath('go', features),
       settings: encodeSettings(
-        plan.layout,
-        plan.module.facts.positionIndependent,
+        plan,
+        firstFunction,
         options,
         features,
         randomBytes(8).readBigUInt64LE(),
@@ -93,6 +102,7 @@ export class Attachment {
     try {
       for (const name of SHARED_MAPS) shared[name] ??= programs.map(name);
       fill(programs, plan, encoded, features);
+      fillValues(programs, plan, values);
     } catch (error) {
       programs.close();
       throw error;
@@ -163,6 +173,21 @@ function fill(
   const { keys, values } = encodeContextTypes(layout);
   if (keys.length > 0) programs.map('context_types').updateMany(keys, values);
   if (!features.cookies) indexByAddress(programs.map('site_by_address'), encoded);
+}
+
+function fillValues(
+  programs: Programs,
+  plan: ModulePlan,
+  { plans, functions }: { plans: Buffer; functions: Buffer },
+): void {
+  if (plans.length > 0) {
+    programs.map('value_plans').updateMany(numbersFrom0(plans.length / valuePlan.size), plans);
+  }
+  if (functions.length > 0) {
+    programs.map('function_values').updateMany(numbersFrom0(plan.functions.length), functions);
+  }
+  const texts = encodeErrorTexts(plan.layout);
+  if (texts.keys.length > 0) programs.map('error_texts').updateMany(texts.keys, texts.values);
 }
 
 function indexByAddress(map: BpfMap, { entries, returns, support }: EncodedSites): void {

@@ -1,13 +1,22 @@
 /** From plans to what the kernel side reads: settings, sites, types of contexts. */
 import type { Features } from '../native/native.js';
-import type { ContextType, GoLayout, ModulePlan } from '../plan/plan.js';
+import type {
+  ContextType,
+  GoLayout,
+  ModulePlan,
+  PlannedFunction,
+  ValuePlan,
+} from '../plan/plan.js';
 import {
   contextType,
+  errorText,
+  functionValues,
   MAX_CONTEXT_HOPS,
   settings,
   site,
   SiteKind,
   spanType,
+  valuePlan,
 } from '../spans/records.generated.js';
 
 /** What a user's wishes come to in the kernel. */
@@ -22,6 +31,8 @@ export interface KernelOptions {
   entryOnly: boolean;
   /** Context wrappers followed before a context counts as unreadable. */
   contextHops: number;
+  /** Texts of errors and panics, not only their types. */
+  errorText: boolean;
   /** Ended spans of the program's own SDK are reported too. */
   programSpans: boolean;
   /** Hits count only in processes listed in the map `targets`. */
@@ -30,8 +41,8 @@ export interface KernelOptions {
 }
 
 export function encodeSettings(
-  layout: GoLayout,
-  positionIndependent: boolean,
+  { layout, module, functions }: ModulePlan,
+  firstFunction: number,
   options: KernelOptions,
   features: Features,
   seed: bigint,
@@ -66,7 +77,10 @@ export function encodeSettings(
   buffer.writeUInt32LE(layout.labelsOffset, settings.labelsOffset);
   buffer.writeUInt32LE(layout.currentOffset, settings.currentOffset);
   flag(settings.labelsAreMap, layout.labelsAreMap);
-  flag(settings.positionIndependent, positionIndependent);
+  word(settings.firstFunction, firstFunction);
+  flag(settings.values, functions.some(hasValues));
+  flag(settings.errorText, options.errorText);
+  flag(settings.positionIndependent, module.facts.positionIndependent);
   flag(settings.filterTargets, options.filterTargets);
   flag(settings.hasCookies, features.cookies);
   flag(settings.sleepable, features.sleepable);
@@ -144,6 +158,54 @@ export function encodeContextTypes(layout: GoLayout): { keys: Buffer; values: Bu
     const at = index * contextType.size;
     values.writeUInt32LE(parentOffset, at + contextType.parentOffset);
     values.writeUInt32LE(wraps, at + contextType.wraps);
+  });
+  return { keys, values };
+}
+
+const hasValues = ({ values }: PlannedFunction): boolean =>
+  values.arguments.length > 0 ||
+  values.results.length > 0 ||
+  values.error !== null ||
+  values.stackTrace;
+
+/** Elements of the maps `value_plans` and `function_values`, end to end. */
+export function encodeValues({ functions }: ModulePlan): { plans: Buffer; functions: Buffer } {
+  const plans: Buffer[] = [];
+  const encoded = functions.map(({ values }) => {
+    const element = Buffer.alloc(functionValues.size);
+    element.writeUInt32LE(plans.length, functionValues.first);
+    element.writeUInt8(values.arguments.length, functionValues.arguments);
+    element.writeUInt8(values.results.length, functionValues.results);
+    element.writeUInt8(values.error?.place ?? 0, functionValues.errorPlace);
+    element.writeUInt16LE(values.error?.at ?? 0, functionValues.errorAt);
+    element.writeUInt8(values.stackTrace ? 1 : 0, functionValues.stackTrace);
+    for (const { plan } of [...values.arguments, ...values.results]) plans.push(encodeValue(plan));
+    return element;
+  });
+  return { plans: Buffer.concat(plans), functions: Buffer.concat(encoded) };
+}
+
+function encodeValue(plan: ValuePlan): Buffer {
+  const element = Buffer.alloc(valuePlan.size);
+  element.writeUInt8(plan.kind, valuePlan.kind);
+  element.writeUInt8(plan.place, valuePlan.place);
+  element.writeUInt8(plan.path.length, valuePlan.steps);
+  element.writeUInt8(plan.hasMethods ? 1 : 0, valuePlan.hasMethods);
+  element.writeUInt16LE(plan.at, valuePlan.at);
+  element.writeUInt16LE(plan.size, valuePlan.sizeField);
+  element.writeUInt32LE(plan.limit, valuePlan.limit);
+  plan.path.forEach((step, index) => element.writeUInt32LE(step, valuePlan.path + index * 4));
+  return element;
+}
+
+/** Keys and values of the map `error_texts`. */
+export function encodeErrorTexts({ errorTexts }: GoLayout): { keys: Buffer; values: Buffer } {
+  const keys = Buffer.alloc(errorTexts.length * 8);
+  const values = Buffer.alloc(errorTexts.length * errorText.size);
+  errorTexts.forEach(({ type, kind, offset }, index) => {
+    keys.writeBigUInt64LE(BigInt(type), index * 8);
+    values.writeUInt32LE(kind, index * errorText.size + errorText.kind);
+    values.writeUInt32LE(offset, index * errorText.size + errorText.offset);
   });
   return { keys, values };
 }

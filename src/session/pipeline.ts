@@ -4,11 +4,17 @@ import type { Call, OpenCall, ProcessRecord } from '../spans/call.js';
 import { Decoder } from '../spans/decode.js';
 import type { ProcessResource, ProgramSpan } from '../spans/span.js';
 import { type FunctionName, SpanMaker } from '../spans/spans.js';
+import type { ModuleNames } from './names.js';
 import { TreeKeeper } from '../spans/trees.js';
+
+/** A function with the names of what its calls carry. */
+export interface NamedFunction extends FunctionName {
+  addresses: ModuleNames;
+}
 
 export interface PipelineOptions {
   sinks: readonly Sink[];
-  functions: readonly (FunctionName | undefined)[];
+  functions: readonly (NamedFunction | undefined)[];
   clockOffsetNs: bigint;
   resource: (tgid: number) => ProcessResource;
   slowerThanNs: number | null;
@@ -34,9 +40,13 @@ export class Pipeline {
   private readonly keeper: TreeKeeper;
   private programSpans: ProgramSpan[] = [];
   private readonly sinks: readonly Sink[];
+  private readonly functions: PipelineOptions['functions'];
+  /** Settles when the trees that wait for names have been sent. */
+  private waiting: Promise<void> | null = null;
 
   constructor(options: PipelineOptions) {
     this.sinks = options.sinks;
+    this.functions = options.functions;
     this.maker = new SpanMaker({
       functions: options.functions,
       clockOffsetNs: options.clockOffsetNs,
@@ -87,6 +97,7 @@ export class Pipeline {
   /** Sends what is still held; no record comes after. */
   async finish(endNs: bigint): Promise<void> {
     await this.keeper.finish(endNs);
+    await this.waiting;
     this.settleOpen();
   }
 
@@ -117,7 +128,35 @@ export class Pipeline {
     if (this.open.size > 0) this.lost['open'] = (this.lost['open'] ?? 0) + this.open.size;
   }
 
+  /** Trees go out in the order in which they come, also those that wait for names. */
   private release(calls: readonly Call[]): void {
+    const names = this.namesOf(calls);
+    if (this.waiting === null && names.every((each) => each.knows(calls))) {
+      this.send(calls);
+      return;
+    }
+    const sent = (this.waiting ?? Promise.resolve())
+      .then(() => Promise.all(names.map((each) => each.load(calls))))
+      // Without names spans are better than no spans.
+      .catch(() => undefined)
+      .then(() => {
+        this.send(calls);
+        if (this.waiting === sent) this.waiting = null;
+      });
+    this.waiting = sent;
+  }
+
+  private namesOf(calls: readonly Call[]): ModuleNames[] {
+    const names = new Set<ModuleNames>();
+    for (const call of calls) {
+      if (!call.values) continue;
+      const named = this.functions[call.function];
+      if (named) names.add(named.addresses);
+    }
+    return [...names];
+  }
+
+  private send(calls: readonly Call[]): void {
     const spans = calls.map((call) => {
       if (call.unclosed) this.substituted.set(call.spanId, call.function);
       return this.maker.span(call);

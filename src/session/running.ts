@@ -7,10 +7,10 @@ import type { Summary } from '../sinks/sink.js';
 import { decodeOpenCall } from '../spans/decode.js';
 import { openCall } from '../spans/records.generated.js';
 import { sampleThreshold } from '../spans/sampling.js';
-import type { FunctionName } from '../spans/spans.js';
 import { Followed } from './followed.js';
+import { ModuleNames } from './names.js';
 import type { OpenGoroutine } from './open-calls.js';
-import { Pipeline } from './pipeline.js';
+import { type NamedFunction, Pipeline } from './pipeline.js';
 import { Session } from './session.js';
 import { type CountedFunction, summarize } from './summary.js';
 
@@ -27,7 +27,7 @@ const FLUSH_MS = 5_000;
 
 export class Running {
   readonly ended: Promise<void>;
-  private readonly functions: (FunctionName & { sites: number })[] = [];
+  private readonly functions: (NamedFunction & { sites: number })[] = [];
   private session!: Session;
   private pipeline!: Pipeline;
   private followed!: Followed;
@@ -84,6 +84,7 @@ export class Running {
         unsampled: options.unsampled,
         entryOnly: options.entryOnly,
         contextHops: options.contextHops,
+        errorText: options.errorText,
         programSpans: options.sinks.some((sink) => sink.programSpans !== undefined),
         filterTargets: !features.uprobeMulti && !wholeExecutables,
         ringBytes: options.ringBytes,
@@ -141,8 +142,16 @@ export class Running {
   }
 
   private register(module: ModulePlan, first: number): void {
-    module.functions.forEach(({ name, file, line, returns }, index) => {
-      this.functions[first + index] = { name, file, line, sites: 1 + returns.length };
+    const addresses = new ModuleNames(module.module);
+    module.functions.forEach(({ name, file, line, returns, values }, index) => {
+      this.functions[first + index] = {
+        name,
+        file,
+        line,
+        sites: 1 + returns.length,
+        values: [...values.arguments, ...values.results],
+        addresses,
+      };
     });
   }
 

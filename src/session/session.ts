@@ -1,6 +1,6 @@
 /** A plan that is attached: the loaded programs, the maps they share, the reader. */
 import type { BpfMap, Features, Link, Native, Programs, Reader } from '../native/native.js';
-import type { ModulePlan } from '../plan/plan.js';
+import type { ModulePlan, PlannedFunction } from '../plan/plan.js';
 import { processSettings, target as targetLayout } from '../spans/records.generated.js';
 import { Attachment, objectPath, type SharedMaps, shardCount } from './attachment.js';
 import type { KernelOptions } from './encode.js';
@@ -18,6 +18,12 @@ export interface SessionOptions extends Omit<KernelOptions, 'shards'> {
   /** Report every exec on the host, not only those of targets. */
   everyExec: boolean;
 }
+
+/** Calls whose values are kept while they are open; without arguments only while they return. */
+const MANY_CALLS = 8_192;
+const FEW_CALLS = 1_024;
+
+const readsArguments = ({ values }: PlannedFunction): boolean => values.arguments.length > 0;
 
 export class Session {
   private readonly attachments: Attachment[] = [];
@@ -100,7 +106,7 @@ export class Session {
         plan,
         first,
         { ...this.options, shards: this.shards },
-        {},
+        { call_values: plan.functions.some(readsArguments) ? MANY_CALLS : FEW_CALLS },
         this.shared,
       );
       this.attachments.push(attachment);

@@ -13,6 +13,7 @@ export interface FunctionStatistics {
   unpairedReturns: number;
   contextsUnreadable: number;
   contextsTruncated: number;
+  valuesLost: number;
   totalNs: number;
   selfNs: number;
   /** 0 where no call has ended. */
@@ -41,6 +42,7 @@ export function readStatistics(map: BpfMap, count: number, shards: number): Func
       sum.unpairedReturns += number(at + statistics.unpairedReturns);
       sum.contextsUnreadable += number(at + statistics.contextsUnreadable);
       sum.contextsTruncated += number(at + statistics.contextsTruncated);
+      sum.valuesLost += number(at + statistics.valuesLost);
       sum.totalNs += number(at + statistics.totalNs);
       sum.selfNs += number(at + statistics.selfNs);
       sum.maxNs = Math.max(sum.maxNs, number(at + statistics.maxNs));
@@ -68,6 +70,7 @@ function emptyStatistics(): FunctionStatistics {
     unpairedReturns: 0,
     contextsUnreadable: 0,
     contextsTruncated: 0,
+    valuesLost: 0,
     totalNs: 0,
     selfNs: 0,
     minNs: 0,

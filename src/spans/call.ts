@@ -1,5 +1,7 @@
 /** What crosses from the kernel, once decoded. Times are nanoseconds of CLOCK_MONOTONIC. */
 
+import { CallEnd } from './records.generated.js';
+
 /** A value that was read from a call; struct value_header of records.h. */
 export interface CallValue {
   /** Of its plan among the function's arguments, then results; or SpecialValue. */
@@ -43,11 +45,18 @@ export interface Call {
   /** Outermost call only: records sent for the tree, with this one, and those that were lost. */
   treeSpans: number;
   treeLost: number;
+  /** It returned an error that is not nil. */
+  failed: boolean;
+  /** What was read from it; null: nothing. */
+  values: CallValue[] | null;
   /** The tree beneath is not whole, or this call's end was not seen. */
   incomplete: boolean;
   /** Made from the kernel's table of open calls: its own record never came. */
   unclosed: boolean;
 }
+
+/** By a panic that unwound it, or an error that it returned. */
+export const hasFailed = (call: Call): boolean => call.failed || call.end === CallEnd.PANICKED;
 
 /** A call that had begun and not ended when the kernel's table was read. */
 export interface OpenCall {

@@ -1,5 +1,5 @@
 /** Records of bpf/records.h → objects. Nothing here throws: what cannot be read is counted. */
-import type { Call, OpenCall, ProcessRecord, ProgramSpanRecord } from './call.js';
+import type { Call, CallValue, OpenCall, ProcessRecord, ProgramSpanRecord } from './call.js';
 import {
   callRecord,
   openCall,
@@ -7,6 +7,7 @@ import {
   programSpanRecord,
   recordHeader,
   RecordKind,
+  valueHeader,
 } from './records.generated.js';
 
 export interface RecordHandler {
@@ -75,9 +76,33 @@ function decodeCall(batch: Buffer, view: DataView, at: number): Call {
     goroutineId: word(view, at + callRecord.goroutineId),
     treeSpans: view.getUint32(at + callRecord.treeSpans, true),
     treeLost: view.getUint32(at + callRecord.treeLost, true),
+    failed: batch[at + callRecord.failed] !== 0,
+    values: decodeValues(batch, view, at),
     incomplete: false,
     unclosed: false,
   };
+}
+
+/** The values behind a call's record; what does not fit into it is left out. */
+function decodeValues(batch: Buffer, view: DataView, at: number): CallValue[] | null {
+  const count = view.getUint16(at + callRecord.valuesCount, true);
+  if (count === 0) return null;
+  const end = at + view.getUint32(at + recordHeader.sizeField, true);
+  const values: CallValue[] = [];
+  for (let next = at + callRecord.size; next + valueHeader.size <= end;) {
+    const size = view.getUint16(next + valueHeader.sizeField, true);
+    const start = next + valueHeader.size;
+    if (values.length === count || start + size > end) break;
+    values.push({
+      index: batch[next + valueHeader.index] ?? 0,
+      state: batch[next + valueHeader.state] ?? 0,
+      length: word(view, next + valueHeader.length),
+      type: word(view, next + valueHeader.type),
+      data: batch.subarray(start, start + size),
+    });
+    next = start + ((size + 7) & ~7);
+  }
+  return values;
 }
 
 function hex(bytes: Buffer, at: number, length: number): string {

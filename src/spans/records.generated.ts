@@ -1,5 +1,6 @@
 // Generated from bpf/records.h by scripts/generate-records.mjs. Do not edit.
 
+export const MAX_OPEN_PANICS = 4;
 export const MAX_OPEN_CALLS = 16;
 export const MAX_PROGRAM_SPANS = 8;
 export const MAX_SPAN_TYPES = 8;
@@ -10,7 +11,7 @@ export const MAX_VALUES = 32;
 export const MAX_VALUE_PATH = 6;
 export const MAX_VALUE_BYTES = 256;
 export const MAX_CALL_BYTES = 2048;
-export const MAX_STACK_FRAMES = 64;
+export const MAX_STACK_FRAMES = 32;
 export const HISTOGRAM_BUCKETS = 128;
 export const HISTOGRAM_FIRST_OCTAVE = 6;
 
@@ -85,7 +86,7 @@ export const ValueKind = {
   SLICE: 3,
   MAP: 4,
   INTERFACE: 5,
-  ERROR: 6,
+  HIDDEN: 6,
 } as const;
 
 export const ValuePlace = {
@@ -110,7 +111,6 @@ export const SpecialValue = {
 export const ErrorTextKind = {
   STRING: 1,
   PLAIN: 2,
-  WORD: 3,
 } as const;
 
 export const RecordKind = {
@@ -212,6 +212,20 @@ export const callRecord = {
   valuesCount: 118,
 } as const;
 
+/** Byte offsets in struct call_values. */
+export const callValues = {
+  size: 2552,
+  words: 0,
+  wordsLength: 9,
+  stackPointer: 72,
+  bias: 80,
+  sizeField: 88,
+  count: 92,
+  record: 96,
+  bytes: 216,
+  bytesLength: 2336,
+} as const;
+
 /** Byte offsets in struct program_span_record. */
 export const programSpanRecord = {
   size: 136,
@@ -254,21 +268,22 @@ export const site = {
 
 /** Byte offsets in struct statistics. */
 export const statistics = {
-  size: 1200,
+  size: 1208,
   calls: 0,
   returns: 8,
   errors: 16,
   spans: 24,
   unpairedReturns: 32,
   contextsUnreadable: 40,
-  contextsTruncated: 48,
-  totalNs: 56,
-  selfNs: 64,
-  maxNs: 72,
-  inverseMinNs: 80,
-  lost: 88,
+  valuesLost: 48,
+  contextsTruncated: 56,
+  totalNs: 64,
+  selfNs: 72,
+  maxNs: 80,
+  inverseMinNs: 88,
+  lost: 96,
   lostLength: 11,
-  histogram: 176,
+  histogram: 184,
   histogramLength: 128,
 } as const;
 
@@ -283,33 +298,36 @@ export const spanType = {
 
 /** Byte offsets in struct settings. */
 export const settings = {
-  size: 232,
+  size: 240,
   minDurationNs: 0,
   sampleThreshold: 8,
   treeIntervalNs: 16,
   treeBurstNs: 24,
   seed: 32,
-  valueItab: 40,
-  keyType: 48,
-  contextInterface: 56,
-  spanTypes: 64,
+  firstFunction: 40,
+  valueItab: 48,
+  keyType: 56,
+  contextInterface: 64,
+  spanTypes: 72,
   spanTypesLength: 8,
-  shardMask: 192,
-  goidOffset: 196,
-  labelsOffset: 200,
-  currentOffset: 204,
-  requestContext: 208,
-  maxHops: 212,
-  positionIndependent: 216,
-  filterTargets: 217,
-  hasCookies: 218,
-  sleepable: 219,
-  roots: 220,
-  unsampled: 221,
-  entryOnly: 222,
-  programSpans: 223,
-  labelsAreMap: 224,
-  never: 225,
+  shardMask: 200,
+  goidOffset: 204,
+  labelsOffset: 208,
+  currentOffset: 212,
+  requestContext: 216,
+  maxHops: 220,
+  positionIndependent: 224,
+  filterTargets: 225,
+  hasCookies: 226,
+  sleepable: 227,
+  roots: 228,
+  unsampled: 229,
+  entryOnly: 230,
+  programSpans: 231,
+  labelsAreMap: 232,
+  values: 233,
+  errorText: 234,
+  never: 235,
 } as const;
 
 /** Byte offsets in struct stack_key. */
@@ -342,6 +360,7 @@ export const openCall = {
   traceFlags: 82,
   dropped: 83,
   parentKind: 84,
+  hasValues: 85,
 } as const;
 
 /** Byte offsets in struct program_span. */
@@ -368,19 +387,30 @@ export const inherited = {
   source: 33,
 } as const;
 
+/** Byte offsets in struct open_panic. */
+export const openPanic = {
+  size: 24,
+  offset: 0,
+  type: 8,
+  data: 16,
+} as const;
+
 /** Byte offsets in struct goroutine. */
 export const goroutine = {
-  size: 1904,
+  size: 2000,
   id: 0,
   stackHi: 8,
   depth: 16,
   spanCount: 20,
   spansHidden: 24,
-  inherited: 32,
-  labels: 72,
-  calls: 112,
+  panicCount: 28,
+  panics: 32,
+  panicsLength: 4,
+  inherited: 128,
+  labels: 168,
+  calls: 208,
   callsLength: 16,
-  spans: 1520,
+  spans: 1616,
   spansLength: 8,
 } as const;
 

@@ -1,13 +1,33 @@
 /** Decoded record → span: wall clock, names, attributes. */
-import type { Call, ProgramSpanRecord } from './call.js';
-import { CallEnd, ContextSource, ParentKind } from './records.generated.js';
+import type { GoType } from '../native/native.js';
+import type { Call, CallValue, ProgramSpanRecord } from './call.js';
+import { errorInfo } from './errors.js';
+import { CallEnd, ContextSource, ParentKind, SpecialValue } from './records.generated.js';
+import { addressesIn, renderValue } from './values.js';
 import type { AttributeValue, FunctionSpan, ProcessResource, ProgramSpan } from './span.js';
+
+/** A value that is read from every call of a function. */
+export interface ValueName {
+  attribute: string;
+  type: GoType;
+  redacted: boolean;
+}
+
+/** What addresses in a module's memory stand for; null where that is not known. */
+export interface AddressNames {
+  typeName(address: number): string | null;
+  /** A line of a stack, in Go's format. */
+  frame(address: number): string | null;
+}
 
 /** A function as spans name it; null where the program does not say. */
 export interface FunctionName {
   name: string;
   file: string | null;
   line: number | null;
+  /** Arguments, then results, by the index that values carry. */
+  values?: readonly ValueName[];
+  addresses?: AddressNames;
 }
 
 export interface SpanMakerOptions {
@@ -19,6 +39,47 @@ export interface SpanMakerOptions {
   resource: (tgid: number) => ProcessResource;
   /** What tracing one call adds to the time of the calls around it; null: not known. */
   overheadPerCallNs: number | null;
+}
+
+const NO_NAMES: AddressNames = { typeName: () => null, frame: () => null };
+
+function addValues(
+  attributes: Record<string, AttributeValue>,
+  { values = [], addresses = NO_NAMES }: FunctionName,
+  read: readonly CallValue[],
+): void {
+  for (const value of read) {
+    const named = values[value.index];
+    if (value.index === SpecialValue.STACK_TRACE) {
+      const frames = addressesIn(value.data).map((address) => addresses.frame(address));
+      attributes['code.stacktrace'] = frames.filter((frame) => frame).join('\n');
+    } else if (named) {
+      const { attribute, type, redacted } = named;
+      attributes[attribute] = renderValue(value, type, redacted, (at) => addresses.typeName(at));
+    }
+  }
+}
+
+/** A call fails by a panic that unwinds it, or by an error that it returns. */
+function statusOf(
+  call: Call,
+  named: FunctionName | undefined,
+  attributes: Record<string, AttributeValue>,
+): FunctionSpan['status'] {
+  const panicked = call.end === CallEnd.PANICKED;
+  if (!panicked && !call.failed) return { code: 'unset' };
+  const index = panicked ? SpecialValue.PANIC : SpecialValue.RESULT_ERROR;
+  const value = call.values?.find((each) => each.index === index);
+  const { addresses = NO_NAMES } = named ?? {};
+  const info = value && errorInfo(value, (at) => addresses.typeName(at));
+  if (info?.type) attributes['error.type'] = info.type;
+  if (panicked) {
+    return {
+      code: 'error',
+      message: info?.message ? `panic: ${info.message}` : 'unwound by a panic',
+    };
+  }
+  return info?.message ? { code: 'error', message: info.message } : { code: 'error' };
 }
 
 const SOURCES = new Map<number, string>([
@@ -57,6 +118,7 @@ export class SpanMaker {
         call.descendants * this.options.overheadPerCallNs,
       );
     }
+    if (named && call.values) addValues(attributes, named, call.values);
     if (call.incomplete) attributes['underspan.incomplete'] = true;
     return {
       traceId: call.traceId,
@@ -67,10 +129,7 @@ export class SpanMaker {
       startTimeUnixNano: start,
       endTimeUnixNano: start + BigInt(call.durationNs),
       durationNano: call.durationNs,
-      status:
-        call.end === CallEnd.PANICKED
-          ? { code: 'error', message: 'unwound by a panic' }
-          : { code: 'unset' },
+      status: statusOf(call, named, attributes),
       attributes,
       resource: this.options.resource(call.tgid),
     };

@@ -1,5 +1,5 @@
 /** What is held of one tree: calls by the call of ours that they wait for. */
-import type { Call, OpenCall } from './call.js';
+import { type Call, hasFailed, type OpenCall } from './call.js';
 import { CallEnd, ParentKind } from './records.generated.js';
 
 /** An open call that sent spans already name as their parent, so that it must be sent in the end. */
@@ -48,7 +48,7 @@ export class Tree {
   }
 
   get hasError(): boolean {
-    return this.unsorted.some((call) => call.end === CallEnd.PANICKED);
+    return this.unsorted.some(hasFailed);
   }
 
   hold(call: Call): void {
@@ -155,6 +155,8 @@ export class Tree {
       goroutineId: this.goroutineId,
       treeSpans: 0,
       treeLost: 0,
+      failed: false,
+      values: null,
       incomplete: true,
       unclosed: true,
     };

@@ -6,8 +6,8 @@
  * whose outermost call runs on (a worker's loop, main.main) is not held for ever: the kernel's
  * table says which calls are open, these are then owed, and what hangs from them goes out.
  */
-import type { Call, OpenCall } from './call.js';
-import { CallEnd, ParentKind } from './records.generated.js';
+import { type Call, hasFailed, type OpenCall } from './call.js';
+import { ParentKind } from './records.generated.js';
 import { RecentIds } from './recent-ids.js';
 import { Tree } from './tree.js';
 
@@ -75,7 +75,7 @@ export class TreeKeeper {
     if (outermost && call.treeSpans <= 1) {
       if (this.closed.has(call.spanId)) return this.lose('torn', [call]);
       call.incomplete = call.treeLost > 0;
-      if (this.wanted(call.durationNs, call.end === CallEnd.PANICKED)) this.options.release([call]);
+      if (this.wanted(call.durationNs, hasFailed(call))) this.options.release([call]);
       else this.lose('filtered', [call]);
       return;
     }

@@ -1,6 +1,6 @@
 /** Whether the programs load in each way that a kernel allows, with no branch left out. */
 import type { Features, LoadOptions, Native, NativeError } from '../../src/native/native.js';
-import type { GoLayout } from '../../src/plan/plan.js';
+import type { GoLayout, ModulePlan } from '../../src/plan/plan.js';
 import { objectPath } from '../../src/session/attachment.js';
 import { encodeSettings, type KernelOptions } from '../../src/session/encode.js';
 
@@ -23,7 +23,15 @@ const LAYOUT: GoLayout = {
     parentOffset: 72,
   })),
   contextTypes: [],
+  errorTexts: [],
 };
+
+/** All that a plan can turn on. */
+const PLAN = {
+  layout: LAYOUT,
+  module: { facts: { positionIndependent: true } },
+  functions: [{ values: { arguments: [], results: [], error: null, stackTrace: true } }],
+} as unknown as ModulePlan;
 
 const OPTIONS: KernelOptions = {
   minDurationNs: 1,
@@ -33,6 +41,7 @@ const OPTIONS: KernelOptions = {
   unsampled: false,
   entryOnly: false,
   contextHops: 100,
+  errorText: true,
   programSpans: true,
   filterTargets: true,
   shards: 2,
@@ -60,7 +69,7 @@ export async function loadOnce(native: Native, features: Features, way: Way): Pr
   try {
     const programs = await native.load({
       object: objectPath('go', features),
-      settings: encodeSettings(LAYOUT, true, OPTIONS, { ...features, ...way }, 1n),
+      settings: encodeSettings(PLAN, 1, OPTIONS, { ...features, ...way }, 1n),
       ...way,
     });
     programs.close();

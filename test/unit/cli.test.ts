@@ -83,6 +83,7 @@ const plan: Plan = {
           contextInterface: 0,
           spanTypes: [],
           contextTypes: [],
+          errorTexts: [],
         },
         functions: [
           {
@@ -94,6 +95,7 @@ const plan: Plan = {
             context: { place: 0, at: 0 },
             file: null,
             line: null,
+            values: { arguments: [], results: [], error: null, stackTrace: false },
           },
         ],
         refused: [{ name: 'main.spin', reason: 'a branch leads back to its first instruction' }],
@@ -175,6 +177,11 @@ test('all options reach the engine', async () => {
     followForks: false,
     entryOnly: true,
     contextHops: 32,
+    args: [],
+    returns: false,
+    stack: false,
+    errorText: true,
+    redact: [],
     roots: false,
     unsampled: true,
     maxFunctions: 9,

@@ -98,6 +98,8 @@ class World {
       goroutineId: Number(stack),
       treeSpans: frame === outermost ? frame.treeSpans : 0,
       treeLost: frame === outermost ? frame.treeLost : 0,
+      failed: false,
+      values: null,
       incomplete: false,
       unclosed: false,
     });
