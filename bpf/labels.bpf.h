@@ -95,7 +95,7 @@ __noinline int take_label(__u64 stack, __u64 tgid, __u64 key_data, __u64 key_siz
 	if (!goroutine || key_size < 6 || key_size > LONGEST_KEY)
 		return 1;
 	found = &goroutine->labels;
-	if (read_user(text, key_size & 15, key_data))
+	if (read_user(text, slot_index(key_size, sizeof(text)), key_data))
 		return 0;
 	which = label_key(text, key_size);
 	if (which == LABEL_OTHER)

@@ -51,7 +51,8 @@ export function summarize(
     unreadable: sum(({ contextsUnreadable }) => contextsUnreadable),
     truncated: sum(({ contextsTruncated }) => contextsTruncated),
   };
-  return { functions: rows, lost, contexts, overhead };
+  const valuesLost = sum((counted) => counted.valuesLost);
+  return { functions: rows, lost, contexts, valuesLost, overhead };
 }
 
 function summarizeFunction(named: CountedFunction, counted: FunctionStatistics): FunctionSummary {

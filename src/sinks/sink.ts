@@ -28,6 +28,8 @@ export interface Summary {
   lost: Record<string, number>;
   /** Calls whose context could not be read, and of those, whose context had too many wrappers. */
   contexts: { unreadable: number; truncated: number };
+  /** Calls whose arguments or results found no room while they were open. */
+  valuesLost: number;
   /** Shares of one CPU; null where it could not be predicted or measured. */
   overhead: { predicted: number | null; measured: number | null };
 }

@@ -18,6 +18,7 @@ export function renderSummary(summary: Summary, paint: Paint): string[] {
     '',
     `lost: ${lostLine(summary.lost)}`,
     ...contextLines(summary.contexts),
+    ...(summary.valuesLost > 0 ? [`calls without their values: ${count(summary.valuesLost)}`] : []),
     `overhead: ${overheadLine(summary.overhead)}`,
   ];
 }

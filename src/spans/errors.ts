@@ -1,4 +1,5 @@
 /** What a call's error or panic says: its text where that could be read, and its type. */
+import { getSystemErrorMap } from 'node:util';
 import type { CallValue } from './call.js';
 import { ValueState } from './records.generated.js';
 import { text } from './values.js';
@@ -32,18 +33,20 @@ export function errorInfo(
 
 function messageOf({ state, data, length }: CallValue, type: string | null): string | null {
   if (state === ValueState.UNREADABLE || state === ValueState.NIL) return null;
-  switch (type) {
-    case 'runtime.boundsError':
-      return data.length >= 18 ? boundsError(data) : null;
-    case 'int':
-    case 'int64':
-      return data.length >= 8 ? data.readBigInt64LE().toString() : null;
-    case 'syscall.Errno':
-      return data.length >= 8 ? `errno ${data.readBigUInt64LE()}` : null;
+  if (type === 'runtime.boundsError') return data.length >= 18 ? boundsError(data) : null;
+  if ((type === 'int' || type === 'int64') && data.length >= 8) {
+    return data.readBigInt64LE().toString();
   }
+  if (type === 'syscall.Errno' && data.length >= 8) return errno(data.readBigUInt64LE());
   if (data.length === 0 && length === 0) return null;
   // What is no text has no length.
   return length === 0 ? `${type ?? ''}(0x${data.toString('hex')})` : text(data, length);
+}
+
+/** As the C library has it; Go's own texts are the same for all but a few. */
+function errno(number: bigint): string {
+  const [, message] = getSystemErrorMap().get(-Number(number)) ?? [];
+  return message ?? `errno ${number}`;
 }
 
 function boundsError(data: Buffer): string {

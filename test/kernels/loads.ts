@@ -52,13 +52,11 @@ export interface Way {
   sleepable: boolean;
 }
 
+/** Programs sleep where the kernel lets them, and only there. */
 export function ways({ uprobeMulti, sleepable }: Features): Way[] {
   return (['perf', 'multi'] as const)
     .filter((attach) => attach === 'perf' || uprobeMulti)
-    .flatMap((attach) => [
-      { attach, sleepable: false },
-      ...(sleepable ? [{ attach, sleepable: true }] : []),
-    ]);
+    .map((attach) => ({ attach, sleepable }));
 }
 
 export const wayName = ({ attach, sleepable }: Way): string =>

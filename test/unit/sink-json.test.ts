@@ -21,6 +21,7 @@ const summary = {
   functions: [],
   lost: { tooShort: 1 },
   contexts: { unreadable: 0, truncated: 0 },
+  valuesLost: 0,
   overhead: { predicted: null, measured: 0.1 },
 };
 

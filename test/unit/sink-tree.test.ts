@@ -13,6 +13,7 @@ const EMPTY: Summary = {
   functions: [],
   lost: {},
   contexts: { unreadable: 0, truncated: 0 },
+  valuesLost: 0,
   overhead: { predicted: null, measured: null },
 };
 
@@ -211,6 +212,7 @@ test('the summary: functions by total time, losses that occurred, overhead', asy
     ],
     lost: { tooShort: 3, ringFull: 0, torn: 1_000 },
     contexts: { unreadable: 0, truncated: 0 },
+    valuesLost: 0,
     overhead: { predicted: 0.0123, measured: null },
   });
   const lines = text().split('\n');

@@ -103,6 +103,8 @@ test('a call record', () => {
       goroutineId: 0x1_0000_0007,
       treeSpans: 5,
       treeLost: 6,
+      failed: false,
+      values: null,
       incomplete: false,
       unclosed: false,
     },
