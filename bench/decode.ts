@@ -55,6 +55,7 @@ function measure(size: number): DecodeRate {
     call: (call) => keeper.add(call),
     programSpan: () => undefined,
     process: () => undefined,
+    tracer: () => undefined,
   });
   for (let round = 0; round < 10; round++) decoder.decode(batch);
   spans = 0;

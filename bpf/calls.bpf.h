@@ -61,16 +61,14 @@ INLINE void fill_record(struct call_record *record, struct goroutine *goroutine,
 INLINE bool send_with_values(struct call_values *values, struct goroutine *goroutine,
 			     struct open_call *call, __u32 depth, struct hit *hit, __u8 end)
 {
-	__u32 size = values->size;
+	__u64 size = values->size + sizeof(values->record);
 	bool sent;
 
-	if (size > MAX_CALL_BYTES + MAX_VALUE_BYTES)
-		size = MAX_CALL_BYTES + MAX_VALUE_BYTES;
-	size += sizeof(values->record);
 	fill_record(&values->record, goroutine, call, depth, hit, end);
 	values->record.header.kind = RECORD_CALL;
 	values->record.header.size = size;
 	values->record.values_count = values->count;
+	/* As one register of 64 bits, or the verifier of Linux 5.10 loses the bound. */
 	asm volatile("" : "+r"(size));
 	if (size > sizeof(values->record) + MAX_CALL_BYTES + MAX_VALUE_BYTES)
 		return false;

@@ -17,6 +17,7 @@ struct context {
 	__u64 start_ns; /* 0: before this session, or not known */
 	__u32 trace_flags;
 	__u32 source; /* enum context_source */
+	__u64 tracer; /* in the target; 0: not known */
 	__u64 truncated; /* there were more wrappers around it than are followed */
 };
 
@@ -76,6 +77,15 @@ INLINE __u64 span_context_offset(__u32 index)
 	return 0;
 }
 
+INLINE __u64 span_tracer_offset(__u32 index)
+{
+#pragma unroll
+	for (__u32 i = 0; i < MAX_SPAN_TYPES; i++)
+		if (i == index)
+			return settings.span_types[i].tracer_offset;
+	return 0;
+}
+
 /* Fills *found from a span in the target. An invalid SpanContext (no trace id) is none. */
 INLINE enum context_source read_span(__u64 span, __u32 type_index, struct context *found)
 {
@@ -92,6 +102,9 @@ INLINE enum context_source read_span(__u64 span, __u32 type_index, struct contex
 	store8(found->span_id, load8(read.span_id));
 	found->trace_flags = read.flags;
 	found->pointer = span;
+	offset = span_tracer_offset(type_index);
+	if (offset && read_user(&found->tracer, sizeof(found->tracer), span + offset))
+		found->tracer = 0;
 	return SOURCE_GO_CONTEXT;
 }
 

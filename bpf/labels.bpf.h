@@ -58,7 +58,7 @@ INLINE enum label_key label_key(const __u8 *text, __u64 size)
 
 /* Eight bytes in wire order from the sixteen digits at `from`; 0 if they are none, or cannot be
  * read. Without branches, of which the verifier would follow each. */
-OUT_OF_LINE __u64 hex_id(__u64 from)
+INLINE __u64 hex_id(__u64 from)
 {
 	__u64 id = 0, wrong = 0;
 	__u8 digits[16];
@@ -181,13 +181,16 @@ __noinline int read_labels(__u64 stack, __u64 tgid)
 {
 	struct stack_key key = { .stack = stack, .tgid = tgid };
 	struct goroutine *goroutine = bpf_map_lookup_elem(&goroutines, &key);
-	struct inherited blank = { .trace_flags = 1 };
 	__u64 labels;
 	bool read;
 
 	if (!goroutine)
 		return 0;
-	goroutine->labels = blank;
+	store8(goroutine->labels.trace_id, 0);
+	store8(goroutine->labels.trace_id + 8, 0);
+	store8(goroutine->labels.span_id, 0);
+	goroutine->labels.trace_flags = 1;
+	goroutine->labels.source = SOURCE_NONE;
 	if (read_user(&labels, sizeof(labels), stack + settings.labels_offset)) {
 		goroutine->labels.source = SOURCE_UNREADABLE;
 		return 0;

@@ -23,6 +23,7 @@ struct layout {
 	enum process_event process_event;
 	struct call_record call_record;
 	struct program_span_record program_span_record;
+	struct tracer_record tracer_record;
 	struct process_record process_record;
 	struct call_values call_values;
 	struct value_plan value_plan;

@@ -9,7 +9,7 @@
  * Reads the target's memory. bpf_probe_read_user fails on a page that is not resident; a
  * sleepable program (Linux 6.0, commit 8c7dcb84e3b7) may fault it in.
  */
-INLINE long read_user(void *to, __u32 size, __u64 from)
+INLINE long read_user(void *to, __u64 size, __u64 from)
 {
 	long error = bpf_probe_read_user(to, size, (const void *)from);
 

@@ -6,6 +6,7 @@
 #include "context.bpf.h"
 #include "goroutines.bpf.h"
 #include "ring.bpf.h"
+#include "targets.bpf.h"
 
 /* Kept after the span's end, since a context may hold it longer. */
 struct {
@@ -71,6 +72,27 @@ INLINE __u64 span_start(const struct context *context, __u32 tgid)
 	return span->start_ns;
 }
 
+/* Tells user space once where the process's tracer is: its resource is that of our spans. */
+INLINE void tell_tracer(const struct context *found, __u32 tgid)
+{
+	struct target *target;
+	struct tracer_record *record;
+
+	if (!found->tracer)
+		return;
+	target = bpf_map_lookup_elem(&targets, &tgid);
+	if (!target || target->told)
+		return;
+	record = reserve_record(RECORD_TRACER, sizeof(*record));
+	if (!record)
+		return;
+	target->told = 1;
+	record->tracer = found->tracer;
+	record->tgid = tgid;
+	record->pad = 0;
+	submit_record(record);
+}
+
 INLINE void span_started(struct pt_regs *regs, __u32 tgid, __u64 type, __u64 pointer)
 {
 	struct stack_key key = { .stack = GO_G(regs), .tgid = tgid };
@@ -88,6 +110,7 @@ INLINE void span_started(struct pt_regs *regs, __u32 tgid, __u64 type, __u64 poi
 	if (!goroutine)
 		return;
 
+	tell_tracer(&found, tgid);
 	started.start_ns = bpf_ktime_get_ns();
 	started.stack = key.stack;
 	started.goroutine_id = goroutine->id;

@@ -186,6 +186,7 @@ enum record_kind {
 	RECORD_CALL = 1,
 	RECORD_PROGRAM_SPAN = 2,
 	RECORD_PROCESS = 3,
+	RECORD_TRACER = 4,
 };
 
 enum process_event {
@@ -256,6 +257,15 @@ struct program_span_record {
 };
 _Static_assert(sizeof(struct program_span_record) == 136, "program_span_record");
 
+/* Once a process, before the first call that its SDK's span was found for: where its tracer is. */
+struct tracer_record {
+	struct record_header header;
+	__u64 tracer;		/* *trace.tracer of the SDK, in the target */
+	__u32 tgid;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct tracer_record) == 24, "tracer_record");
+
 struct process_record {
 	struct record_header header;
 	__u64 time_ns;
@@ -303,7 +313,7 @@ struct span_type {
 	__u16 context_offset;	/* of the SpanContext in the value */
 	__u16 name_offset;	/* of its name; 0: has none */
 	__u16 parent_offset;	/* of its parent's SpanContext; 0: has none */
-	__u16 pad;
+	__u16 tracer_offset;	/* of the tracer that made it; 0: has none */
 };
 
 /* Constant for one loaded module: set between open and load, so that dead branches vanish. */
@@ -431,6 +441,7 @@ struct started_span {
 /* A process whose hits count; key is its tgid. */
 struct target {
 	__u64 bias;		/* address of the module's lowest segment in memory, less that in the file */
+	__u64 told;		/* RECORD_TRACER has been sent */
 };
 
 /* What a context of some type wraps. */

@@ -25,7 +25,7 @@ static __always_inline void *reserve_record(__u32 kind, __u32 size)
 }
 
 /* Sends a whole record of any size. False: the ring is full. */
-static __always_inline bool output_record(void *record, __u32 size)
+static __always_inline bool output_record(void *record, __u64 size)
 {
 	return bpf_ringbuf_output(&ring, record, size, BPF_RB_NO_WAKEUP) == 0;
 }

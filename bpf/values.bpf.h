@@ -106,12 +106,11 @@ INLINE struct value_header *next_value(struct call_values *values, __u64 index)
 
 /* Reads the bytes of a value behind its header; `size` is at most MAX_VALUE_BYTES. */
 INLINE void read_bytes(struct call_values *values, struct value_header *header, __u64 from,
-		       __u32 size)
+		       __u64 size)
 {
 	__u32 at = slot_index(values->size, MAX_CALL_BYTES);
 
-	if (size > MAX_VALUE_BYTES)
-		size = MAX_VALUE_BYTES;
+	/* As one register of 64 bits, or the verifier of Linux 5.10 loses the bound. */
 	asm volatile("" : "+r"(size));
 	if (size > MAX_VALUE_BYTES || size == 0)
 		return;
@@ -120,7 +119,7 @@ INLINE void read_bytes(struct call_values *values, struct value_header *header, 
 		return;
 	}
 	header->size = size;
-	values->size += (size + 7) & ~7U;
+	values->size += (size + 7) & ~7ULL;
 }
 
 /* One of the function's own values, by its plan. */

@@ -3,7 +3,7 @@ import type { Module } from '../native/native.js';
 import { ContextWraps, MAX_SPAN_TYPES, NO_SPAN_CONTEXT } from '../spans/records.generated.js';
 import { errorTexts } from './error-texts.js';
 import { goMinor, goVersion, LABELS_AS_SLICE, OLDEST_MINOR } from './go-versions.js';
-import type { ContextType, GoLayout, SpanType } from './plan.js';
+import type { ContextType, GoLayout, ResourceLayout, SpanType } from './plan.js';
 
 const SDK = 'go.opentelemetry.io/otel/sdk';
 const API_TRACE = 'go.opentelemetry.io/otel/trace';
@@ -16,7 +16,9 @@ function minorOf(version: string | undefined): number | null {
 }
 
 /** Offsets of SpanContext, name and parent in the SDK's recordingSpan, by minor version of v1. */
-export function recordingSpanOffsets(minor: number): Omit<SpanType, 'name' | 'type'> {
+export function recordingSpanOffsets(
+  minor: number,
+): Omit<SpanType, 'name' | 'type' | 'tracerOffset'> {
   if (minor >= 20) return { contextOffset: 192, nameOffset: 96, parentOffset: 24 };
   if (minor >= 4) return { contextOffset: 176, nameOffset: 80, parentOffset: 8 };
   return { contextOffset: 232, nameOffset: 0, parentOffset: 0 };
@@ -102,6 +104,7 @@ export async function goLayout(module: Module): Promise<GoLayout> {
     spanTypes: await spanTypes(module),
     contextTypes,
     errorTexts: await errorTexts(module),
+    resource: await resourceLayout(module),
   };
 }
 
@@ -137,29 +140,80 @@ async function spanTypes(module: Module): Promise<SpanType[]> {
   for (const { type, typeAddress } of tables) {
     const struct = type.replace(/^\*/, '');
     if (typeAddress === null || types.some((known) => known.type === typeAddress)) continue;
-    const add = (contextOffset: number, nameOffset = 0, parentOffset = 0): void =>
-      void types.push({ name: type, type: typeAddress, contextOffset, nameOffset, parentOffset });
+    const add = (contextOffset: number, others: Partial<SpanType> = {}): void =>
+      void types.push({
+        name: type,
+        type: typeAddress,
+        contextOffset,
+        nameOffset: 0,
+        parentOffset: 0,
+        tracerOffset: 0,
+        ...others,
+      });
     if (EMPTY_SPANS.has(struct)) {
       add(NO_SPAN_CONTEXT);
       continue;
     }
-    const [context, sc, name, parent] = await module.fieldOffsets([
+    const [context, sc, name, parent, tracer] = await module.fieldOffsets([
       { type: struct, field: 'spanContext' },
       { type: struct, field: 'sc' },
       { type: struct, field: 'name' },
       { type: struct, field: 'parent' },
+      { type: struct, field: 'tracer' },
     ]);
     const byDwarf = context ?? sc;
     const isRecording = struct === `${SDK_TRACE}.recordingSpan`;
     if (byDwarf != null) {
-      add(byDwarf, isRecording ? (name ?? 0) : 0, isRecording ? (parent ?? 0) : 0);
+      add(
+        byDwarf,
+        isRecording
+          ? { nameOffset: name ?? 0, parentOffset: parent ?? 0, tracerOffset: tracer ?? 0 }
+          : {},
+      );
     } else if (minor !== null && isRecording) {
       const { contextOffset, nameOffset, parentOffset } = recordingSpanOffsets(minor);
-      add(contextOffset, nameOffset, parentOffset);
+      add(contextOffset, { nameOffset, parentOffset });
     } else if (minor !== null && struct.endsWith('.nonRecordingSpan')) {
       const inSdk = struct.startsWith(SDK_TRACE);
       add(inSdk ? (minor >= 20 ? 24 : 8) : minor >= 20 ? 16 : 0);
     }
   }
   return types.slice(0, MAX_SPAN_TYPES);
+}
+
+const ATTRIBUTE = 'go.opentelemetry.io/otel/attribute';
+
+/** Null where a part of the way is not known. */
+async function resourceLayout(module: Module): Promise<ResourceLayout | null> {
+  const [provider, resource, attributes, ...inSet] = await module.fieldOffsets([
+    { type: `${SDK_TRACE}.tracer`, field: 'provider' },
+    { type: `${SDK_TRACE}.TracerProvider`, field: 'resource' },
+    { type: `${SDK}/resource.Resource`, field: 'attrs' },
+    // attribute.Set up to v1.36, and later.
+    { type: `${ATTRIBUTE}.Set`, field: 'equivalent.iface' },
+    { type: `${ATTRIBUTE}.Set`, field: 'data' },
+  ]);
+  const [key, kind, number, text, slice] = await module.fieldOffsets([
+    { type: `${ATTRIBUTE}.KeyValue`, field: 'Key' },
+    { type: `${ATTRIBUTE}.KeyValue`, field: 'Value.vtype' },
+    { type: `${ATTRIBUTE}.KeyValue`, field: 'Value.numeric' },
+    { type: `${ATTRIBUTE}.KeyValue`, field: 'Value.stringly' },
+    { type: `${ATTRIBUTE}.KeyValue`, field: 'Value.slice' },
+  ]);
+  const [pair] = await module.describeTypes([`${ATTRIBUTE}.KeyValue`]);
+  const set = inSet.find((offset) => offset != null);
+  if (provider == null || resource == null || attributes == null || set == null) return null;
+  if (key == null || kind == null || number == null || text == null || slice == null) return null;
+  if (!pair) return null;
+  return {
+    provider,
+    resource,
+    attributes: attributes + set,
+    pairSize: pair.size,
+    key,
+    kind,
+    number,
+    text,
+    slice,
+  };
 }

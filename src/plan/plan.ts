@@ -77,6 +77,23 @@ export interface SpanType {
   contextOffset: number;
   nameOffset: number;
   parentOffset: number;
+  tracerOffset: number;
+}
+
+/** The way from a tracer of the SDK to its resource; offsets in bytes. */
+export interface ResourceLayout {
+  /** Of the provider in the tracer, and of the resource in the provider. */
+  provider: number;
+  resource: number;
+  /** Of the interface that holds the attributes, in the resource. */
+  attributes: number;
+  /** Of attribute.KeyValue. */
+  pairSize: number;
+  key: number;
+  kind: number;
+  number: number;
+  text: number;
+  slice: number;
 }
 
 /** A wrapper of contexts, by its itab, or by its type where the itab was made at run time. */
@@ -112,6 +129,8 @@ export interface GoLayout {
   spanTypes: SpanType[];
   contextTypes: ContextType[];
   errorTexts: ErrorText[];
+  /** null: the program has no SDK, or nothing is known of its types. */
+  resource: ResourceLayout | null;
 }
 
 /** Which sites the patterns lead to in one module. */

@@ -69,6 +69,7 @@ export function encodeSettings(
     buffer.writeUInt16LE(type.contextOffset, at + spanType.contextOffset);
     buffer.writeUInt16LE(type.nameOffset, at + spanType.nameOffset);
     buffer.writeUInt16LE(type.parentOffset, at + spanType.parentOffset);
+    buffer.writeUInt16LE(type.tracerOffset, at + spanType.tracerOffset);
   });
   buffer.writeUInt32LE(options.shards - 1, settings.shardMask);
   buffer.writeUInt32LE(layout.goidOffset, settings.goidOffset);

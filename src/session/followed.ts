@@ -10,6 +10,7 @@ import { ProcessEvent } from '../spans/records.generated.js';
 import type { ProcessResource } from '../spans/span.js';
 import { moduleBias } from '../targets/mapped.js';
 import { readResource } from '../targets/resource.js';
+import { readSdkResource } from '../targets/sdk-resource.js';
 import { fits } from '../targets/select.js';
 import { isRunning, readTarget, type Target } from '../targets/target.js';
 import { Procfs } from '../targets/procfs.js';
@@ -75,6 +76,21 @@ export class Followed {
       this.resources.set(pid, resource);
     }
     return resource;
+  }
+
+  /** Takes the resource that the process's own SDK has; it stands for all spans from now on. */
+  learnResource(pid: number, tracer: bigint): void {
+    const target = this.targets.get(pid);
+    const layout = target && this.attachments.get(target.fileId)?.plan.layout.resource;
+    if (!layout) return;
+    try {
+      this.resources.set(pid, { attributes: readSdkResource(pid, tracer, layout) });
+    } catch (error) {
+      this.options.onNotice({
+        code: 'RESOURCE_NOT_READ',
+        message: `the resource of process ${pid} could not be read from its memory (${error instanceof Error ? error.message : String(error)}); what its environment says is taken`,
+      });
+    }
   }
 
   /** Attaches to a process by a plan made before; it may be held before its exec. */

@@ -1,6 +1,6 @@
 /** From batches of records to sinks; what is given up on the way is counted by function. */
 import type { Notice, Sink } from '../sinks/sink.js';
-import type { Call, OpenCall, ProcessRecord } from '../spans/call.js';
+import type { Call, OpenCall, ProcessRecord, TracerRecord } from '../spans/call.js';
 import { Decoder } from '../spans/decode.js';
 import type { ProcessResource, ProgramSpan } from '../spans/span.js';
 import { type FunctionName, SpanMaker } from '../spans/spans.js';
@@ -23,6 +23,8 @@ export interface PipelineOptions {
   /** Resolves when all records that had been sent at the time of the call have been given to batch(). */
   drained: () => Promise<void>;
   onProcess: (event: ProcessRecord) => void;
+  /** Before the first call that has to do with it. */
+  onTracer: (record: TracerRecord) => void;
 }
 
 export class Pipeline {
@@ -65,6 +67,7 @@ export class Pipeline {
       call: (call) => this.keeper.add(call),
       programSpan: (record) => void this.programSpans.push(this.maker.programSpan(record)),
       process: options.onProcess,
+      tracer: options.onTracer,
     });
   }
 

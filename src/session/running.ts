@@ -107,6 +107,7 @@ export class Running {
       },
       drained: () => this.session.drain(),
       onProcess: (event) => this.followed.handle(event),
+      onTracer: ({ tgid, tracer }) => this.followed.learnResource(tgid, tracer),
     });
     this.followed = new Followed({
       native,

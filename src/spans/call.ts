@@ -83,6 +83,13 @@ export interface ProgramSpanRecord {
   goroutineId: number;
 }
 
+/** Where a process's tracer is, told once. */
+export interface TracerRecord {
+  tgid: number;
+  /** In its memory. */
+  tracer: bigint;
+}
+
 export interface ProcessRecord {
   timeNs: bigint;
   /** ProcessEvent. */

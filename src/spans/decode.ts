@@ -1,5 +1,12 @@
 /** Records of bpf/records.h → objects. Nothing here throws: what cannot be read is counted. */
-import type { Call, CallValue, OpenCall, ProcessRecord, ProgramSpanRecord } from './call.js';
+import type {
+  Call,
+  CallValue,
+  OpenCall,
+  ProcessRecord,
+  ProgramSpanRecord,
+  TracerRecord,
+} from './call.js';
 import {
   callRecord,
   openCall,
@@ -7,6 +14,7 @@ import {
   programSpanRecord,
   recordHeader,
   RecordKind,
+  tracerRecord,
   valueHeader,
 } from './records.generated.js';
 
@@ -14,6 +22,7 @@ export interface RecordHandler {
   call(call: Call): void;
   programSpan(span: ProgramSpanRecord): void;
   process(event: ProcessRecord): void;
+  tracer(record: TracerRecord): void;
 }
 
 const TWO_32 = 0x1_0000_0000;
@@ -183,6 +192,14 @@ export class Decoder {
             event: view.getUint32(at + processRecord.event, true),
             tgid: view.getUint32(at + processRecord.tgid, true),
             parentTgid: view.getUint32(at + processRecord.parentTgid, true),
+          });
+        return;
+      case RecordKind.TRACER:
+        if (size < tracerRecord.size) this.truncated++;
+        else
+          this.handler.tracer({
+            tgid: view.getUint32(at + tracerRecord.tgid, true),
+            tracer: view.getBigUint64(at + tracerRecord.tracer, true),
           });
         return;
       default:

@@ -117,6 +117,7 @@ export const RecordKind = {
   CALL: 1,
   PROGRAM_SPAN: 2,
   PROCESS: 3,
+  TRACER: 4,
 } as const;
 
 export const ProcessEvent = {
@@ -245,6 +246,14 @@ export const programSpanRecord = {
   nameLength: 64,
 } as const;
 
+/** Byte offsets in struct tracer_record. */
+export const tracerRecord = {
+  size: 24,
+  header: 0,
+  tracer: 8,
+  tgid: 16,
+} as const;
+
 /** Byte offsets in struct process_record. */
 export const processRecord = {
   size: 32,
@@ -294,6 +303,7 @@ export const spanType = {
   contextOffset: 8,
   nameOffset: 10,
   parentOffset: 12,
+  tracerOffset: 14,
 } as const;
 
 /** Byte offsets in struct settings. */
@@ -434,8 +444,9 @@ export const startedSpan = {
 
 /** Byte offsets in struct target. */
 export const target = {
-  size: 8,
+  size: 16,
   bias: 0,
+  told: 8,
 } as const;
 
 /** Byte offsets in struct context_type. */

@@ -1,6 +1,8 @@
+export type ResourceValue = string | number | boolean | string[] | number[] | boolean[];
+
 /** Whose spans these are: one object per process, so that exporters can group by identity. */
 export interface ProcessResource {
-  attributes: Record<string, string | number | boolean>;
+  attributes: Record<string, ResourceValue>;
 }
 
 export type AttributeValue = string | number | boolean;

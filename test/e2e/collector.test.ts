@@ -25,13 +25,16 @@ async function arrive(
     requests?: number;
     concurrency?: number;
     during?: (collector: Collector) => Promise<void>;
+    env?: Record<string, string>;
+    flags?: string[];
   } = {},
 ): Promise<Arrived> {
   return inFolder(async (folder) => {
     const collector = await Collector.start(folder);
     const shop = await Shop.start({
       otlpEndpoint: collector.endpoint,
-      env: { OTEL_RESOURCE_ATTRIBUTES: RESOURCE },
+      env: { OTEL_RESOURCE_ATTRIBUTES: RESOURCE, ...options.env },
+      build: { flags: options.flags ?? [] },
     });
     try {
       const tracer = await Tracer.attach([
@@ -98,6 +101,19 @@ test("the shop's spans and ours, in its own resource", async (t) => {
     assert.equal(span.attributes['code.function.name'], span.name);
   }
 });
+
+for (const flags of [[], ['-ldflags=-s -w']]) {
+  test(`a resource that is set in code${flags.length > 0 ? ', stripped' : ''}`, async (t) => {
+    if (!requireBpf(t)) return;
+    const env = { SHOP_RESOURCE: 'code' };
+    const { own, ours } = await arrive([], { requests: 50, env, flags });
+    const resource = own[0]?.resource;
+    assert.equal(resource?.['service.name'], 'set in code');
+    assert.deepEqual(resource['shop.lines'], ['tea', 'coffee']);
+    assert.ok(ours.length > 500);
+    for (const span of ours) assert.deepEqual(span.resource, resource);
+  });
+}
 
 for (const args of [
   ['--sample', '0.1'],

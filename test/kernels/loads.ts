@@ -21,9 +21,11 @@ const LAYOUT: GoLayout = {
     contextOffset: 192,
     nameOffset: 40,
     parentOffset: 72,
+    tracerOffset: 8,
   })),
   contextTypes: [],
   errorTexts: [],
+  resource: null,
 };
 
 /** All that a plan can turn on. */

@@ -85,6 +85,7 @@ const plan: Plan = {
           spanTypes: [],
           contextTypes: [],
           errorTexts: [],
+          resource: null,
         },
         functions: [
           {

@@ -75,6 +75,7 @@ function decode(...records: Buffer[]): {
     call: (call) => calls.push(call),
     programSpan: (span) => programSpans.push(span),
     process: (event) => processes.push(event),
+    tracer: () => assert.fail('there is none'),
   });
   decoder.decode(Buffer.concat(records));
   return { calls, programSpans, processes, decoder };

@@ -11,8 +11,10 @@ import (
 
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
@@ -52,11 +54,28 @@ func Start(ctx context.Context) (*Telemetry, error) {
 		}
 		options = append(options, sdk.WithBatcher(&countingExporter{exporter, &t.Spans}))
 	}
+	if os.Getenv("SHOP_RESOURCE") == "code" {
+		options = append(options, sdk.WithResource(inCode()))
+	}
 	t.provider = sdk.NewTracerProvider(options...)
 	otel.SetTracerProvider(t.provider)
 	otel.SetTextMapPropagator(propagation.TraceContext{})
 	t.Tracer = t.provider.Tracer("example.com/shop")
 	return t, nil
+}
+
+// inCode is what the environment says nothing of, with attributes of every kind.
+func inCode() *resource.Resource {
+	return resource.NewSchemaless(
+		attribute.String("service.name", "set in code"),
+		attribute.Int("shop.floors", 3),
+		attribute.Float64("shop.area", 81.5),
+		attribute.Bool("shop.open", true),
+		attribute.StringSlice("shop.lines", []string{"tea", "coffee"}),
+		attribute.Int64Slice("shop.hours", []int64{9, 17}),
+		attribute.Float64Slice("shop.place", []float64{52.5, 13.4}),
+		attribute.BoolSlice("shop.days", []bool{true, false}),
+	)
 }
 
 // Handler makes a server span for each request.
