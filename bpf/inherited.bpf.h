@@ -11,15 +11,16 @@
 
 #define M_OFFSET 48 /* g.m, in every Go version */
 
-/* The goroutine that runs on the thread whose system stack g0 is; 0 if that cannot be read. */
-INLINE __u64 current_goroutine(__u64 g0)
+/* The goroutine that runs on the thread whose system stack g0 is; 0: none does, as when the program
+ * starts. False: it cannot be read. */
+INLINE bool current_goroutine(__u64 g0, __u64 *current)
 {
-	__u64 m, current;
+	__u64 m;
 
-	if (read_user(&m, sizeof(m), g0 + M_OFFSET) || !m ||
-	    read_user(&current, sizeof(current), m + settings.current_offset))
-		return 0;
-	return current;
+	*current = 0;
+	if (read_user(&m, sizeof(m), g0 + M_OFFSET))
+		return false;
+	return !m || !read_user(current, sizeof(*current), m + settings.current_offset);
 }
 
 /*
@@ -55,12 +56,12 @@ INLINE void program_span_of(struct goroutine *goroutine, __u32 tgid, struct inhe
 /* A go statement, run on the system stack of `g0`, has made the goroutine `g`. */
 INLINE void goroutine_started(__u64 g0, __u64 g, __u32 tgid)
 {
-	struct stack_key parent = { .stack = current_goroutine(g0), .tgid = tgid };
+	struct stack_key parent = { .tgid = tgid };
 	struct stack_key child = { .stack = g, .tgid = tgid };
 	struct inherited found = {};
 	struct goroutine *goroutine;
 
-	if (!parent.stack)
+	if (!current_goroutine(g0, &parent.stack))
 		found.source = SOURCE_UNREADABLE;
 	else if ((goroutine = bpf_map_lookup_elem(&goroutines, &parent)))
 		program_span_of(goroutine, tgid, &found);
@@ -82,9 +83,11 @@ INLINE void inherit(struct goroutine *goroutine, __u64 stack, __u32 tgid, struct
 
 	/* On the system stack it is the goroutine's span that counts. */
 	if (!goroutine->id) {
-		struct stack_key key = { .stack = current_goroutine(stack), .tgid = tgid };
-		struct goroutine *current = bpf_map_lookup_elem(&goroutines, &key);
+		struct stack_key key = { .tgid = tgid };
+		struct goroutine *current;
 
+		current_goroutine(stack, &key.stack);
+		current = bpf_map_lookup_elem(&goroutines, &key);
 		if (current)
 			program_span_of(current, tgid, &of_current);
 		else

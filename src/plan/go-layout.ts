@@ -132,9 +132,19 @@ async function embeddedContext(
 /** Types of spans that carry nothing, and so end the search with no span found. */
 const EMPTY_SPANS = new Set([`${API_TRACE}.noopSpan`, `${API_TRACE}/noop.Span`]);
 
+/** What the API puts into contexts, where the compiler sees the type. */
+const WITHOUT_ITAB = [`${API_TRACE}.nonRecordingSpan`, `${API_TRACE}.noopSpan`];
+
 /** The types that the SDK and the API put into a context as the current span. */
 async function spanTypes(module: Module): Promise<SpanType[]> {
-  const tables = await module.interfaceTables(`${API_TRACE}.Span`);
+  const tables: { type: string; typeAddress: number | null }[] = await module.interfaceTables(
+    `${API_TRACE}.Span`,
+  );
+  // Put straight into an `any`, they need no itab.
+  const addresses = await module.runtimeTypes(WITHOUT_ITAB);
+  addresses.forEach((typeAddress, index) => {
+    tables.push({ type: WITHOUT_ITAB[index] ?? '', typeAddress });
+  });
   const minor = minorOf(module.facts.go?.modules[SDK]);
   const types: SpanType[] = [];
   for (const { type, typeAddress } of tables) {
