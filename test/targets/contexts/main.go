@@ -111,6 +111,7 @@ func inheritedFromCall() { use(len(os.Args)) }
 
 //go:noinline
 func starts(ctx context.Context, done chan bool) {
+	pass(ctx)
 	go func() { inheritedFromCall(); done <- true }()
 	<-done
 }
@@ -181,6 +182,7 @@ func implicit() {
 	expect("current", span)
 	current()
 	done := make(chan bool)
+	expect("starts", span)
 	expect("inheritedFromCall", span)
 	starts(ctx, done)
 	go func() { span.End(); done <- true }()
