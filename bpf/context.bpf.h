@@ -170,6 +170,9 @@ OUT_OF_LINE enum context_source walk_context(__u64 itab, __u64 data, __u64 bias,
 				return SOURCE_NONE;
 			offset = type->parent_offset;
 			guessed = type->wraps == WRAPS_UNKNOWN;
+			/* A nil pointer to a type that embeds a context. */
+			if (!data && !guessed)
+				return SOURCE_NONE;
 			if (read_user(&node, 2 * sizeof(__u64), data + offset))
 				return SOURCE_UNREADABLE;
 		}

@@ -36,14 +36,6 @@ INLINE __u64 read_stack_hi(__u64 g, __u64 stack_pointer)
 	return hi;
 }
 
-/* What goroutines inherit that have not run a traced function yet. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 32768);
-	__type(key, struct stack_key);
-	__type(value, struct inherited);
-} inheritances SEC(".maps");
-
 /* `id`: 0 if it is not known yet, and to be read. */
 INLINE void take_inherited(const struct stack_key *key, __u64 id, struct inherited *found)
 {

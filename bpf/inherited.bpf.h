@@ -11,16 +11,14 @@
 
 #define M_OFFSET 48 /* g.m, in every Go version */
 
-/* The goroutine that runs on the thread whose system stack g0 is; 0: none does, as when the program
- * starts. False: it cannot be read. */
+/* The goroutine that runs on the thread whose system stack g0 is; 0 if none does, as where the
+ * runtime starts the first of all. False: that cannot be read. */
 INLINE bool current_goroutine(__u64 g0, __u64 *current)
 {
 	__u64 m;
 
-	*current = 0;
-	if (read_user(&m, sizeof(m), g0 + M_OFFSET))
-		return false;
-	return !m || !read_user(current, sizeof(*current), m + settings.current_offset);
+	return !read_user(&m, sizeof(m), g0 + M_OFFSET) && m &&
+	       !read_user(current, sizeof(*current), m + settings.current_offset);
 }
 
 /*
@@ -35,8 +33,11 @@ INLINE void program_span_of(struct goroutine *goroutine, __u32 tgid, struct inhe
 	struct context current = {};
 	enum context_source source = current_span(goroutine, tgid, &current);
 
-	if (around && load8(around->context_id) &&
-	    (source == SOURCE_NONE || current.start_ns <= around->start_ns)) {
+	/* The span that cannot be read may be newer than the call around. */
+	if (source == SOURCE_UNREADABLE) {
+		found->source = SOURCE_UNREADABLE;
+	} else if (around && load8(around->context_id) &&
+		   (source == SOURCE_NONE || current.start_ns <= around->start_ns)) {
 		copy16(found->trace_id, around->trace_id);
 		store8(found->span_id, load8(around->context_id));
 		found->trace_flags = around->trace_flags;
@@ -46,27 +47,36 @@ INLINE void program_span_of(struct goroutine *goroutine, __u32 tgid, struct inhe
 		store8(found->span_id, load8(current.span_id));
 		found->trace_flags = current.trace_flags;
 		found->source = SOURCE_GO_GOROUTINE;
-	} else if (source == SOURCE_UNREADABLE) {
+	} else if (around && around->source == SOURCE_UNREADABLE) {
 		found->source = SOURCE_UNREADABLE;
 	} else {
 		*found = goroutine->inherited;
 	}
 }
 
+/* The same of the goroutine at `g`, of which nothing may be known. */
+INLINE void program_span_on(__u64 g, __u32 tgid, struct inherited *found)
+{
+	struct stack_key key = { .stack = g, .tgid = tgid };
+	struct goroutine *goroutine = bpf_map_lookup_elem(&goroutines, &key);
+
+	if (goroutine)
+		program_span_of(goroutine, tgid, found);
+	else
+		take_inherited(&key, 0, found);
+}
+
 /* A go statement, run on the system stack of `g0`, has made the goroutine `g`. */
 INLINE void goroutine_started(__u64 g0, __u64 g, __u32 tgid)
 {
-	struct stack_key parent = { .tgid = tgid };
 	struct stack_key child = { .stack = g, .tgid = tgid };
 	struct inherited found = {};
-	struct goroutine *goroutine;
+	__u64 parent = 0;
 
-	if (!current_goroutine(g0, &parent.stack))
+	if (!current_goroutine(g0, &parent))
 		found.source = SOURCE_UNREADABLE;
-	else if ((goroutine = bpf_map_lookup_elem(&goroutines, &parent)))
-		program_span_of(goroutine, tgid, &found);
-	else
-		take_inherited(&parent, 0, &found);
+	else if (parent)
+		program_span_on(parent, tgid, &found);
 	if (found.source == SOURCE_NONE ||
 	    read_user(&found.goroutine_id, sizeof(found.goroutine_id), g + settings.goid_offset)) {
 		bpf_map_delete_elem(&inheritances, &child);
@@ -83,15 +93,12 @@ INLINE void inherit(struct goroutine *goroutine, __u64 stack, __u32 tgid, struct
 
 	/* On the system stack it is the goroutine's span that counts. */
 	if (!goroutine->id) {
-		struct stack_key key = { .tgid = tgid };
-		struct goroutine *current;
+		__u64 current = 0;
 
-		current_goroutine(stack, &key.stack);
-		current = bpf_map_lookup_elem(&goroutines, &key);
-		if (current)
-			program_span_of(current, tgid, &of_current);
-		else
-			take_inherited(&key, 0, &of_current);
+		if (!current_goroutine(stack, &current))
+			of_current.source = SOURCE_UNREADABLE;
+		else if (current)
+			program_span_on(current, tgid, &of_current);
 		found = &of_current;
 	}
 	if (found->source == SOURCE_NONE && settings.labels_offset && goroutine->id) {

@@ -76,6 +76,14 @@ static long forget_goroutine(struct bpf_map *map, const struct stack_key *key,
 	bpf_map_delete_elem(map, key);
 	return 0;
 }
+
+static long forget_inherited(struct bpf_map *map, const struct stack_key *key,
+			     struct inherited *found, const __u32 *tgid)
+{
+	if (key->tgid == *tgid)
+		bpf_map_delete_elem(map, key);
+	return 0;
+}
 #endif
 
 /*
@@ -90,8 +98,10 @@ int process_executed(struct bpf_raw_tracepoint_args *arguments)
 	bool is_target = bpf_map_lookup_elem(&targets, &tgid);
 
 #if ATOMICS
-	if (is_target)
+	if (is_target) {
 		bpf_for_each_map_elem(&goroutines, forget_goroutine, &tgid, 0);
+		bpf_for_each_map_elem(&inheritances, forget_inherited, &tgid, 0);
+	}
 #endif
 	if (settings.every_exec || is_target)
 		send_event(PROCESS_EXECUTED, tgid, 0);

@@ -70,6 +70,7 @@ export class Session {
         ring: processes.map('ring'),
         targets: processes.map('targets'),
         goroutines: processes.map('goroutines'),
+        inheritances: processes.map('inheritances'),
         statistics: processes.map('statistics'),
       };
       const tracepoints = await Promise.all(
