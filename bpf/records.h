@@ -79,7 +79,7 @@ enum parent_kind {
 /* How a call ended. */
 enum call_end {
 	END_RETURNED = 0,
-	END_PANICKED = 1,	/* unwound by a panic that was recovered further up */
+	END_PANICKED = 1,	/* unwound by a panic: recovered further up, or fatal */
 	END_EXITED = 2,		/* its goroutine exited (runtime.Goexit) */
 };
 

@@ -39,8 +39,8 @@ export interface FollowedOptions {
   onNotice: (notice: Notice) => void;
   /** A module has been loaded: its functions have numbers now. */
   onModule: (plan: ModulePlan, firstFunction: number) => void;
-  /** All records of a process that has exited have come; its open calls are still known. */
-  onExited: (pid: number, endNs: bigint) => Promise<void>;
+  /** All records of a process that has exited have come; its open calls are still in the table. */
+  onExited: (pid: number, endNs: bigint, open: readonly OpenGoroutine[]) => Promise<void>;
   /** A process has exited with calls open. */
   onOpen: (open: OpenGoroutine[]) => void;
   /** The last process has ended, and no other can come. */
@@ -227,8 +227,10 @@ export class Followed {
     // A child may have been gone before it was read; the kernel knows it all the same.
     const known = this.targets.delete(pid);
     await session.drain();
-    await onExited(pid, endNs);
-    onOpen(await session.forget(pid));
+    const open = await session.openCallsOf(pid);
+    await onExited(pid, endNs, open);
+    session.forget(open);
+    onOpen(open);
     session.removeTarget(pid);
     await Promise.all([...this.attachments.values()].map((each) => each.detach(pid)));
     this.resources.delete(pid);

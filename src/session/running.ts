@@ -4,8 +4,8 @@ import type { Features, Native } from '../native/native.js';
 import type { PlanRequest } from '../plan/plan-module.js';
 import type { ModulePlan } from '../plan/plan.js';
 import type { Summary } from '../sinks/sink.js';
-import { decodeOpenCall } from '../spans/decode.js';
-import { openCall } from '../spans/records.generated.js';
+import { decodeOpenCalls } from '../spans/decode.js';
+import { openCall, stackKey } from '../spans/records.generated.js';
 import { sampleThreshold } from '../spans/sampling.js';
 import { Followed } from './followed.js';
 import { ModuleNames } from './names.js';
@@ -101,9 +101,10 @@ export class Running {
       resource: (pid) => this.followed.resource(pid),
       slowerThanNs: options.slowerThanNs,
       errorsOnly: options.errorsOnly,
+      minDurationNs: options.minDurationNs,
       openCalls: (stack, pid) => {
         const open = this.session.openCallsOn(stack, pid);
-        return open && open.calls.flatMap((call) => decodeOpenCall(call) ?? []);
+        return open && decodeOpenCalls(open.calls);
       },
       drained: () => this.session.drain(),
       onProcess: (event) => this.followed.handle(event),
@@ -118,7 +119,16 @@ export class Running {
       wholeExecutables,
       onNotice: (notice) => this.pipeline.notice(notice),
       onModule: (module, first) => this.register(module, first),
-      onExited: (pid, endNs) => this.pipeline.finishProcess(pid, endNs),
+      onExited: (pid, endNs, open) =>
+        this.pipeline.finishProcess(
+          pid,
+          endNs,
+          open.map(({ key, goroutineId, calls }) => ({
+            stack: key.readBigUInt64LE(stackKey.stack),
+            goroutineId: Number(goroutineId),
+            calls: decodeOpenCalls(calls),
+          })),
+        ),
       onOpen: (open) => this.addOpen(open),
       onEmpty: () => {
         if (!watchesExecs) this.signalEnd();

@@ -139,12 +139,14 @@ export class Session {
     return openCallsOn(this.map('goroutines'), stack, pid);
   }
 
-  /** Takes a process's open calls out of the table; it has exited. */
-  async forget(pid: number): Promise<OpenGoroutine[]> {
-    const table = this.map('goroutines');
-    const open = await allOpenCalls(table, pid);
-    for (const { key } of open) table.delete(key);
-    return open;
+  /** All that a process has open. */
+  openCallsOf(pid: number): Promise<OpenGoroutine[]> {
+    return allOpenCalls(this.map('goroutines'), pid);
+  }
+
+  /** Takes the open calls of a process that has exited out of the table. */
+  forget(open: readonly OpenGoroutine[]): void {
+    for (const { key } of open) this.map('goroutines').delete(key);
   }
 
   statistics(): FunctionStatistics[] {
