@@ -441,7 +441,6 @@ struct started_span {
 /* A process whose hits count; key is its tgid. */
 struct target {
 	__u64 bias;		/* address of the module's lowest segment in memory, less that in the file */
-	__u64 told;		/* RECORD_TRACER has been sent */
 };
 
 /* What a context of some type wraps. */

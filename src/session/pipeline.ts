@@ -1,12 +1,6 @@
 /** From batches of records to sinks; what is given up on the way is counted by function. */
 import type { Notice, Sink } from '../sinks/sink.js';
-import type {
-  Call,
-  OpenCall,
-  OpenStack,
-  ProcessRecord,
-  TracerRecord,
-} from '../spans/call.js';
+import type { Call, OpenCall, OpenStack, ProcessRecord, TracerRecord } from '../spans/call.js';
 import { Decoder } from '../spans/decode.js';
 import type { ProcessResource, ProgramSpan } from '../spans/span.js';
 import { type FunctionName, SpanMaker } from '../spans/spans.js';

@@ -18,8 +18,8 @@ import { type CountedFunction, summarize } from './summary.js';
 const GRACE_MS = 100;
 /** How often held trees are looked at, in ms. */
 const TICK_MS = 250;
-/** How often targets are checked for having ended unseen, in ms. */
-const REAP_MS = 1_000;
+/** How often it is checked whether processes have begun or ended unseen, in ms. */
+const CHECK_MS = 1_000;
 /** How often the clocks are compared, in ms. */
 const CLOCK_MS = 10_000;
 /** How long sinks may take to deliver what is left, in ms. */
@@ -98,7 +98,7 @@ export class Running {
       sinks: options.sinks,
       functions: this.functions,
       clockOffsetNs: native.clockOffset(),
-      resource: (pid) => this.followed.resource(pid),
+      resource: (pid) => this.followed.resources.of(pid),
       slowerThanNs: options.slowerThanNs,
       errorsOnly: options.errorsOnly,
       minDurationNs: options.minDurationNs,
@@ -108,7 +108,7 @@ export class Running {
       },
       drained: () => this.session.drain(),
       onProcess: (event) => this.followed.handle(event),
-      onTracer: ({ tgid, tracer }) => this.followed.learnResource(tgid, tracer),
+      onTracer: (record) => this.followed.resources.learn(record),
     });
     this.followed = new Followed({
       native,
@@ -117,6 +117,7 @@ export class Running {
       request,
       followForks: options.followForks,
       wholeExecutables,
+      watchesExecs,
       onNotice: (notice) => this.pipeline.notice(notice),
       onModule: (module, first) => this.register(module, first),
       onExited: (pid, endNs, open) =>
@@ -139,12 +140,16 @@ export class Running {
       if (module) await this.followed.attach(target, module);
       else this.followed.watch(target);
     }
+    if (watchesExecs) {
+      this.followed.rescan();
+      await this.followed.settled();
+    }
     this.every(TICK_MS, () => {
       this.pipeline.tick().catch((error: unknown) => {
         this.pipeline.notice({ code: 'TREES_NOT_CHECKED', message: String(error) });
       });
     });
-    this.every(REAP_MS, () => this.followed.reap());
+    this.every(CHECK_MS, () => this.followed.check());
     this.every(CLOCK_MS, () => (this.pipeline.clockOffsetNs = native.clockOffset()));
   }
 

@@ -71,6 +71,7 @@ export class Session {
         targets: processes.map('targets'),
         goroutines: processes.map('goroutines'),
         statistics: processes.map('statistics'),
+        told: processes.map('told'),
       };
       const tracepoints = await Promise.all(
         ['process_forked', 'process_executed', 'process_exited'].map((program) =>
@@ -167,6 +168,11 @@ export class Session {
     return this.attachments
       .flatMap((attachment) => attachment.runTimes())
       .reduce((sum, { recursionMisses }) => sum + recursionMisses, 0);
+  }
+
+  /** Forks, execs and exits that did not fit the ring. */
+  lostEvents(): number {
+    return Number(this.processes.map('lost_events').read(0, 1).readBigUInt64LE());
   }
 
   drain(): Promise<void> {

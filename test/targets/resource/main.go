@@ -1,5 +1,6 @@
 // Command resource names itself in code: its provider has a resource that no environment says. It
-// calls main.work within spans until it is told to stop, and exports them by OTLP over gRPC.
+// calls main.work within spans until it is told to stop by SIGTERM, and exports them by OTLP over
+// gRPC. With ROUNDS in its environment it waits for SIGUSR1 first, and works that many times.
 //
 //	resource
 package main
@@ -9,6 +10,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,18 +22,28 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
+var worked atomic.Int64
+
 // The conditional call keeps work from being a leaf without a frame.
 //
 //go:noinline
 func work(ctx context.Context) {
+	worked.Add(1)
 	if ctx.Err() != nil {
 		fmt.Println("over")
 	}
 }
 
+func name() string {
+	if name := os.Getenv("NAME"); name != "" {
+		return name
+	}
+	return "named in code"
+}
+
 func attributes() []attribute.KeyValue {
 	return []attribute.KeyValue{
-		attribute.String("service.name", "named in code"),
+		attribute.String("service.name", name()),
 		attribute.String("service.version", "7.8.9"),
 		attribute.String("empty", ""),
 		attribute.String("text", "ein Käse ✓"),
@@ -76,11 +89,23 @@ func run(ctx context.Context) error {
 	provider := sdktrace.NewTracerProvider(sdktrace.WithResource(from),
 		sdktrace.WithBatcher(exporter, sdktrace.WithBatchTimeout(50*time.Millisecond)))
 	tracer := provider.Tracer("resource")
-	for ctx.Err() == nil {
+	rounds, err := strconv.Atoi(os.Getenv("ROUNDS"))
+	bounded := err == nil
+	if bounded {
+		begin := make(chan os.Signal, 1)
+		signal.Notify(begin, syscall.SIGUSR1)
+		fmt.Println("ready")
+		<-begin
+	}
+	for round := 0; ctx.Err() == nil && (!bounded || round < rounds); round++ {
 		inside, span := tracer.Start(context.Background(), "round")
 		work(inside)
 		span.End()
 		time.Sleep(5 * time.Millisecond)
+	}
+	if bounded {
+		fmt.Println("worked", worked.Load(), "times")
+		<-ctx.Done()
 	}
 	return provider.Shutdown(context.Background())
 }
