@@ -151,13 +151,14 @@ INLINE void recovered(struct pt_regs *regs, struct hit *hit)
 	forget_panics(goroutine, goroutine->stack_hi - stack_pointer);
 }
 
-INLINE void goroutine_exits(struct stack_key *key, struct hit *hit)
+/* Nothing runs on this goroutine any more. */
+INLINE void goroutine_ends(struct stack_key *key, struct hit *hit, __u8 end)
 {
 	struct goroutine *goroutine = bpf_map_lookup_elem(&goroutines, key);
 
 	if (!goroutine)
 		return;
-	unwind_calls(hit, 0, END_EXITED);
+	unwind_calls(hit, 0, end);
 	bpf_map_delete_elem(&goroutines, key);
 }
 
@@ -185,7 +186,8 @@ int support(struct pt_regs *regs)
 			goroutine->stack_hi = 0;
 		break;
 	case SITE_GOEXIT:
-		goroutine_exits(&key, &hit);
+	case SITE_FATAL:
+		goroutine_ends(&key, &hit, site->kind == SITE_FATAL ? END_PANICKED : END_EXITED);
 		break;
 	case SITE_RECOVERY:
 		recovered(regs, &hit);

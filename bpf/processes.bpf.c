@@ -5,6 +5,7 @@
 #include "ring.bpf.h"
 #include "statistics.bpf.h"
 #include "targets.bpf.h"
+#include "told.bpf.h"
 #include <bpf/bpf_core_read.h>
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -24,12 +25,26 @@ struct task_struct {
 	struct signal_struct *signal;
 } __attribute__((preserve_access_index));
 
+/* Events that did not fit the ring: user space then looks at /proc itself. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} lost_events SEC(".maps");
+
 static __always_inline void send_event(__u32 event, __u32 tgid, __u32 parent_tgid)
 {
 	struct process_record *record = reserve_record(RECORD_PROCESS, sizeof(*record));
 
-	if (!record)
+	if (!record) {
+		__u32 zero = 0;
+		__u64 *lost = bpf_map_lookup_elem(&lost_events, &zero);
+
+		if (lost)
+			ADD(*lost, 1);
 		return;
+	}
 	record->time_ns = bpf_ktime_get_ns();
 	record->event = event;
 	record->tgid = tgid;
@@ -97,6 +112,8 @@ int process_executed(struct bpf_raw_tracepoint_args *arguments)
 
 	bool is_target = bpf_map_lookup_elem(&targets, &tgid);
 
+	bpf_map_delete_elem(&told, &tgid);
+
 #if ATOMICS
 	if (is_target) {
 		bpf_for_each_map_elem(&goroutines, forget_goroutine, &tgid, 0);
@@ -118,7 +135,10 @@ int process_exited(struct bpf_raw_tracepoint_args *arguments)
 	struct task_struct *task = (struct task_struct *)arguments->args[0];
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
 
-	if (!bpf_map_lookup_elem(&targets, &tgid) || BPF_CORE_READ(task, signal, live.counter) > 0)
+	if (BPF_CORE_READ(task, signal, live.counter) > 0)
+		return 0;
+	bpf_map_delete_elem(&told, &tgid);
+	if (!bpf_map_lookup_elem(&targets, &tgid))
 		return 0;
 	send_event(PROCESS_EXITED, tgid, 0);
 	return 0;

@@ -6,7 +6,7 @@
 #include "context.bpf.h"
 #include "goroutines.bpf.h"
 #include "ring.bpf.h"
-#include "targets.bpf.h"
+#include "told.bpf.h"
 
 /* Kept after the span's end, since a context may hold it longer. */
 struct {
@@ -75,18 +75,18 @@ INLINE __u64 span_start(const struct context *context, __u32 tgid)
 /* Tells user space once where the process's tracer is: its resource is that of our spans. */
 INLINE void tell_tracer(const struct context *found, __u32 tgid)
 {
-	struct target *target;
 	struct tracer_record *record;
 
-	if (!found->tracer)
+	if (!found->tracer || bpf_map_lookup_elem(&told, &tgid))
 		return;
-	target = bpf_map_lookup_elem(&targets, &tgid);
-	if (!target || target->told)
+	/* Of several threads that come here at once one sends it. */
+	if (bpf_map_update_elem(&told, &tgid, &found->tracer, BPF_NOEXIST))
 		return;
 	record = reserve_record(RECORD_TRACER, sizeof(*record));
-	if (!record)
+	if (!record) {
+		bpf_map_delete_elem(&told, &tgid);
 		return;
-	target->told = 1;
+	}
 	record->tracer = found->tracer;
 	record->tgid = tgid;
 	record->pad = 0;

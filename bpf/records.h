@@ -79,7 +79,7 @@ enum parent_kind {
 /* How a call ended. */
 enum call_end {
 	END_RETURNED = 0,
-	END_PANICKED = 1,	/* unwound by a panic that was recovered further up */
+	END_PANICKED = 1,	/* unwound by a panic: recovered further up, or fatal */
 	END_EXITED = 2,		/* its goroutine exited (runtime.Goexit) */
 };
 
@@ -441,7 +441,6 @@ struct started_span {
 /* A process whose hits count; key is its tgid. */
 struct target {
 	__u64 bias;		/* address of the module's lowest segment in memory, less that in the file */
-	__u64 told;		/* RECORD_TRACER has been sent */
 };
 
 /* What a context of some type wraps. */

@@ -18,6 +18,8 @@ const COPYSTACK = 'runtime.copystack';
 const GOEXIT = 'runtime.goexit1';
 const RECOVERY = 'runtime.recovery';
 const PANIC = 'runtime.gopanic';
+/** Runs on the goroutine that panics; other fatal errors end the process without it. */
+const FATAL = 'runtime.fatalpanic';
 /** The closure that a go statement runs on the system stack, and its last call but one. */
 const GO_STATEMENT = 'runtime.newproc.func1';
 const START = `${SDK_TRACE}.(*tracer).Start`;
@@ -53,6 +55,7 @@ export async function goSupport(
     GOEXIT,
     RECOVERY,
     PANIC,
+    FATAL,
     GO_STATEMENT,
     START,
     ...ENDS.map((end) => end.function),
@@ -83,6 +86,10 @@ export async function goSupport(
     });
   }
   add(RECOVERY, SiteKind.RECOVERY, recovered);
+  const fatal = code.get(FATAL);
+  const fatalEntry = fatal && goEntry(fatal);
+  // Without it calls that a fatal panic ends are seen to end when the process does.
+  if (fatalEntry && 'sites' in fatalEntry) add(FATAL, SiteKind.FATAL, [fatalEntry.sites]);
   const panic = code.get(PANIC);
   const panicked = panic ? goEntry(panic) : { reason: 'is not there' };
   if ('sites' in panicked) add(PANIC, SiteKind.PANIC, [panicked.sites]);

@@ -32,6 +32,7 @@ export const SHARED_MAPS = [
   'statistics',
   'started_spans',
   'next_tree',
+  'told',
   'inheritances',
   'call_values',
 ] as const;

@@ -7,26 +7,15 @@ import { planModule, type PlanRequest } from '../plan/plan-module.js';
 import type { Notice } from '../sinks/sink.js';
 import type { ProcessRecord } from '../spans/call.js';
 import { ProcessEvent } from '../spans/records.generated.js';
-import type { ProcessResource } from '../spans/span.js';
 import { moduleBias } from '../targets/mapped.js';
-import { readResource } from '../targets/resource.js';
-import { readSdkResource } from '../targets/sdk-resource.js';
 import { fits } from '../targets/select.js';
 import { isRunning, readTarget, type Target } from '../targets/target.js';
 import { Procfs } from '../targets/procfs.js';
 import type { Attachment } from './attachment.js';
 import { kernelError } from './kernel-errors.js';
 import type { OpenGoroutine } from './open-calls.js';
+import { ProcessResources } from './resources.js';
 import type { Session } from './session.js';
-
-const SDK = 'go.opentelemetry.io/otel/sdk';
-
-/** What every SDK says of itself (semantic conventions, telemetry.sdk.*), by its module version. */
-const sdkAttributes = (version: string): Record<string, string> => ({
-  'telemetry.sdk.language': 'go',
-  'telemetry.sdk.name': 'opentelemetry',
-  'telemetry.sdk.version': version.replace(/^v/, ''),
-});
 
 export interface FollowedOptions {
   native: Native;
@@ -34,13 +23,15 @@ export interface FollowedOptions {
   selection: Selection;
   request: PlanRequest;
   followForks: boolean;
+  /** Processes that start later and fit the selection are targets too. */
+  watchesExecs: boolean;
   /** All processes of an executable are targets, so that one attachment serves them all. */
   wholeExecutables: boolean;
   onNotice: (notice: Notice) => void;
   /** A module has been loaded: its functions have numbers now. */
   onModule: (plan: ModulePlan, firstFunction: number) => void;
-  /** All records of a process that has exited have come; its open calls are still known. */
-  onExited: (pid: number, endNs: bigint) => Promise<void>;
+  /** All records of a process that has exited have come; its open calls are still in the table. */
+  onExited: (pid: number, endNs: bigint, open: readonly OpenGoroutine[]) => Promise<void>;
   /** A process has exited with calls open. */
   onOpen: (open: OpenGoroutine[]) => void;
   /** The last process has ended, and no other can come. */
@@ -50,7 +41,6 @@ export interface FollowedOptions {
 export class Followed {
   private readonly procfs = new Procfs();
   private readonly targets = new Map<number, Target>();
-  private readonly resources = new Map<number, ProcessResource>();
   /** By identity of the executable. */
   private readonly attachments = new Map<string, Attachment>();
   /** Executables that were looked at and have nothing to trace. */
@@ -58,39 +48,21 @@ export class Followed {
   /** Events are handled one after the other. */
   private queue: Promise<void> = Promise.resolve();
   private closed = false;
+  private lostEvents = 0;
 
-  constructor(private readonly options: FollowedOptions) {}
+  readonly resources: ProcessResources;
+
+  constructor(private readonly options: FollowedOptions) {
+    this.resources = new ProcessResources({
+      procfs: this.procfs,
+      target: (pid) => tryRead(pid, this.procfs) ?? this.targets.get(pid) ?? null,
+      plan: (fileId) => this.attachments.get(fileId)?.plan ?? null,
+      onNotice: options.onNotice,
+    });
+  }
 
   get count(): number {
     return this.targets.size;
-  }
-
-  /** One object per process, also for a short while after it has exited. */
-  resource(pid: number): ProcessResource {
-    let resource = this.resources.get(pid);
-    if (!resource) {
-      const target = this.targets.get(pid) ?? tryRead(pid, this.procfs);
-      resource = target ? readResource(target, this.procfs) : { attributes: {} };
-      const sdk = target && this.attachments.get(target.fileId)?.plan.module.facts.go?.modules[SDK];
-      if (sdk) Object.assign(resource.attributes, sdkAttributes(sdk));
-      this.resources.set(pid, resource);
-    }
-    return resource;
-  }
-
-  /** Takes the resource that the process's own SDK has; it stands for all spans from now on. */
-  learnResource(pid: number, tracer: bigint): void {
-    const target = this.targets.get(pid);
-    const layout = target && this.attachments.get(target.fileId)?.plan.layout.resource;
-    if (!layout) return;
-    try {
-      this.resources.set(pid, { attributes: readSdkResource(pid, tracer, layout) });
-    } catch (error) {
-      this.options.onNotice({
-        code: 'RESOURCE_NOT_READ',
-        message: `the resource of process ${pid} could not be read from its memory (${error instanceof Error ? error.message : String(error)}); what its environment says is taken`,
-      });
-    }
   }
 
   /** Attaches to a process by a plan made before; it may be held before its exec. */
@@ -138,21 +110,57 @@ export class Followed {
     this.closed = true;
   }
 
-  /** A full ring may have lost an event: whoever has ended has exited. */
-  reap(): void {
+  /** A full ring loses events: whoever has ended has exited, and others may have come. */
+  check(): void {
+    const lost = this.options.session.lostEvents();
+    if (lost !== this.lostEvents) {
+      this.lostEvents = lost;
+      this.rescan();
+    }
     for (const target of this.targets.values()) {
-      if (isRunning(target, this.procfs)) continue;
-      this.handle({
-        timeNs: process.hrtime.bigint(),
-        event: ProcessEvent.EXITED,
-        tgid: target.pid,
-        parentTgid: 0,
-      });
+      if (!isRunning(target, this.procfs)) this.handle(eventOf(ProcessEvent.EXITED, target.pid));
+    }
+  }
+
+  /** Takes in the processes whose beginning was not seen, as between selecting and attaching. */
+  rescan(): void {
+    for (const pid of this.procfs.pids()) {
+      if (pid === process.pid) continue;
+      const known = this.targets.get(pid);
+      if (known ? this.hasExecuted(known) : this.isWanted(pid)) {
+        this.enqueue(eventOf(ProcessEvent.EXECUTED, pid));
+      }
+    }
+  }
+
+  private hasExecuted(target: Target): boolean {
+    const now = tryRead(target.pid, this.procfs);
+    if (!now || now.fileId === target.fileId) return false;
+    this.resources.keepFor(target.pid, now.fileId);
+    return true;
+  }
+
+  private isWanted(pid: number): boolean {
+    const { followForks, watchesExecs, selection } = this.options;
+    if (watchesExecs && fits(selection, pid, this.procfs)) return true;
+    if (!followForks) return false;
+    try {
+      const child = this.targets.has(this.procfs.stat(pid).parent) && readTarget(pid, this.procfs);
+      if (child) this.targets.set(pid, child);
+      return child !== false;
+    } catch {
+      return false;
     }
   }
 
   handle(event: ProcessRecord): void {
     if (this.closed && event.event !== ProcessEvent.EXITED) return;
+    // At once: what the new program says of itself may come with the next record.
+    if (event.event === ProcessEvent.EXECUTED) this.resources.delete(event.tgid);
+    this.enqueue(event);
+  }
+
+  private enqueue(event: ProcessRecord): void {
     this.queue = this.queue
       .then(() => this.apply(event))
       .catch((error: unknown) => {
@@ -227,8 +235,10 @@ export class Followed {
     // A child may have been gone before it was read; the kernel knows it all the same.
     const known = this.targets.delete(pid);
     await session.drain();
-    await onExited(pid, endNs);
-    onOpen(await session.forget(pid));
+    const open = await session.openCallsOf(pid);
+    await onExited(pid, endNs, open);
+    session.forget(open);
+    onOpen(open);
     session.removeTarget(pid);
     await Promise.all([...this.attachments.values()].map((each) => each.detach(pid)));
     this.resources.delete(pid);
@@ -250,4 +260,8 @@ function biasOf(target: Target, attachment: Attachment): number {
   } catch {
     return 0;
   }
+}
+
+function eventOf(event: number, tgid: number): ProcessRecord {
+  return { timeNs: process.hrtime.bigint(), event, tgid, parentTgid: 0 };
 }

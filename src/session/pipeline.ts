@@ -1,6 +1,6 @@
 /** From batches of records to sinks; what is given up on the way is counted by function. */
 import type { Notice, Sink } from '../sinks/sink.js';
-import type { Call, OpenCall, ProcessRecord, TracerRecord } from '../spans/call.js';
+import type { Call, OpenCall, OpenStack, ProcessRecord, TracerRecord } from '../spans/call.js';
 import { Decoder } from '../spans/decode.js';
 import type { ProcessResource, ProgramSpan } from '../spans/span.js';
 import { type FunctionName, SpanMaker } from '../spans/spans.js';
@@ -19,6 +19,8 @@ export interface PipelineOptions {
   resource: (tgid: number) => ProcessResource;
   slowerThanNs: number | null;
   errorsOnly: boolean;
+  /** The kernel sends no record of a shorter call. */
+  minDurationNs: number;
   openCalls: (stack: bigint, tgid: number) => OpenCall[] | null;
   /** Resolves when all records that had been sent at the time of the call have been given to batch(). */
   drained: () => Promise<void>;
@@ -62,6 +64,7 @@ export class Pipeline {
       drained: options.drained,
       slowerThanNs: options.slowerThanNs,
       errorsOnly: options.errorsOnly,
+      minDurationNs: options.minDurationNs,
     });
     this.decoder = new Decoder({
       call: (call) => this.keeper.add(call),
@@ -92,9 +95,9 @@ export class Pipeline {
     return this.keeper.tick();
   }
 
-  /** Sends what is held of a process that has exited. */
-  finishProcess(tgid: number, endNs: bigint): Promise<void> {
-    return this.keeper.finishProcess(tgid, endNs);
+  /** Sends what is held of a process that has exited, and what was open in it. */
+  finishProcess(tgid: number, endNs: bigint, open: readonly OpenStack[]): Promise<void> {
+    return this.keeper.finishProcess(tgid, endNs, open);
   }
 
   /** Sends what is still held; no record comes after. */

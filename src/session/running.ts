@@ -4,8 +4,8 @@ import type { Features, Native } from '../native/native.js';
 import type { PlanRequest } from '../plan/plan-module.js';
 import type { ModulePlan } from '../plan/plan.js';
 import type { Summary } from '../sinks/sink.js';
-import { decodeOpenCall } from '../spans/decode.js';
-import { openCall } from '../spans/records.generated.js';
+import { decodeOpenCalls } from '../spans/decode.js';
+import { openCall, stackKey } from '../spans/records.generated.js';
 import { sampleThreshold } from '../spans/sampling.js';
 import { Followed } from './followed.js';
 import { ModuleNames } from './names.js';
@@ -18,8 +18,8 @@ import { type CountedFunction, summarize } from './summary.js';
 const GRACE_MS = 100;
 /** How often held trees are looked at, in ms. */
 const TICK_MS = 250;
-/** How often targets are checked for having ended unseen, in ms. */
-const REAP_MS = 1_000;
+/** How often it is checked whether processes have begun or ended unseen, in ms. */
+const CHECK_MS = 1_000;
 /** How often the clocks are compared, in ms. */
 const CLOCK_MS = 10_000;
 /** How long sinks may take to deliver what is left, in ms. */
@@ -98,16 +98,17 @@ export class Running {
       sinks: options.sinks,
       functions: this.functions,
       clockOffsetNs: native.clockOffset(),
-      resource: (pid) => this.followed.resource(pid),
+      resource: (pid) => this.followed.resources.of(pid),
       slowerThanNs: options.slowerThanNs,
       errorsOnly: options.errorsOnly,
+      minDurationNs: options.minDurationNs,
       openCalls: (stack, pid) => {
         const open = this.session.openCallsOn(stack, pid);
-        return open && open.calls.flatMap((call) => decodeOpenCall(call) ?? []);
+        return open && decodeOpenCalls(open.calls);
       },
       drained: () => this.session.drain(),
       onProcess: (event) => this.followed.handle(event),
-      onTracer: ({ tgid, tracer }) => this.followed.learnResource(tgid, tracer),
+      onTracer: (record) => this.followed.resources.learn(record),
     });
     this.followed = new Followed({
       native,
@@ -116,9 +117,19 @@ export class Running {
       request,
       followForks: options.followForks,
       wholeExecutables,
+      watchesExecs,
       onNotice: (notice) => this.pipeline.notice(notice),
       onModule: (module, first) => this.register(module, first),
-      onExited: (pid, endNs) => this.pipeline.finishProcess(pid, endNs),
+      onExited: (pid, endNs, open) =>
+        this.pipeline.finishProcess(
+          pid,
+          endNs,
+          open.map(({ key, goroutineId, calls }) => ({
+            stack: key.readBigUInt64LE(stackKey.stack),
+            goroutineId: Number(goroutineId),
+            calls: decodeOpenCalls(calls),
+          })),
+        ),
       onOpen: (open) => this.addOpen(open),
       onEmpty: () => {
         if (!watchesExecs) this.signalEnd();
@@ -129,12 +140,16 @@ export class Running {
       if (module) await this.followed.attach(target, module);
       else this.followed.watch(target);
     }
+    if (watchesExecs) {
+      this.followed.rescan();
+      await this.followed.settled();
+    }
     this.every(TICK_MS, () => {
       this.pipeline.tick().catch((error: unknown) => {
         this.pipeline.notice({ code: 'TREES_NOT_CHECKED', message: String(error) });
       });
     });
-    this.every(REAP_MS, () => this.followed.reap());
+    this.every(CHECK_MS, () => this.followed.check());
     this.every(CLOCK_MS, () => (this.pipeline.clockOffsetNs = native.clockOffset()));
   }
 

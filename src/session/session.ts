@@ -72,6 +72,7 @@ export class Session {
         goroutines: processes.map('goroutines'),
         inheritances: processes.map('inheritances'),
         statistics: processes.map('statistics'),
+        told: processes.map('told'),
       };
       const tracepoints = await Promise.all(
         ['process_forked', 'process_executed', 'process_exited'].map((program) =>
@@ -140,12 +141,14 @@ export class Session {
     return openCallsOn(this.map('goroutines'), stack, pid);
   }
 
-  /** Takes a process's open calls out of the table; it has exited. */
-  async forget(pid: number): Promise<OpenGoroutine[]> {
-    const table = this.map('goroutines');
-    const open = await allOpenCalls(table, pid);
-    for (const { key } of open) table.delete(key);
-    return open;
+  /** All that a process has open. */
+  openCallsOf(pid: number): Promise<OpenGoroutine[]> {
+    return allOpenCalls(this.map('goroutines'), pid);
+  }
+
+  /** Takes the open calls of a process that has exited out of the table. */
+  forget(open: readonly OpenGoroutine[]): void {
+    for (const { key } of open) this.map('goroutines').delete(key);
   }
 
   statistics(): FunctionStatistics[] {
@@ -166,6 +169,11 @@ export class Session {
     return this.attachments
       .flatMap((attachment) => attachment.runTimes())
       .reduce((sum, { recursionMisses }) => sum + recursionMisses, 0);
+  }
+
+  /** Forks, execs and exits that did not fit the ring. */
+  lostEvents(): number {
+    return Number(this.processes.map('lost_events').read(0, 1).readBigUInt64LE());
   }
 
   drain(): Promise<void> {

@@ -69,6 +69,15 @@ export interface OpenCall {
   startNs: bigint;
   descendants: number;
   function: number;
+  /** Span id of the tree's outermost call. */
+  treeId: string;
+}
+
+/** What is open on one goroutine or thread, outermost first. */
+export interface OpenStack {
+  stack: bigint;
+  goroutineId: number;
+  calls: readonly OpenCall[];
 }
 
 export interface ProgramSpanRecord {

@@ -136,10 +136,22 @@ function decodeProgramSpan(batch: Buffer, view: DataView, at: number): ProgramSp
   };
 }
 
-/** One struct open_call; null where it is cut short, or belongs to a tree that makes no spans. */
-export function decodeOpenCall(bytes: Buffer): OpenCall | null {
-  if (bytes.length < openCall.size || bytes[openCall.dropped] !== 0) return null;
+/**
+ * The struct open_call elements of one stack, outermost first, without those of trees that make
+ * no spans.
+ */
+export function decodeOpenCalls(elements: readonly Buffer[]): OpenCall[] {
+  return elements.flatMap((bytes) => {
+    if (bytes.length < openCall.size || bytes[openCall.dropped] !== 0) return [];
+    const outermost = elements[bytes.readUInt8(openCall.tree)];
+    if (outermost === undefined || outermost.length < openCall.size) return [];
+    return decodeOpenCall(bytes, hex(outermost, openCall.spanId, openCall.spanIdLength));
+  });
+}
+
+function decodeOpenCall(bytes: Buffer, treeId: string): OpenCall {
   return {
+    treeId,
     traceId: hex(bytes, openCall.traceId, openCall.traceIdLength),
     spanId: hex(bytes, openCall.spanId, openCall.spanIdLength),
     parentId: hex(bytes, openCall.parentId, openCall.parentIdLength),

@@ -444,9 +444,8 @@ export const startedSpan = {
 
 /** Byte offsets in struct target. */
 export const target = {
-  size: 16,
+  size: 8,
   bias: 0,
-  told: 8,
 } as const;
 
 /** Byte offsets in struct context_type. */

@@ -142,24 +142,8 @@ export class Tree {
   }
 
   /** A span in place of a record that never came. */
-  substitute({ open, endNs }: Owed): Call {
-    return {
-      ...open,
-      treeId: this.id,
-      end: CallEnd.RETURNED,
-      depth: 0,
-      durationNs: Math.max(0, Number(endNs - open.startNs)),
-      tgid: this.tgid,
-      tid: 0,
-      stack: this.stack,
-      goroutineId: this.goroutineId,
-      treeSpans: 0,
-      treeLost: 0,
-      failed: false,
-      values: null,
-      incomplete: true,
-      unclosed: true,
-    };
+  substitute(owed: Owed): Call {
+    return substituteFor(owed, this);
   }
 
   private changeCount(change: number): void {
@@ -180,4 +164,28 @@ export class Tree {
     this.changeCount(-children.length);
     return children;
   }
+}
+
+/** A span in place of the record of a call whose end was not seen. */
+export function substituteFor(
+  { open, endNs }: Owed,
+  tree: Pick<Tree, 'id' | 'tgid' | 'stack' | 'goroutineId'>,
+): Call {
+  return {
+    ...open,
+    treeId: tree.id,
+    end: CallEnd.RETURNED,
+    depth: 0,
+    durationNs: Math.max(0, Number(endNs - open.startNs)),
+    tgid: tree.tgid,
+    tid: 0,
+    stack: tree.stack,
+    goroutineId: tree.goroutineId,
+    treeSpans: 0,
+    treeLost: 0,
+    failed: false,
+    values: null,
+    incomplete: true,
+    unclosed: true,
+  };
 }

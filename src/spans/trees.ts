@@ -6,10 +6,10 @@
  * whose outermost call runs on (a worker's loop, main.main) is not held for ever: the kernel's
  * table says which calls are open, these are then owed, and what hangs from them goes out.
  */
-import { type Call, hasFailed, type OpenCall } from './call.js';
+import { type Call, hasFailed, type OpenCall, type OpenStack } from './call.js';
 import { ParentKind } from './records.generated.js';
 import { RecentIds } from './recent-ids.js';
-import { Tree } from './tree.js';
+import { substituteFor, Tree } from './tree.js';
 
 /**
  * torn: a call above it was lost, or there was no room to hold it.
@@ -22,6 +22,8 @@ export interface TreeKeeperOptions {
   slowerThanNs: number | null;
   /** Only trees that hold an error; with slowerThanNs, one of both is enough. */
   errorsOnly: boolean;
+  /** Shorter calls have no records; default 0. */
+  minDurationNs?: number;
   /** What is open on a goroutine or thread, outermost first; null: it has ended. */
   openCalls: (stack: bigint, tgid: number) => readonly OpenCall[] | null;
   /** Resolves when all records that had been sent at the time of the call have been added. */
@@ -106,12 +108,32 @@ export class TreeKeeper {
     for (const tree of [...this.trees.values()]) this.finishTree(tree, endNs);
   }
 
-  /** The same for a process that has exited; its open calls must still be known. */
-  async finishProcess(tgid: number, endNs: bigint): Promise<void> {
+  /**
+   * The same for a process that has exited. Its open calls must still be known, and `open` are
+   * they: they end with it.
+   */
+  async finishProcess(tgid: number, endNs: bigint, open: readonly OpenStack[]): Promise<void> {
     await this.ticking;
     for (const tree of [...this.trees.values()]) {
       if (tree.tgid === tgid) this.finishTree(tree, endNs);
     }
+    for (const stack of open) this.sendOpen(tgid, stack, endNs);
+  }
+
+  /** Ends open calls, as far as what they hang from has been sent. */
+  private sendOpen(tgid: number, { stack, goroutineId, calls }: OpenStack, endNs: bigint): void {
+    const ended: Call[] = [];
+    const ids = new Set<string>();
+    const goes = (id: string): boolean => ids.has(id) || this.sent.has(id);
+    for (const open of calls) {
+      const durationNs = Number(endNs - open.startNs);
+      if (goes(open.spanId) || durationNs < (this.options.minDurationNs ?? 0)) continue;
+      const above = open.parentKind === ParentKind.CALL ? open.parentId : open.treeId;
+      if (above === open.spanId ? !this.wanted(durationNs, false) : !goes(above)) continue;
+      ids.add(open.spanId);
+      ended.push(substituteFor({ open, endNs }, { id: open.treeId, tgid, stack, goroutineId }));
+    }
+    this.send(null, ended);
   }
 
   private finishTree(tree: Tree, endNs: bigint): void {
@@ -292,11 +314,11 @@ export class TreeKeeper {
     if (tree.owed.size === 0) this.trees.delete(tree.id);
   }
 
-  private send(tree: Tree, calls: readonly Call[]): void {
+  private send(tree: Tree | null, calls: readonly Call[]): void {
     if (calls.length === 0) return;
     for (const call of calls) {
       this.sent.add(call.spanId);
-      if (tree.owed.size > 0) {
+      if (tree && tree.owed.size > 0) {
         tree.extendOwed(call.parentId, call.startNs + BigInt(call.durationNs));
       }
     }

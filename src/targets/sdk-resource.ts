@@ -27,6 +27,7 @@ const Kind = {
 const TYPE_KIND = 23;
 const KIND_MASK = 31;
 const KIND_ARRAY = 17;
+const KIND_POINTER = 22;
 const ARRAY_LENGTH = 64;
 const ARRAY_TYPE_SIZE = 72;
 const STRING_SIZE = 16;
@@ -53,19 +54,29 @@ class Memory {
     return this.read(header.readBigUInt64LE(0), Number(length)).toString('utf8');
   }
 
-  /** Elements of an array in an `any`: [N]T, each of `size` bytes. */
+  /** Elements of what an `any` holds, each of `size` bytes: [N]T, or up to v1.11.0 *[]T. */
   array(holder: Buffer, size: number, most: number): Buffer[] {
     const type = holder.readBigUInt64LE(0);
     if (type === 0n) return [];
     const descriptor = this.read(type, ARRAY_TYPE_SIZE);
-    if (((descriptor[TYPE_KIND] ?? 0) & KIND_MASK) !== KIND_ARRAY)
+    const kind = (descriptor[TYPE_KIND] ?? 0) & KIND_MASK;
+    let address = holder.readBigUInt64LE(8);
+    let count: bigint;
+    if (kind === KIND_ARRAY) {
+      count = descriptor.readBigUInt64LE(ARRAY_LENGTH);
+      if (descriptor.readBigUInt64LE(0) !== count * BigInt(size)) {
+        throw new Error('an array has another size than its elements');
+      }
+    } else if (kind === KIND_POINTER) {
+      const slice = this.read(address, STRING_SIZE);
+      address = slice.readBigUInt64LE(0);
+      count = slice.readBigUInt64LE(8);
+    } else {
       throw new Error('it is no array');
-    const count = descriptor.readBigUInt64LE(ARRAY_LENGTH);
-    if (count > most || descriptor.readBigUInt64LE(0) !== count * BigInt(size)) {
-      throw new Error('an array has another size than its elements');
     }
+    if (count > most) throw new Error('it has too many elements');
     if (count === 0n) return [];
-    const data = this.read(holder.readBigUInt64LE(8), Number(count) * size);
+    const data = this.read(address, Number(count) * size);
     return Array.from({ length: Number(count) }, (_, i) => data.subarray(i * size, (i + 1) * size));
   }
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Call, ProcessRecord, ProgramSpanRecord } from '../../src/spans/call.js';
-import { decodeOpenCall, Decoder } from '../../src/spans/decode.js';
+import { decodeOpenCalls, Decoder } from '../../src/spans/decode.js';
 import { quantile } from '../../src/spans/quantiles.js';
 import {
   callRecord,
@@ -170,14 +170,20 @@ test('an open call, unless its tree makes no spans', () => {
   bytes.writeBigUInt64LE(START, openCall.startNs);
   bytes.writeUInt32LE(9, openCall.function);
   bytes[openCall.parentKind] = ParentKind.PROGRAM;
-  const call = decodeOpenCall(bytes);
+  const inner = Buffer.from(bytes);
+  inner.write('00f067aa0ba902b7', openCall.spanId, 'hex');
+  const [call, second] = decodeOpenCalls([bytes, inner]);
   assert.equal(call?.spanId, 'b7ad6b7169203331');
+  assert.equal(call.treeId, call.spanId);
+  assert.deepEqual([second?.spanId, second?.treeId], ['00f067aa0ba902b7', call.spanId]);
   assert.equal(call.startNs, START);
   assert.equal(call.function, 9);
   assert.equal(call.parentKind, ParentKind.PROGRAM);
   bytes[openCall.dropped] = 1;
-  assert.equal(decodeOpenCall(bytes), null);
-  assert.equal(decodeOpenCall(bytes.subarray(0, 40)), null);
+  assert.deepEqual(decodeOpenCalls([bytes]), []);
+  assert.deepEqual(decodeOpenCalls([bytes.subarray(0, 40)]), []);
+  inner[openCall.tree] = 7;
+  assert.deepEqual(decodeOpenCalls([inner]), [], 'of a tree that is not there');
 });
 
 test('a span says what its call was', () => {

@@ -59,9 +59,11 @@ class World {
     const frames = this.stacks.get(stack) ?? [];
     this.stacks.set(stack, frames);
     const above = frames.at(-1);
+    const spanId = (++this.ids).toString(16).padStart(16, '0');
     const frame: Frame = {
       traceId: '0'.repeat(31) + '1',
-      spanId: (++this.ids).toString(16).padStart(16, '0'),
+      spanId,
+      treeId: frames[0]?.spanId ?? spanId,
       parentId: above && !ofProgram ? above.spanId : 'ffffffffffffffff',
       parentKind: above && !ofProgram ? ParentKind.CALL : ParentKind.PROGRAM,
       traceFlags: 1,
