@@ -95,6 +95,15 @@ ModuleFile::parameters(const std::vector<uint64_t> &addresses) {
     return parameters;
 }
 
+std::vector<std::optional<uint64_t>>
+ModuleFile::argument_bytes(const std::vector<uint64_t> &addresses) const {
+    std::vector<std::optional<uint64_t>> bytes(addresses.size());
+    if (std::optional<Pclntab> table = pclntab())
+        for (size_t i = 0; i < addresses.size(); i++)
+            bytes[i] = table->argument_bytes(addresses[i]);
+    return bytes;
+}
+
 std::vector<dwarf::Inlined> ModuleFile::inlined() {
     if (!facts_.has_dwarf)
         return {};

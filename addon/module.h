@@ -35,6 +35,8 @@ class ModuleFile {
                        const std::vector<uint64_t> &sizes) const;
     std::vector<std::optional<std::vector<Parameter>>>
     parameters(const std::vector<uint64_t> &addresses);
+    std::vector<std::optional<uint64_t>>
+    argument_bytes(const std::vector<uint64_t> &addresses) const;
     std::vector<dwarf::Inlined> inlined();
     struct Field {
         std::string type;

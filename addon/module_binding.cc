@@ -235,6 +235,7 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
                            {InstanceMethod<&ModuleHandle::functions>("functions"),
                             InstanceMethod<&ModuleHandle::instructions>("instructions"),
                             InstanceMethod<&ModuleHandle::parameters>("parameters"),
+                            InstanceMethod<&ModuleHandle::argument_bytes>("argumentBytes"),
                             InstanceMethod<&ModuleHandle::inlined>("inlined"),
                             InstanceMethod<&ModuleHandle::field_offsets>("fieldOffsets"),
                             InstanceMethod<&ModuleHandle::runtime_types>("runtimeTypes"),
@@ -290,6 +291,13 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
             [](Napi::Env env, auto &parameters) {
                 return to_array(env, parameters, to_parameters);
             });
+    }
+
+    Napi::Value argument_bytes(const Napi::CallbackInfo &info) {
+        auto addresses = whole_numbers_of(info[0], "addresses");
+        return ask(
+            info, [addresses](ModuleFile &file) { return file.argument_bytes(addresses); },
+            [](Napi::Env env, auto &bytes) { return to_array(env, bytes, number_or_null); });
     }
 
     Napi::Value inlined(const Napi::CallbackInfo &info) {

@@ -95,7 +95,7 @@ INLINE void send_call(struct goroutine *goroutine, struct open_call *call, __u32
 	}
 	/* An outermost call's record counts itself too. */
 	outermost->tree_spans++;
-	if (settings.values && call->has_values) {
+	if (call->has_values) {
 		__u64 span_id = load8(call->span_id);
 
 		values = bpf_map_lookup_elem(&call_values, &span_id);
@@ -205,7 +205,7 @@ __noinline int close_deeper(__u64 stack, __u64 tgid, __u64 now, __u64 offset, __
 	if (!goroutine || !goroutine->depth ||
 	    CALL_SLOT(goroutine, goroutine->depth - 1)->offset <= offset)
 		return 0;
-	if (settings.values && end == END_PANICKED)
+	if (end == END_PANICKED)
 		take_panic(goroutine, CALL_SLOT(goroutine, goroutine->depth - 1));
 	close_call(goroutine, goroutine->depth, &hit, end);
 	return 1;

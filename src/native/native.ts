@@ -199,6 +199,8 @@ export interface Module {
    * which know all of them but no names (those are empty without DWARF); null where neither knows it.
    */
   parameters(addresses: Float64Array): Promise<(Parameter[] | null)[]>;
+  /** Bytes of a Go function's arguments, with the space they are saved in; null where unknown. */
+  argumentBytes(addresses: Float64Array): Promise<(number | null)[]>;
   /**
    * Functions that were inlined somewhere, by DWARF or pclntab. Those that have code of their own
    * too are marked: calls of them are seen only in part.

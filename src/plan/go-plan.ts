@@ -28,10 +28,11 @@ export async function planGo(
   const candidates = oneBodyEach(names, table, indexes);
   const addresses = Float64Array.from(candidates, (index) => table.addresses[index] ?? 0);
   const sizes = Float64Array.from(candidates, (index) => table.sizes[index] ?? 0);
-  const [records, parameters, lines] = await Promise.all([
+  const [records, parameters, lines, argumentBytes] = await Promise.all([
     module.instructions(addresses, sizes),
     module.parameters(addresses),
     module.lines(addresses),
+    module.argumentBytes(addresses),
   ]);
   const code = groupByFunction(records, candidates.length);
   const morestack = new Set([...addressesOf(table, MORESTACK).values()].flat());
@@ -54,7 +55,7 @@ export async function planGo(
     const known = parameters[i];
     functions.push({
       ...planned,
-      context: known ? contextOf(known) : contextWithin(body, morestack),
+      context: known ? contextOf(known) : contextWithin(body, morestack, argumentBytes[i] ?? null),
       file: position?.file ?? null,
       line: position?.line ?? null,
       values: (await planner?.plan(name, known ?? null)) ?? NO_VALUES,
@@ -105,15 +106,26 @@ function oneBodyEach(
 
 const MORESTACK = ['runtime.morestack', 'runtime.morestack_noctxt'];
 
+/** Words that Go passes in integer registers. */
+const REGISTER_WORDS = 9;
+
 /**
  * Where neither DWARF nor the type tables know the arguments: the function itself says which
- * registers it is called with, since it saves them before its stack grows.
+ * registers it is called with, since it saves those that it uses before its stack grows; and
+ * pclntab says how many words there are, with those that it does not use.
  */
-export function contextWithin(code: FunctionCode, morestack: ReadonlySet<number>): ContextAt {
+export function contextWithin(
+  code: FunctionCode,
+  morestack: ReadonlySet<number>,
+  argumentBytes: number | null,
+): ContextAt {
   const grows = code.instructions.find(
     ({ kind, target }) => kind === InstructionKind.CALL && morestack.has(target),
   );
-  return grows?.spilled ? { place: ContextPlace.SEARCH, at: grows.spilled } : NOWHERE;
+  const words = Math.min(Math.floor((argumentBytes ?? 0) / 8), REGISTER_WORDS);
+  const pairs = words > 1 ? 2 ** (words - 1) - 1 : 0;
+  const at = (grows?.spilled ?? 0) | pairs;
+  return at === 0 ? NOWHERE : { place: ContextPlace.SEARCH, at };
 }
 
 /** The first context.Context among the arguments, else the first *http.Request. */

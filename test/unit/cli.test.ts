@@ -270,7 +270,7 @@ test('wrong usage is told in one line, with status 2', async () => {
     [['attach', '--pid', '42', '-d', '5', 'f'], /'-d, --duration <duration>'.*with its unit/],
     [['attach', '--pid', '42', '-o', 'xml', 'f'], /Allowed choices are tree, json, none/],
     [['attach', '--pid', '42', '--slower', '1s', 'f'], /unknown option '--slower'/],
-    [['attach', '--pid', '42', '--stacks', 'f'], /unknown option '--stack'/],
+    [['attach', '--pid', '42', '--stacks', 'f'], /unknown option '--stacks'/],
     [['attach', '--pid'], /argument missing/],
     [['agent'], /unknown command 'agent'/],
     [['attach', '--pid', '42', 'a.go', 'b.go'], /'a\.go', 'b\.go' are names of files.*\n.*quotes/],

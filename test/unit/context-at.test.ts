@@ -64,12 +64,17 @@ describe('contextWithin', () => {
 
   it('takes the words that are saved before the stack grows, and no others', () => {
     const instructions = [call(100, 0b1), call(200, 0b110)];
-    const found = contextWithin({ address: 0, size: 64, instructions }, new Set([200]));
+    const found = contextWithin({ address: 0, size: 64, instructions }, new Set([200]), null);
     assert.deepEqual(found, { place: ContextPlace.SEARCH, at: 0b110 });
   });
 
+  it('takes the words that there are by pclntab, which knows the unused ones', () => {
+    const found = contextWithin({ address: 0, size: 64, instructions: [] }, new Set(), 32);
+    assert.deepEqual(found, { place: ContextPlace.SEARCH, at: 0b111 });
+  });
+
   it('finds nothing where the stack never grows', () => {
-    const found = contextWithin({ address: 0, size: 64, instructions: [] }, new Set([200]));
+    const found = contextWithin({ address: 0, size: 64, instructions: [] }, new Set([200]), 8);
     assert.deepEqual(found, { place: ContextPlace.NOWHERE, at: 0 });
   });
 });

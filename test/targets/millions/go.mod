@@ -1,0 +1,3 @@
+module example.com/millions
+
+go 1.18
