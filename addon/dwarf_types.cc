@@ -293,7 +293,7 @@ std::vector<Inlined> inlined_functions(const ElfFile &elf, const Reader &reader)
         if (!read_at(reader, origin, entry))
             continue;
         std::string name = reader.name_of(entry);
-        if (name.empty() || with_code.count(name) > 0)
+        if (name.empty())
             continue;
         std::vector<std::string> &into = by_name[name];
         for (uint64_t function : functions) {
@@ -307,7 +307,7 @@ std::vector<Inlined> inlined_functions(const ElfFile &elf, const Reader &reader)
     std::vector<Inlined> inlined;
     for (auto &[name, into] : by_name) {
         std::sort(into.begin(), into.end());
-        inlined.push_back({name, std::move(into)});
+        inlined.push_back({name, std::move(into), with_code.count(name) > 0});
     }
     return inlined;
 }

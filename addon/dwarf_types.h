@@ -51,9 +51,10 @@ std::string type_name(const Reader &reader, uint64_t offset);
 struct Inlined {
     std::string name;
     std::vector<std::string> into;
+    bool has_code; // of its own, besides
 };
 
-// Functions that are inlined somewhere and have no code of their own.
+// Functions that are inlined somewhere.
 std::vector<Inlined> inlined_functions(const ElfFile &elf, const Reader &reader);
 
 } // namespace dwarf

@@ -86,6 +86,7 @@ Napi::Value to_inlined(Napi::Env env, const dwarf::Inlined &inlined) {
     Napi::Object object = Napi::Object::New(env);
     object.Set("name", inlined.name);
     object.Set("into", to_array(env, inlined.into, to_value));
+    object.Set("hasCode", inlined.has_code);
     return object;
 }
 

@@ -202,8 +202,8 @@ export interface Module {
   /** Bytes of a Go function's arguments, with the space they are saved in; null where unknown. */
   argumentBytes(addresses: Float64Array): Promise<(number | null)[]>;
   /**
-   * Functions that were inlined somewhere, by DWARF or pclntab. Those that have code of their own
-   * too are marked: calls of them are seen only in part.
+   * Functions that DWARF knows to be inlined somewhere. Those that have code of their own too are
+   * marked: calls of them are seen only in part.
    */
   inlined(): Promise<Inlined[]>;
   /**

@@ -44,7 +44,7 @@ export async function listFunctions(
   try {
     const table = await module.functions();
     const found = matchAll(patterns, [], table.names);
-    const inlined = await module.inlined();
+    const inlined = (await module.inlined()).filter(({ hasCode }) => !hasCode);
     const gone = matchAll(patterns, [], inlined.map(({ name }) => name).join('\n'));
     const functions = module.facts.go
       ? await listGo(module, table, found.indexes)

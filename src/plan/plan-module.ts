@@ -119,14 +119,58 @@ async function planMatches(
     );
   }
   const empty = patterns.filter((_, index) => found.counts[index] === 0);
-  if (empty.length === 0) return [];
   const inlined = await module.inlined();
-  const problems = empty.map((pattern) => nothingMatches(pattern, shownAs, names, inlined));
+  const problems = [
+    ...empty.map((pattern) => nothingMatches(pattern, shownAs, names, inlined)),
+    ...partlyInlined(new Set(found.names), inlined),
+    ...whollyInlined(patterns, found, inlined),
+  ];
   const [first] = problems;
   if (first && found.indexes.length === 0) {
     throw new UnderspanError('not-found', first.code, first.message, first.hint);
   }
   return problems;
+}
+
+/** Of a function that was inlined here and there, the calls there are not seen. */
+function partlyInlined(
+  matching: ReadonlySet<string>,
+  inlined: readonly Inlined[],
+): ReturnType<typeof nothingMatches>[] {
+  const partly = inlined.filter(({ name, hasCode }) => hasCode && matching.has(name));
+  const [first] = partly;
+  if (!first) return [];
+  const others = partly.length > 1 ? ` (and ${partly.length - 1} more, in theirs)` : '';
+  return [
+    {
+      code: 'FUNCTION_PARTLY_INLINED',
+      message: `calls of ${first.name} are not seen in ${first.into.join(', ')}, which the compiler has inlined it into${others}`,
+      hint: "'trace symbols' lists them",
+    },
+  ];
+}
+
+/** Functions that a pattern names, beside others, and that are nowhere but in their callers. */
+function whollyInlined(
+  patterns: readonly Pattern[],
+  found: Matches,
+  inlined: readonly Inlined[],
+): ReturnType<typeof nothingMatches>[] {
+  const gone = inlined.filter(
+    ({ name, hasCode }) =>
+      !hasCode &&
+      patterns.some((pattern, index) => (found.counts[index] ?? 0) > 0 && matches(pattern, name)),
+  );
+  const [first] = gone;
+  if (!first) return [];
+  const others = gone.length > 1 ? ` (and ${gone.length - 1} more that match)` : '';
+  return [
+    {
+      code: 'FUNCTION_INLINED',
+      message: `${first.name}${others} was inlined by the compiler and has no code of its own: it is in ${first.into.join(', ')}`,
+      hint: "'trace symbols' lists them",
+    },
+  ];
 }
 
 function nothingMatches(
@@ -135,7 +179,7 @@ function nothingMatches(
   names: string,
   inlined: readonly Inlined[],
 ): ModulePlan['notices'][number] & { hint: string } {
-  const gone = inlined.filter(({ name }) => matches(pattern, name));
+  const gone = inlined.filter(({ name, hasCode }) => !hasCode && matches(pattern, name));
   const [first] = gone;
   if (first) {
     const others = gone.length > 1 ? ` (and ${gone.length - 1} more that match)` : '';

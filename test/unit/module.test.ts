@@ -181,7 +181,9 @@ describe('a C program', { skip: has('gcc') ? false : 'gcc is missing' }, () => {
         { type: 'crate', field: 'name' },
       ]);
       assert.deepEqual(offsets, [8, 16, 8, null, null]);
-      assert.deepEqual(await module.inlined(), [{ name: 'twice', into: ['apply'] }]);
+      assert.deepEqual(await module.inlined(), [
+        { name: 'twice', into: ['apply'], hasCode: false },
+      ]);
       const [at, nowhere] = await module.lines(Float64Array.of(apply.address, 1));
       assert.equal(at?.line, 5);
       assert.equal(at?.file, file('box.c'));
