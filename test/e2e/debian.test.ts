@@ -140,8 +140,13 @@ const servers: Server[] = [
     suite: 'bookworm',
     package: 'nats-server',
     binary: 'usr/sbin/nats-server',
-    args: (_, port, second) => ['-a', '127.0.0.1', '-p', String(port), '-m', String(second)],
-    symbols: ['github.com/nats-io/nats-server/server.(*client).processPub'],
+    args: async (folder, port, second) => {
+      // Its own account sends messages of the server's own through the same function.
+      const file = join(folder, 'nats.conf');
+      await writeFile(file, 'no_system_account: true\n');
+      return ['-c', file, '-a', '127.0.0.1', '-p', String(port), '-m', String(second)];
+    },
+    symbols: ['github.com/nats-io/nats-server/server.(*client).processInboundClientMsg'],
     ready: (_, second) => text(`http://127.0.0.1:${second}/varz`),
     load: async (port) => {
       const client = connect(port, '127.0.0.1');
@@ -160,7 +165,7 @@ const servers: Server[] = [
     counted: async (_, second) => {
       const varz = JSON.parse(await text(`http://127.0.0.1:${second}/varz`)) as { in_msgs: number };
       return {
-        'github.com/nats-io/nats-server/server.(*client).processPub': varz.in_msgs,
+        'github.com/nats-io/nats-server/server.(*client).processInboundClientMsg': varz.in_msgs,
       };
     },
   },
