@@ -18,7 +18,7 @@ const SILENT: Record<string, number> = { 'main.leaf': 1, 'main.assembly': 1 };
 const FUNCTIONS =
   '/^main\\.(point\\.value|\\(\\*counter\\)\\.pointer|generic|third|onStack|leaf|nothing|assembly|' +
   'recursive|even|odd|grow|migrate|guard|fall|exits|custom|distant|remote|handed|inherits|' +
-  'labelled|current)(\\[.*\\])?(\\.abi0)?$/';
+  'labelled|current|unsampled)(\\[.*\\])?(\\.abi0)?$/';
 
 interface Known {
   calls: Record<string, number>;
@@ -40,7 +40,7 @@ const SOURCES: Record<string, string> = {
   'main.assembly': 'go.sdk',
 };
 /** Handed over to where no other source could find them. */
-const EXPLICIT = ['main.handed', 'main.exits', 'main.remote', 'main.distant'];
+const EXPLICIT = ['main.handed', 'main.exits', 'main.remote', 'main.distant', 'main.unsampled'];
 
 function check(known: Known, spans: readonly JsonSpan[], typed: boolean): void {
   const byId = new Map(spans.map((span) => [span.spanId, span]));
@@ -75,7 +75,7 @@ async function trace(binary: string, typed: boolean): Promise<string> {
   return inFolder(async (folder) => {
     const file = join(folder, 'known.json');
     const tracer = Tracer.start([
-      ...['--context-hops', '100', '--ring-size', '16M', '--symbol', FUNCTIONS],
+      ...['--context-hops', '100', '--unsampled', '--ring-size', '16M', '--symbol', FUNCTIONS],
       ...['--', binary, file, String(ROUNDS)],
     ]);
     assert.equal(await tracer.ended(), 0, tracer.stderr);
@@ -116,6 +116,28 @@ for (const release of GO_RELEASES) {
           );
           return;
         }
+        t.diagnostic(await trace(binary, hasTypes(build)));
+      });
+    }
+  });
+}
+
+/** Versions of the SDK between which its spans changed, each with a Go version that builds it. */
+const SDKS = [
+  ['1.4.1', '1.20.14'],
+  ['1.16.0', '1.20.14'],
+  ['1.19.0', '1.22.10'],
+  ['1.20.0', '1.22.10'],
+  ['1.31.0', '1.24.4'],
+  ['1.38.0', '1.26.8'],
+] as const;
+
+for (const [sdk, release] of SDKS) {
+  describe(`OpenTelemetry SDK v${sdk}`, () => {
+    for (const build of GO_BUILDS.slice(0, 2)) {
+      test(build.name, async (t) => {
+        if (!requireBpf(t)) return;
+        const binary = await buildVariant('matrix', release, build, `sdk-${sdk}.mod`);
         t.diagnostic(await trace(binary, hasTypes(build)));
       });
     }

@@ -47,11 +47,18 @@ export const GO_BUILDS: readonly GoBuild[] = [
   },
 ];
 
-/** Builds test/targets/NAME that way. Rejects with what the toolchain says. */
-export async function buildVariant(name: string, release: string, build: GoBuild): Promise<string> {
-  const newest = Number(release.split('.')[1]) >= 26;
+/**
+ * Builds test/targets/NAME that way; `modfile` stands in for its go.mod. Rejects with what the
+ * toolchain says.
+ */
+export async function buildVariant(
+  name: string,
+  release: string,
+  build: GoBuild,
+  modfile = Number(release.split('.')[1]) >= 26 ? 'newest.mod' : 'go.mod',
+): Promise<string> {
   const binary = await buildTarget(name, {
-    flags: [...build.flags, ...(newest ? ['-modfile=newest.mod'] : [])],
+    flags: [...build.flags, `-modfile=${modfile}`],
     env: { GOTOOLCHAIN: `go${release}`, ...build.env },
   });
   if (!build.strip) return binary;

@@ -164,6 +164,9 @@ func distant(ctx context.Context) { count("main.distant") }
 func remote(ctx context.Context) { count("main.remote") }
 
 //go:noinline
+func unsampled(ctx context.Context) { count("main.unsampled") }
+
+//go:noinline
 func handed(ctx context.Context) { count("main.handed") }
 
 //go:noinline
@@ -215,7 +218,7 @@ func worker(queue chan work) {
 	}
 }
 
-func (k *known) round(tracer trace.Tracer, queue chan work, i int) {
+func (k *known) round(tracer, never trace.Tracer, queue chan work, i int) {
 	ctx, span := tracer.Start(context.Background(), "round")
 	k.note(span.SpanContext())
 	c := &counter{}
@@ -263,6 +266,12 @@ func (k *known) round(tracer trace.Tracer, queue chan work, i int) {
 	<-done
 	span.End()
 
+	// The SDK's own span that records nothing.
+	offCtx, off := never.Start(context.Background(), "off")
+	k.note(off.SpanContext())
+	unsampled(offCtx)
+	off.End()
+
 	from := trace.NewSpanContext(trace.SpanContextConfig{
 		TraceID: trace.TraceID{1, byte(i), byte(i >> 8), 15: 1}, SpanID: trace.SpanID{2, byte(i), byte(i >> 8), 7: 1},
 		TraceFlags: trace.FlagsSampled, Remote: true,
@@ -301,6 +310,7 @@ func main() {
 		"main.grow": "main.grow", "main.fall": "main.fall", "main.guard": "span",
 	}}
 	tracer := sdktrace.NewTracerProvider().Tracer("matrix")
+	never := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample())).Tracer("never")
 	queue := make(chan work)
 	go worker(queue)
 	go func() {
@@ -314,7 +324,7 @@ func main() {
 		go func(g int) {
 			defer running.Done()
 			for i := 0; i < rounds; i++ {
-				k.round(tracer, queue, g*rounds+i)
+				k.round(tracer, never, queue, g*rounds+i)
 			}
 		}(g)
 	}
