@@ -135,7 +135,7 @@ struct value_plan {
 	__u8 has_methods;	/* VALUE_INTERFACE: the type word is an itab, as in all but `any` */
 	__u16 at;
 	__u16 size;	/* VALUE_PLAIN: bytes, at most MAX_VALUE_BYTES; VALUE_SLICE: of one element */
-	__u32 limit;	/* most bytes of text or elements, at most MAX_VALUE_BYTES */
+	__u32 limit;	/* most bytes of text or elements, at most MAX_VALUE_BYTES; of an interface: not 0 if it is an error whose text is wanted */
 	__u32 path[MAX_VALUE_PATH];
 	__u32 pad;
 };

@@ -122,6 +122,31 @@ INLINE void read_bytes(struct call_values *values, struct value_header *header, 
 	values->size += (size + 7) & ~7ULL;
 }
 
+/* The text of an error behind its header, if it is known where values of its type keep it. */
+INLINE void read_text(struct call_values *values, struct value_header *header, __u64 data)
+{
+	__u64 type = header->type, text[2];
+	struct error_text *known =
+		settings.error_text ? bpf_map_lookup_elem(&error_texts, &type) : NULL;
+
+	if (!known)
+		return;
+	if (known->kind == ERROR_TEXT_PLAIN) {
+		read_bytes(values, header, data, known->offset);
+	} else if (!data) {
+		header->state = VALUE_NIL;
+	} else if (read_user(text, sizeof(text), data + known->offset)) {
+		header->state = VALUE_UNREADABLE;
+	} else if (text[0]) {
+		header->length = text[1];
+		if (text[1] > MAX_VALUE_BYTES) {
+			header->state = VALUE_CUT;
+			text[1] = MAX_VALUE_BYTES;
+		}
+		read_bytes(values, header, text[0], text[1]);
+	}
+}
+
 /* One of the function's own values, by its plan. */
 __noinline int read_value(__u64 span_id, __u64 plan_index, __u64 index)
 {
@@ -208,6 +233,8 @@ __noinline int read_value(__u64 span_id, __u64 plan_index, __u64 index)
 			header->state = VALUE_UNREADABLE;
 		else
 			header->type = words[0] - values->bias;
+		if (header->type && plan->limit)
+			read_text(values, header, words[1]);
 		return 0;
 	}
 	return 0;
@@ -219,8 +246,6 @@ __noinline int read_error(__u64 span_id, __u64 type, __u64 data, __u64 index)
 {
 	struct call_values *values = bpf_map_lookup_elem(&call_values, &span_id);
 	struct value_header *header;
-	struct error_text *known;
-	__u64 text[2];
 
 	if (!values)
 		return 0;
@@ -228,27 +253,7 @@ __noinline int read_error(__u64 span_id, __u64 type, __u64 data, __u64 index)
 	if (!header)
 		return 0;
 	header->type = type;
-	known = settings.error_text ? bpf_map_lookup_elem(&error_texts, &type) : NULL;
-	if (!known)
-		return 0;
-	switch (known->kind) {
-	case ERROR_TEXT_STRING:
-		if (!data) {
-			header->state = VALUE_NIL;
-		} else if (read_user(text, sizeof(text), data + known->offset)) {
-			header->state = VALUE_UNREADABLE;
-		} else if (text[0]) {
-			header->length = text[1];
-			if (text[1] > MAX_VALUE_BYTES)
-				header->state = VALUE_CUT;
-			read_bytes(values, header, text[0],
-				   text[1] > MAX_VALUE_BYTES ? MAX_VALUE_BYTES : text[1]);
-		}
-		break;
-	case ERROR_TEXT_PLAIN:
-		read_bytes(values, header, data, known->offset);
-		break;
-	}
+	read_text(values, header, data);
 	return 0;
 }
 

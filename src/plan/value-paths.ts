@@ -194,7 +194,8 @@ function planOf(type: GoType, location: Location, elementSize: number): ValuePla
       return { ...plan, kind: ValueKind.MAP };
     case 'interface': {
       const hasMethods = type.methods.length > 0 || !/^(any|interface ?\{\s*\})$/.test(type.name);
-      return { ...plan, kind: ValueKind.INTERFACE, hasMethods };
+      const limit = type.name === 'error' ? TEXT_LIMIT : 0;
+      return { ...plan, kind: ValueKind.INTERFACE, hasMethods, limit };
     }
     default:
       return { ...plan, kind: ValueKind.PLAIN };

@@ -55,7 +55,10 @@ function addValues(
       attributes['code.stacktrace'] = frames.filter((frame) => frame).join('\n');
     } else if (named) {
       const { attribute, type, redacted } = named;
-      attributes[attribute] = renderValue(value, type, redacted, (at) => addresses.typeName(at));
+      const typeName = (at: number): string | null => addresses.typeName(at);
+      const isError = type.name === 'error' && !redacted && value.data.length > 0;
+      const message = isError ? errorInfo(value, typeName).message : null;
+      attributes[attribute] = message ?? renderValue(value, type, redacted, typeName);
     }
   }
 }

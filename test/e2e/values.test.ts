@@ -79,6 +79,7 @@ test('arguments and results of every kind', async (t) => {
     when: '2020-09-13T12:26:40Z',
     wait: '1m30s',
     what: 'main.line',
+    why: 'reason 5',
     'o.Next.ID': 'next',
     'o.First.Name': 'first',
     'o.First.Count': 5,

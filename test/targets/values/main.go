@@ -48,7 +48,7 @@ func texts(s string, b []byte, list []int32, m map[string]int) (string, []int32)
 }
 
 //go:noinline
-func structs(o *order, by line, when time.Time, wait time.Duration, what any) (*order, time.Duration) {
+func structs(o *order, by line, when time.Time, wait time.Duration, what any, why error) (*order, time.Duration) {
 	return o, wait
 }
 
@@ -149,13 +149,13 @@ func main() {
 			Placed: time.Unix(1700000000, int64(n)), Wait: 1500 * time.Millisecond,
 			First: line{"first", int32(n)}, Next: &order{ID: "next"},
 		}
-		structs(o, line{"by", int32(-n)}, time.Unix(1600000000, 0).UTC(), 90*time.Second, line{})
+		structs(o, line{"by", int32(-n)}, time.Unix(1600000000, 0).UTC(), 90*time.Second, line{}, fmt.Errorf("reason %d", n))
 		stacked(1, 2, 3, 4, 5, 6, 7, 8, 9, n, name)
 		fails(n)
 		attempt(n)
 		keep(&ledger{"main "}, n)
 	}
-	structs(nil, line{}, time.Time{}, 0, nil)
+	structs(nil, line{}, time.Time{}, 0, nil, nil)
 	texts("", nil, nil, nil)
 	var running sync.WaitGroup
 	for g := 0; g < 4; g++ {
