@@ -196,13 +196,22 @@ class Spills {
                       to.mem.index == ZYDIS_REGISTER_NONE &&
                       from.type == ZYDIS_OPERAND_TYPE_REGISTER &&
                       instruction.decoded.operand_count_visible == 2;
-        if (!stores)
+        if (!stores) {
             at_.fill(NOWHERE);
-        else if (instruction.decoded.mnemonic == ZYDIS_MNEMONIC_MOV && to.size == 64)
-            for (size_t i = 0; i < std::size(REGISTERS); i++)
-                if (from.reg.value == REGISTERS[i])
-                    at_[i] = to.mem.disp.value;
+            stored_ = 0;
+            return;
+        }
+        for (size_t i = 0; i < std::size(REGISTERS); i++) {
+            if (!is_register(from.reg.value, REGISTERS[i]))
+                continue;
+            stored_ |= 1u << i;
+            if (instruction.decoded.mnemonic == ZYDIS_MNEMONIC_MOV && to.size == 64)
+                at_[i] = to.mem.disp.value;
+        }
     }
+
+    // Bit n: register n, or its lower part.
+    uint32_t stored() const { return stored_; }
 
     // Bit n: registers n and n + 1 of the ABI were stored side by side.
     uint32_t pairs() const {
@@ -221,6 +230,7 @@ class Spills {
     };
     static constexpr int64_t NOWHERE = INT64_MIN;
     std::array<int64_t, std::size(REGISTERS)> at_ = make_nowhere();
+    uint32_t stored_ = 0;
 
     static std::array<int64_t, std::size(REGISTERS)> make_nowhere() {
         std::array<int64_t, std::size(REGISTERS)> all;
@@ -263,7 +273,7 @@ void decode_function(const ZydisDecoder &decoder, const Bytes &code, uint32_t fu
         record.length = instruction.decoded.length;
         record.flags = flags_of(instruction, kind);
         if (kind == CALL)
-            record.spilled = spills.pairs();
+            record.spilled = spills.pairs() | spills.stored() << 16;
         spills.see(instruction, kind);
         ZyanU64 target = 0;
         if (is_relative(instruction) &&

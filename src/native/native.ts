@@ -77,7 +77,8 @@ export interface FunctionTable {
  *   u8  flags (InstructionFlag bits)
  *   u8  reserved
  *   u32 of a CALL: bit n is set if integer registers n and n + 1 of Go's ABI were stored side by side
- *       on the stack by the instructions right before it, as arguments are before a stack grows
+ *       on the stack by the instructions right before it, as arguments are before a stack grows;
+ *       bit 16 + n, that register n was stored, or its lower part
  *   f64 target: address of a direct branch or call; NaN otherwise
  * A function that does not decode to its very end gets one record of kind UNDECODABLE at the
  * offset where it stopped, and no others.

@@ -4,12 +4,12 @@ import {
   type Module,
   type Parameter,
 } from '../native/native.js';
-import { ContextPlace } from '../spans/records.generated.js';
+import { ContextPlace, ValueKind, ValuePlace } from '../spans/records.generated.js';
 import { goLayout } from './go-layout.js';
 import { addressesOf, goSupport } from './go-support.js';
 import { NO_VALUES, ValuePlanner, valueNotices, type ValueRequest } from './function-values.js';
 import { groupByFunction } from './instructions.js';
-import type { ContextAt, ModulePlan, PlannedFunction, Refusal } from './plan.js';
+import type { ContextAt, FunctionValues, ModulePlan, PlannedFunction, Refusal } from './plan.js';
 import { type FunctionCode, goEntry, returnSites } from './sites.js';
 
 const NOWHERE: ContextAt = { place: ContextPlace.NOWHERE, at: 0 };
@@ -46,19 +46,23 @@ export async function planGo(
       size: sizes[i] ?? 0,
       instructions: code[i] ?? [],
     };
-    const planned = planFunction(name, body, entryOnly);
+    const known = parameters[i] ?? null;
+    const saved = savedRegisters(body, morestack);
+    const context = known ? contextOf(known) : contextWithin(saved.pairs, argumentBytes[i] ?? null);
+    const values = (await planner?.plan(name, known)) ?? NO_VALUES;
+    const unsaved = (wantedRegisters(context, values) & ~saved.registers) !== 0;
+    const planned = planFunction(name, body, entryOnly, unsaved);
     if ('reason' in planned) {
       refused.push({ name, reason: planned.reason });
       continue;
     }
     const position = lines[i];
-    const known = parameters[i];
     functions.push({
       ...planned,
-      context: known ? contextOf(known) : contextWithin(body, morestack, argumentBytes[i] ?? null),
+      context,
       file: position?.file ?? null,
       line: position?.line ?? null,
-      values: (await planner?.plan(name, known ?? null)) ?? NO_VALUES,
+      values,
     });
   }
   if (planner && wanted) notices.push(...valueNotices(planner, wanted));
@@ -69,8 +73,9 @@ function planFunction(
   name: string,
   code: FunctionCode,
   entryOnly: boolean,
+  unsaved: boolean,
 ): Pick<PlannedFunction, 'name' | 'address' | 'size' | 'entry' | 'returns'> | { reason: string } {
-  const entry = goEntry(code);
+  const entry = goEntry(code, unsaved);
   if ('reason' in entry) return entry;
   const returns = entryOnly ? { sites: [] } : returnSites(code);
   if ('reason' in returns) return returns;
@@ -109,22 +114,52 @@ const MORESTACK = ['runtime.morestack', 'runtime.morestack_noctxt'];
 /** Words that Go passes in integer registers. */
 const REGISTER_WORDS = 9;
 
+/** Integer registers of the ABI that a function saves before its stack grows: those that it uses. */
+interface SavedRegisters {
+  registers: number;
+  /** Of those, bit n: n and n + 1 are saved side by side, as two words are. */
+  pairs: number;
+}
+
+function savedRegisters(code: FunctionCode, morestack: ReadonlySet<number>): SavedRegisters {
+  const grows = code.instructions.find(
+    ({ kind, target }) => kind === InstructionKind.CALL && morestack.has(target),
+  );
+  // Where nothing grows all registers are as the caller left them.
+  if (!grows) return { registers: -1, pairs: 0 };
+  return { registers: grows.spilled >>> 16, pairs: grows.spilled & 0xffff };
+}
+
+/** A bit for each argument register that is read at the entry. */
+function wantedRegisters({ place, at }: ContextAt, values: FunctionValues): number {
+  let wanted = 0;
+  if (place === ContextPlace.REGISTERS) wanted |= 0b11 << at;
+  if (place === ContextPlace.REQUEST_REGISTER) wanted |= 1 << at;
+  if (place === ContextPlace.SEARCH) wanted |= at | (at << 1);
+  for (const { plan } of values.arguments) {
+    if (plan.place !== ValuePlace.REGISTERS || plan.kind === ValueKind.HIDDEN) continue;
+    const words = plan.path.length > 0 ? 1 : (WORDS[plan.kind] ?? Math.ceil(plan.size / 8));
+    wanted |= ((1 << words) - 1) << plan.at;
+  }
+  return wanted & ((1 << REGISTER_WORDS) - 1);
+}
+
+/** Words that are read of a value in registers; of a plain one as many as it has. */
+const WORDS: Record<number, number> = {
+  [ValueKind.STRING]: 2,
+  [ValueKind.SLICE]: 2,
+  [ValueKind.MAP]: 1,
+  [ValueKind.INTERFACE]: 2,
+};
+
 /**
  * Where neither DWARF nor the type tables know the arguments: the function itself says which
  * registers it is called with, since it saves those that it uses before its stack grows; and
  * pclntab says how many words there are, with those that it does not use.
  */
-export function contextWithin(
-  code: FunctionCode,
-  morestack: ReadonlySet<number>,
-  argumentBytes: number | null,
-): ContextAt {
-  const grows = code.instructions.find(
-    ({ kind, target }) => kind === InstructionKind.CALL && morestack.has(target),
-  );
+export function contextWithin(pairs: number, argumentBytes: number | null): ContextAt {
   const words = Math.min(Math.floor((argumentBytes ?? 0) / 8), REGISTER_WORDS);
-  const pairs = words > 1 ? 2 ** (words - 1) - 1 : 0;
-  const at = (grows?.spilled ?? 0) | pairs;
+  const at = pairs | (words > 1 ? 2 ** (words - 1) - 1 : 0);
   return at === 0 ? NOWHERE : { place: ContextPlace.SEARCH, at };
 }
 

@@ -45,8 +45,11 @@ const STACK_CHECK_WITHIN = 6;
  * call; the check's own jump runs again when the stack has grown, which its flags tell apart;
  * both are emulated. Without a check the first instruction is the entry, unless something loops
  * back to it.
+ *
+ * `unsaved`: registers are wanted that the function does not use, and so does not save when its
+ * stack grows. They are right only the first time that it begins.
  */
-export function goEntry(code: FunctionCode): Choice<Site> {
+export function goEntry(code: FunctionCode, unsaved = false): Choice<Site> {
   const { instructions } = code;
   const first = instructions[0];
   if (!first || first.kind === InstructionKind.UNDECODABLE) return { reason: 'does not decode' };
@@ -65,6 +68,7 @@ export function goEntry(code: FunctionCode): Choice<Site> {
       has(jump, InstructionFlag.BELOW_EQUAL) &&
       !isTarget(jump)
     ) {
+      if (unsaved) return { sites: siteAt(code, jump, SiteCondition.MAY_REPEAT) };
       const push = instructions[check + 2];
       if (push && has(push, InstructionFlag.FRAME_PUSH) && !isTarget(push)) {
         return { sites: siteAt(code, push, SiteCondition.ALWAYS) };

@@ -1,7 +1,11 @@
 /** calls = spans + losses, against the shop's own count. */
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Summary } from '../../src/sinks/sink.js';
+import { inFolder } from '../tools/folder.js';
+import { buildTarget } from '../tools/go.js';
 import { requireBpf } from '../tools/require.js';
 import { Shop } from '../tools/shop.js';
 import { totalLost, Tracer } from '../tools/tracer.js';
@@ -50,7 +54,6 @@ test('a million calls, sampled, rate limited, and too short', async (t) => {
     [['--sample', '0.1'], 'sampledOut'],
     [['--max-rate', '50'], 'rate'],
     [['--min-duration', '1s'], 'tooShort'],
-    [['--no-roots'], 'rootless'],
     [['--entry-only'], 'entryOnly'],
   ] as const) {
     const { counted, tracer, result } = await burn([...args]);
@@ -58,4 +61,20 @@ test('a million calls, sampled, rate limited, and too short', async (t) => {
     assert.ok((result.lost[reason] ?? 0) > 0, `${reason}: ${JSON.stringify(result.lost)}`);
     assert.equal(tracer.spans.length + totalLost(result), counted, reason);
   }
+});
+
+test('calls without a context where roots are not wanted', async (t) => {
+  if (!requireBpf(t)) return;
+  await inFolder(async (folder) => {
+    const file = join(folder, 'known.json');
+    const tracer = Tracer.start([
+      ...['--no-roots', 'main.mix', '--', await buildTarget('millions'), file, '100000'],
+    ]);
+    assert.equal(await tracer.ended(), 0, tracer.stderr);
+    const known = JSON.parse(await readFile(file, 'utf8')) as Record<string, number>;
+    const { functions, lost } = tracer.result;
+    assert.equal(functions[0]?.calls, known['main.mix']);
+    assert.equal(lost['rootless'], known['main.mix']);
+    assert.equal(tracer.spans.length, 0);
+  });
 });

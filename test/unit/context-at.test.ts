@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { InstructionKind, type Parameter } from '../../src/native/native.js';
+import type { Parameter } from '../../src/native/native.js';
 import { contextOf, contextWithin } from '../../src/plan/go-plan.js';
 import { ContextPlace } from '../../src/spans/records.generated.js';
 
@@ -53,28 +53,15 @@ describe('contextOf', () => {
 });
 
 describe('contextWithin', () => {
-  const call = (target: number, spilled: number) => ({
-    offset: 0,
-    length: 5,
-    kind: InstructionKind.CALL,
-    flags: 0,
-    target,
-    spilled,
-  });
-
-  it('takes the words that are saved before the stack grows, and no others', () => {
-    const instructions = [call(100, 0b1), call(200, 0b110)];
-    const found = contextWithin({ address: 0, size: 64, instructions }, new Set([200]), null);
-    assert.deepEqual(found, { place: ContextPlace.SEARCH, at: 0b110 });
+  it('takes the words that the function saves, side by side', () => {
+    assert.deepEqual(contextWithin(0b110, null), { place: ContextPlace.SEARCH, at: 0b110 });
   });
 
   it('takes the words that there are by pclntab, which knows the unused ones', () => {
-    const found = contextWithin({ address: 0, size: 64, instructions: [] }, new Set(), 32);
-    assert.deepEqual(found, { place: ContextPlace.SEARCH, at: 0b111 });
+    assert.deepEqual(contextWithin(0, 32), { place: ContextPlace.SEARCH, at: 0b111 });
   });
 
-  it('finds nothing where the stack never grows', () => {
-    const found = contextWithin({ address: 0, size: 64, instructions: [] }, new Set([200]), 8);
-    assert.deepEqual(found, { place: ContextPlace.NOWHERE, at: 0 });
+  it('finds nothing in one word', () => {
+    assert.deepEqual(contextWithin(0, 8), { place: ContextPlace.NOWHERE, at: 0 });
   });
 });

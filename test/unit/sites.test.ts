@@ -37,6 +37,13 @@ describe('goEntry', () => {
     });
   });
 
+  it('takes the check itself where registers are wanted that are not saved', () => {
+    const choice = goEntry(code(CHECK, JBE, PUSH, MOVE, RETURN), true);
+    assert.deepEqual(choice, {
+      sites: { address: BASE + 4, condition: SiteCondition.MAY_REPEAT, emulated: true },
+    });
+  });
+
   it('takes the frame push after the check of a large frame', () => {
     const choice = goEntry(code([8, Kind.OTHER, Flag.TOUCHES_STACK_POINTER], CHECK, JBE, PUSH));
     assert.deepEqual(choice, {

@@ -57,6 +57,15 @@ func stacked(a, b, c, d, e, f, g, h, i, tenth int, text string) (string, int) {
 	return text, tenth
 }
 
+// unused makes a young stack grow before it begins, and looks at none of its arguments: they are
+// not saved meanwhile.
+//
+//go:noinline
+func unused(n int, text string, list []int32) byte {
+	var frame [1 << 16]byte
+	return frame[len(os.Args)*17]
+}
+
 //go:noinline
 func fails(n int) (int, error) {
 	switch n % 5 {
@@ -152,6 +161,9 @@ func main() {
 		structs(o, line{"by", int32(-n)}, time.Unix(1600000000, 0).UTC(), 90*time.Second, line{}, fmt.Errorf("reason %d", n))
 		stacked(1, 2, 3, 4, 5, 6, 7, 8, 9, n, name)
 		fails(n)
+		grown := make(chan byte)
+		go func(n int) { grown <- unused(n, label(int64(n)), []int32{7, int32(n)}) }(n)
+		<-grown
 		attempt(n)
 		keep(&ledger{"main "}, n)
 	}
