@@ -77,7 +77,13 @@ std::optional<FunctionTable> symbol_functions(const ElfFile &elf, uint32_t secti
             return;
         has_go = has_go || symbol.name.substr(0, 8) == "runtime.";
         bool fits = elf.segment_with(symbol.address, symbol.size) != nullptr;
-        entries.push_back({symbol.address, fits ? symbol.size : 0, symbol.name});
+        std::string_view name = symbol.name;
+        // The linker's mark of assembly's calling convention is no part of the name.
+        constexpr std::string_view ASSEMBLY = ".abi0";
+        if (go && name.size() > ASSEMBLY.size() &&
+            name.substr(name.size() - ASSEMBLY.size()) == ASSEMBLY)
+            name.remove_suffix(ASSEMBLY.size());
+        entries.push_back({symbol.address, fits ? symbol.size : 0, name});
     });
     if (entries.empty() || (go && !has_go))
         return std::nullopt;

@@ -96,7 +96,7 @@ function oneBodyEach(
   const byName = new Map<string, number[]>();
   for (const index of indexes) {
     if ((table.sizes[index] ?? 0) === 0) continue;
-    const name = (names[index] ?? '').replace(/\.abi0$/, '');
+    const name = names[index] ?? '';
     const same = byName.get(name);
     if (same) same.push(index);
     else byName.set(name, [index]);

@@ -31,11 +31,11 @@ const ENDS = [
 const WITH_VALUE = 'context.WithValue';
 const WITH_SPAN = 'go.opentelemetry.io/otel/trace.ContextWithSpan';
 
-/** Addresses of functions by name, the assembly twin of a name (its ".abi0") included. */
+/** Addresses of functions by name, those of a name's assembly twin included. */
 export function addressesOf(table: FunctionTable, names: readonly string[]): Map<string, number[]> {
   const found = new Map(names.map((name): [string, number[]] => [name, []]));
   table.names.split('\n').forEach((name, index) => {
-    found.get(name.replace(/\.abi0$/, ''))?.push(table.addresses[index] ?? 0);
+    found.get(name)?.push(table.addresses[index] ?? 0);
   });
   return found;
 }

@@ -18,7 +18,7 @@ const SILENT: Record<string, number> = { 'main.leaf': 1, 'main.assembly': 1 };
 const FUNCTIONS =
   '/^main\\.(point\\.value|\\(\\*counter\\)\\.pointer|generic|third|onStack|leaf|nothing|assembly|' +
   'recursive|even|odd|grow|migrate|guard|fall|exits|custom|distant|remote|handed|inherits|' +
-  'labelled|current|unsampled)(\\[.*\\])?(\\.abi0)?$/';
+  'labelled|current|unsampled)(\\[.*\\])?$/';
 
 interface Known {
   calls: Record<string, number>;
@@ -27,7 +27,7 @@ interface Known {
   parents: Record<string, string>;
 }
 
-const nameOf = ({ name }: { name: string }): string => plainName(name).replace(/\.abi0$/, '');
+const nameOf = ({ name }: { name: string }): string => plainName(name);
 
 /** How a call's context is found; in programs without types it may be found as the current one. */
 const SOURCES: Record<string, string> = {

@@ -170,7 +170,12 @@ func main() {
         .split('\n')
         .map((line) => /^ *([0-9a-f]+) +([1-9]\d*) [Tt] (.*)$/.exec(line))
         .filter((match) => match !== null)
-        .map(([, address, size, text]) => `${String(parseInt(address ?? '', 16))} ${size} ${text}`);
+        .map(([, address, size, text]) => [
+          parseInt(address ?? '', 16),
+          size,
+          text?.replace(/\.abi0$/, ''),
+        ])
+        .map((parts) => parts.join(' '));
       const known = new Set(
         rows(table).map((row) => `${String(row.address)} ${String(row.size)} ${row.name}`),
       );
@@ -231,7 +236,7 @@ func main() {
       const table = await module.functions();
       assert.equal(table.source, 'pclntab');
       // The table writes no type arguments, and does not tell apart the two calling conventions.
-      const bare = (name: string): string => name.replace(/\.abi0$/, '').replace(/\[.*\]/, '[...]');
+      const bare = (name: string): string => name.replace(/\[.*\]/, '[...]');
       const line = (row: Row): string => `${bare(row.name)} ${String(row.address)}`;
       const symbols = rows(await other.functions());
       const known = new Map(symbols.map((row) => [line(row), row.size]));
