@@ -34,6 +34,21 @@ export interface Summary {
   overhead: { predicted: number | null; measured: number | null };
 }
 
+/** How a sink that delivers is doing. Counts are since it was made. */
+export interface SinkState {
+  name: string;
+  queuedSpans: number;
+  queuedBytes: number;
+  spooledSpans: number;
+  spooledBytes: number;
+  delivered: number;
+  /** Spans that may have been delivered twice, since an answer was missed. */
+  repeated: number;
+  /** Requests that were tried again. */
+  retries: number;
+  lost: Record<string, number>;
+}
+
 /** Where spans go. None of these may throw or block: what cannot be delivered is counted. */
 export interface Sink {
   /**
@@ -51,6 +66,7 @@ export interface Sink {
   flush?(deadlineMs: number): Promise<void>;
   /** Spans that this sink gave up on, by reason (queue, export, output). */
   lost?(): Record<string, number>;
+  state?(): SinkState;
   /** The last call. */
   close(summary: Summary): Promise<void>;
 }

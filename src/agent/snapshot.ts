@@ -1,0 +1,75 @@
+/** What the agent is doing, as its metrics and its health tell it. Counts never go back. */
+import type { FunctionStatistics } from '../session/statistics.js';
+import type { SinkState } from '../sinks/sink.js';
+
+export interface AgentSnapshot {
+  attachments: AttachmentSnapshot[];
+  functions: FunctionSnapshot[];
+  http: HttpSnapshot[];
+  /** Calls that made no span, by reason, since the agent started; sinks' losses are among them. */
+  lost: Record<string, number>;
+  /** Spans handed to the sinks. */
+  spans: number;
+  /** Sites whose probes were taken back, by reason: idle, reload, file-changed, stop. */
+  detached: Record<string, number>;
+  /** Matching functions that got no probes, by reason. */
+  refused: { rule: string; executable: string; reason: string; functions: number }[];
+  rules: RuleSnapshot[];
+  /** By BPF program. */
+  programs: { program: string; runTimeNs: number; runCount: number }[];
+  /** By BPF map. */
+  maps: { map: string; entries: number; maxEntries: number }[];
+  sinks: SinkState[];
+  /** Processes of all rules. */
+  targets: number;
+}
+
+/** The probes that a rule has put into one executable. */
+export interface AttachmentSnapshot {
+  rule: string;
+  /** Path as its processes see it. */
+  executable: string;
+  service: string | null;
+  pids: number[];
+  functions: number;
+  sites: number;
+  /** CPU time of our programs for it. */
+  runTimeNs: number;
+}
+
+export interface FunctionSnapshot {
+  rule: string;
+  executable: string;
+  name: string;
+  /** Number by which spans' functions are told in this process; unique among those that are there. */
+  index: number;
+  statistics: FunctionStatistics;
+}
+
+/** Requests of one handler, method and status: seconds by the buckets of the semantic conventions. */
+export interface HttpSnapshot {
+  rule: string;
+  executable: string;
+  route: string;
+  /** "" where it could not be read. */
+  method: string;
+  /** 0 where it could not be read. */
+  status: number;
+  /** Not cumulative; one more than HTTP_BUCKETS_SECONDS has bounds. */
+  buckets: number[];
+  sumNs: number;
+}
+
+/** http.server.request.duration of the semantic conventions for HTTP. */
+export const HTTP_BUCKETS_SECONDS = [
+  0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,
+] as const;
+
+export interface RuleSnapshot {
+  name: string;
+  /** pending: processes that fit are still being looked at. */
+  state: 'ready' | 'pending' | 'failed';
+  /** Why not ready. */
+  problem: string | null;
+  maxOverhead: number;
+}
