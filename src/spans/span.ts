@@ -23,6 +23,8 @@ export interface FunctionSpan {
   status: { code: 'unset' | 'ok' | 'error'; message?: string };
   attributes: Record<string, AttributeValue>;
   resource: ProcessResource;
+  /** Number of its function, as statistics have it. */
+  functionIndex: number;
 }
 
 /** A span that the program's own SDK made, as far as it could be read. */

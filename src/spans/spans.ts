@@ -135,6 +135,7 @@ export class SpanMaker {
       status: statusOf(call, named, attributes),
       attributes,
       resource: this.options.resource(call.tgid),
+      functionIndex: call.function,
     };
   }
 

@@ -16,6 +16,7 @@ const span: FunctionSpan = {
   status: { code: 'error', message: 'unwound by a panic' },
   attributes: { 'thread.id': 9 },
   resource: { attributes: { 'service.name': 'shop' } },
+  functionIndex: 1,
 };
 const summary = {
   functions: [],

@@ -25,6 +25,7 @@ function spanOf(overrides: Partial<FunctionSpan> = {}): FunctionSpan {
     status: { code: 'unset' },
     attributes: { 'code.function.name': 'main.work', 'thread.id': 9, 'underspan.incomplete': true },
     resource,
+    functionIndex: 1,
     ...overrides,
   };
 }

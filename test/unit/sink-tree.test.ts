@@ -41,6 +41,7 @@ function call(
     status: { code: 'unset' },
     attributes: {},
     resource,
+    functionIndex: 1,
     ...overrides,
   };
 }

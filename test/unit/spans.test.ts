@@ -218,6 +218,7 @@ test('a span says what its call was', () => {
       'underspan.overhead': 4_501,
     },
     resource,
+    functionIndex: call.function,
   });
   assert.equal(span.resource, resource);
   const root = maker.span({ ...call, parentKind: ParentKind.NONE, end: CallEnd.RETURNED });
