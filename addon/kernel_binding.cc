@@ -11,6 +11,7 @@
 #include "attach_multi.h"
 #include "attach_perf.h"
 #include "features.h"
+#include "lease.h"
 #include "link.h"
 #include "map_binding.h"
 #include "object.h"
@@ -327,6 +328,21 @@ Napi::Value enable_run_time_statistics(const Napi::CallbackInfo &info) {
     });
 }
 
+Napi::Value lease_file(const Napi::CallbackInfo &info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+        auto lease = std::make_shared<Lease>(string_of(info[0], "path"));
+        auto handle = Napi::Object::New(info.Env());
+        handle.Set("isBroken",
+                   Napi::Function::New(info.Env(), [lease](const Napi::CallbackInfo &info) {
+                       return Napi::Boolean::New(info.Env(), lease->broken());
+                   }));
+        handle.Set("close", Napi::Function::New(info.Env(), [lease](const Napi::CallbackInfo &) {
+                       lease->close();
+                   }));
+        return handle;
+    });
+}
+
 int64_t nanoseconds(clockid_t clock) {
     timespec time{};
     clock_gettime(clock, &time);
@@ -363,5 +379,6 @@ void init_kernel(Napi::Env env, Napi::Object exports) {
     add("features", features);
     add("read", read_ring);
     add("enableRunTimeStatistics", enable_run_time_statistics);
+    add("leaseFile", lease_file);
     add("clockOffset", clock_offset);
 }

@@ -25,6 +25,7 @@ class MapHandle : public Napi::ObjectWrap<MapHandle> {
                             InstanceMethod<&MapHandle::update>("update"),
                             InstanceMethod<&MapHandle::update_many>("updateMany"),
                             InstanceMethod<&MapHandle::erase>("delete"),
+                            InstanceMethod<&MapHandle::count>("count"),
                             InstanceMethod<&MapHandle::entries>("entries"),
                             InstanceMethod<&MapHandle::read>("read")});
     }
@@ -91,6 +92,18 @@ class MapHandle : public Napi::ObjectWrap<MapHandle> {
                     result.Set("keys", to_buffer(env, std::move(entries.keys)));
                     result.Set("values", to_buffer(env, std::move(entries.values)));
                     return result;
+                });
+        });
+    }
+
+    Napi::Value count(const Napi::CallbackInfo &info) {
+        Napi::Env env = info.Env();
+        return guarded_promise(env, [&]() -> Napi::Value {
+            auto snapshot = std::make_shared<Map::Snapshot>(map_->snapshot());
+            return Task<uint32_t>::start(
+                env, [snapshot] { return count_of(*snapshot); },
+                [](Napi::Env env, uint32_t &count) -> Napi::Value {
+                    return Napi::Number::New(env, count);
                 });
         });
     }

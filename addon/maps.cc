@@ -172,3 +172,19 @@ Map::Entries entries_of(const Map::Snapshot &map) {
         position.swap(next);
     }
 }
+
+uint32_t count_of(const Map::Snapshot &map) {
+    std::vector<uint8_t> key(map.key_size), next(map.key_size);
+    uint32_t count = 0;
+    // Where the key that was last seen is gone, the kernel begins anew: so it must be bounded.
+    while (count < map.max_entries) {
+        if (bpf_map_get_next_key(map.fd.get(), count == 0 ? nullptr : key.data(), next.data()) != 0) {
+            if (errno == ENOENT)
+                break;
+            throw failure_of("BPF_FAILED", "Cannot read map " + map.name, errno);
+        }
+        key.swap(next);
+        count++;
+    }
+    return count;
+}

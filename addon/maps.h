@@ -56,3 +56,6 @@ class Map {
 };
 
 Map::Entries entries_of(const Map::Snapshot &map);
+
+// By its keys alone. A hash map that changes meanwhile is counted about right.
+uint32_t count_of(const Map::Snapshot &map);

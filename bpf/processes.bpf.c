@@ -63,10 +63,10 @@ int process_forked(struct bpf_raw_tracepoint_args *arguments)
 	__u32 tgid = BPF_CORE_READ(child, tgid);
 	struct target *target;
 
-	if (!settings.follow_forks || tgid == parent_tgid)
+	if (tgid == parent_tgid)
 		return 0;
 	target = bpf_map_lookup_elem(&targets, &parent_tgid);
-	if (!target)
+	if (!target || !target->follow_forks)
 		return 0;
 	bpf_map_update_elem(&targets, &tgid, target, BPF_ANY);
 	send_event(PROCESS_FORKED, tgid, parent_tgid);

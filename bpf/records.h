@@ -334,8 +334,9 @@ struct settings {
 	__u32 current_offset;	/* of curg in runtime.m */
 	__u32 request_context;	/* offset of ctx in http.Request */
 	__u32 max_hops;
+	__u32 attachment;	/* number of the module's programs, as targets name it */
 	__u8 position_independent;
-	__u8 filter_targets;	/* a hit counts only if its process is in `targets` */
+	__u8 filter_targets;	/* a hit counts only if its process is a target of this attachment */
 	__u8 has_cookies;
 	__u8 sleepable;
 	__u8 roots;
@@ -346,7 +347,6 @@ struct settings {
 	__u8 values;		/* values are read from some of the functions */
 	__u8 error_text;	/* texts of errors and panics too, not only their types */
 	__u8 never;		/* 0, which the compiler does not know */
-	__u8 pad[4];
 };
 
 /* Key of a goroutine (its g), or of a thread. */
@@ -441,7 +441,11 @@ struct started_span {
 /* A process whose hits count; key is its tgid. */
 struct target {
 	__u64 bias;		/* address of the module's lowest segment in memory, less that in the file */
+	__u32 attachment;	/* whose hits count, where one probe serves all processes; 0: none */
+	__u8 follow_forks;	/* its children are targets from their first instruction */
+	__u8 pad[3];
 };
+_Static_assert(sizeof(struct target) == 16, "target");
 
 /* What a context of some type wraps. */
 enum context_wraps {
@@ -460,8 +464,7 @@ struct context_type {
 struct process_settings {
 	__u32 shard_mask;	/* as in struct settings */
 	__u8 every_exec;	/* report all execs, not only those of targets */
-	__u8 follow_forks;	/* a target's child is a target from its first instruction */
-	__u8 pad[2];
+	__u8 pad[3];
 };
 
 /* What the kernel side learned of the target's types, for one module. */

@@ -32,7 +32,7 @@ INLINE struct site *find_site(struct pt_regs *regs, __u32 *tgid, __u64 *bias)
 	*tgid = bpf_get_current_pid_tgid() >> 32;
 	if (settings.filter_targets || !settings.has_cookies) {
 		target = bpf_map_lookup_elem(&targets, tgid);
-		if (!target)
+		if (!target || target->attachment != settings.attachment)
 			return NULL;
 	}
 	if (settings.has_cookies) {

@@ -4,11 +4,11 @@ import { planModule, type PlanRequest } from './plan/plan-module.js';
 import type { ModulePlan } from './plan/plan.js';
 import { kernelError } from './session/kernel-errors.js';
 import { Running } from './session/running.js';
+import { planRequest, ruleOf, type Selects, type TraceWishes } from './session/wishes.js';
 import type { Notice, Sink, Summary } from './sinks/sink.js';
-import { inMainModule, parsePattern } from './symbols/patterns.js';
 import { interpreterOf, resolveExecutable } from './targets/executable.js';
 import { type CommandEnd, launch } from './targets/launch.js';
-import { selectTargets } from './targets/select.js';
+import { fits, namesFile, selectTargets } from './targets/select.js';
 import type { Target } from './targets/target.js';
 
 /** Which processes. All kinds that are given must hold; within a kind any may. */
@@ -24,40 +24,9 @@ export interface Selection {
   waitMs: number;
 }
 
-/** What to trace and what to keep. Durations in nanoseconds. */
-export interface TraceOptions {
+/** Durations in nanoseconds. */
+export interface TraceOptions extends TraceWishes {
   selection: Selection;
-  /** Patterns as the user wrote them, [MODULE:]NAME. */
-  symbols: string[];
-  exclude: string[];
-  minDurationNs: number;
-  /** Only trees whose outermost call was slower; null: all. */
-  slowerThanNs: number | null;
-  errorsOnly: boolean;
-  /** Share of traces, 0 to 1. */
-  sample: number;
-  /** Trees a second; 0: no limit. */
-  maxRate: number;
-  followForks: boolean;
-  entryOnly: boolean;
-  /** Wrappers of a context.Context that are looked through, 1 to 100. */
-  contextHops: number;
-  /** Arguments that spans carry, as paths: "order.ID"; "*" is all of them. */
-  args: string[];
-  /** Spans carry what calls returned. */
-  returns: boolean;
-  /** Spans carry the stack of their call. */
-  stack: boolean;
-  /** Texts of errors and panics, not only their types. */
-  errorText: boolean;
-  /** Names of values that are not shown, besides those that look like secrets; null: show all. */
-  redact: string[] | null;
-  /** Calls without a context become traces of their own. */
-  roots: boolean;
-  /** Spans also where the program's own trace is not sampled. */
-  unsampled: boolean;
-  /** Functions that may be attached in one session. */
-  maxFunctions: number;
   /** Size of the ring buffer in bytes; a power of two and a multiple of the page size. */
   ringBytes: number;
   sinks: Sink[];
@@ -80,25 +49,6 @@ export interface Trace {
   readonly command: Promise<CommandEnd> | null;
   /** Detaches, delivers what is left, and closes the sinks. */
   stop(): Promise<Summary>;
-}
-
-/** Sites that are attached one by one, where the kernel has no uprobe_multi. */
-const MAX_SINGLE_SITES = 1_000;
-
-export function planRequest(options: TraceOptions, features: Features): PlanRequest {
-  return {
-    patterns: options.symbols.map(parsePattern).map(inMainModule),
-    excludes: options.exclude.map(parsePattern),
-    entryOnly: options.entryOnly,
-    values: {
-      args: options.args,
-      returns: options.returns,
-      stack: options.stack,
-      redact: options.redact,
-    },
-    maxFunctions: options.maxFunctions,
-    maxSites: features.uprobeMulti ? Infinity : MAX_SINGLE_SITES,
-  };
 }
 
 /** Plans without attaching anything; of a command only the file is looked at. */
@@ -146,7 +96,21 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
       if (!later || error.kind !== 'unsupported') throw error;
       return { targets, modules: new Map(), notices: [] } satisfies Plan;
     });
-    const running = await Running.start(native, features, options, request, plan);
+    const { sinks, ringBytes, maxFunctions } = options;
+    const running = await Running.start(
+      native,
+      features,
+      {
+        rules: [ruleOf(options, features, selectedBy(selection))],
+        sinks,
+        ringBytes,
+        maxFunctions,
+        watchesExecs: selection.pids.length === 0 && selection.command === null,
+        // Whoever looks at a program by hand restarts it, and wants to see it again.
+        idleMs: Infinity,
+      },
+      targets.map((target) => ({ target, plan: plan.modules.get(target.fileId) ?? null })),
+    );
     launched?.release();
     return {
       plan,
@@ -160,7 +124,20 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
   }
 }
 
-async function featuresOf(native: Native): Promise<Features> {
+/** Which processes a selection means, as a rule is asked. */
+function selectedBy(selection: Selection): Selects {
+  const { pids, exes, comms, containers, services } = selection;
+  const others = [pids, comms, containers, services].some((kind) => kind.length > 0);
+  return {
+    id: 'selection',
+    name: '',
+    fits: (pid) => (fits(selection, pid) ? 'yes' : 'no'),
+    reach: ({ exe, fileId }) => (!others && namesFile(exes, exe, fileId) ? 'all' : 'some'),
+    followExecs: true,
+  };
+}
+
+export async function featuresOf(native: Native): Promise<Features> {
   try {
     return await native.features();
   } catch (error) {
@@ -168,7 +145,7 @@ async function featuresOf(native: Native): Promise<Features> {
   }
 }
 
-function requireFeatures(features: Features): void {
+export function requireFeatures(features: Features): void {
   if (features.ringBuffer && features.btf) return;
   throw new UnderspanError(
     'unsupported',

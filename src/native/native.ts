@@ -306,6 +306,8 @@ export interface BpfMap {
   /** Many at once: keys and values laid end to end. */
   updateMany(keys: Buffer, values: Buffer): void;
   delete(key: Buffer): boolean;
+  /** How many elements a hash map has; one that changes meanwhile is counted about right. */
+  count(): Promise<number>;
   /** All elements, keys and values laid end to end. */
   entries(): Promise<{ keys: Buffer; values: Buffer }>;
   /** A copy of elements [first, first + count) of an array map, laid end to end. */
@@ -327,6 +329,16 @@ export interface Reader {
   stop(): Promise<void>;
 }
 
+/**
+ * A read lease on a file: whoever opens it for writing waits until it is closed (for as long as
+ * fs.lease-break-time), and this process gets SIGIO, which must have a listener by then.
+ */
+export interface Lease {
+  /** Somebody waits. */
+  isBroken(): boolean;
+  close(): void;
+}
+
 export interface Native {
   openModule(path: string): Promise<Module>;
   features(): Promise<Features>;
@@ -335,6 +347,8 @@ export interface Native {
   read(ring: BpfMap, options: ReaderOptions, onBatch: (batch: Buffer) => void): Reader;
   /** Switches run-time statistics of BPF programs on until closed. */
   enableRunTimeStatistics(): { close(): void };
+  /** BPF_UNSUPPORTED where the file system has no leases, or the file is open for writing. */
+  leaseFile(path: string): Lease;
   /** Nanoseconds of CLOCK_REALTIME less those of CLOCK_MONOTONIC, taken as close together as can be. */
   clockOffset(): bigint;
 }

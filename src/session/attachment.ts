@@ -13,7 +13,7 @@ import {
   type EncodedSites,
   type KernelOptions,
   type NumberedSite,
-  numbersFrom0,
+  numbersFrom,
 } from './encode.js';
 import { valuePlan } from '../spans/records.generated.js';
 
@@ -24,20 +24,20 @@ export function objectPath(name: string, features: Features): string {
   return `${OBJECTS}${name}${features.atomics ? '' : '.legacy'}.bpf.o`;
 }
 
-/** Maps that all modules of a session have in common; the first to load them makes them. */
-export const SHARED_MAPS = [
+/** Maps that all rules of a session have in common. */
+export const SESSION_MAPS = [
   'ring',
   'targets',
   'goroutines',
-  'statistics',
-  'started_spans',
-  'next_tree',
-  'told',
   'inheritances',
-  'call_values',
+  'statistics',
+  'told',
 ] as const;
 
-export type SharedMaps = Partial<Record<(typeof SHARED_MAPS)[number], BpfMap>>;
+/** Maps that all attachments of a rule have in common. */
+export const RULE_MAPS = ['started_spans', 'next_tree', 'call_values'] as const;
+
+export type SharedMaps = Record<(typeof SESSION_MAPS)[number] | (typeof RULE_MAPS)[number], BpfMap>;
 
 /**
  * Shards of the statistics. Before compare-and-exchange each CPU needs its own; with it, a few
@@ -57,6 +57,8 @@ export class Attachment {
   private constructor(
     readonly plan: ModulePlan,
     readonly firstFunction: number,
+    /** By which the map `targets` names it. */
+    readonly number: number,
     private readonly programs: Programs,
     private readonly encoded: EncodedSites,
     private readonly offsetOf: (address: number) => number,
@@ -68,7 +70,6 @@ export class Attachment {
     plan: ModulePlan,
     firstFunction: number,
     options: KernelOptions,
-    sizes: Partial<Record<string, number>>,
     shared: SharedMaps,
   ): Promise<Attachment> {
     const encoded = encodeSites(plan, firstFunction);
@@ -81,12 +82,7 @@ export class Attachment {
       error_texts: { maxEntries: Math.max(1, plan.layout.errorTexts.length) },
       context_types: { maxEntries: Math.max(1, 2 * plan.layout.contextTypes.length) },
     };
-    for (const name of SHARED_MAPS) {
-      const map = shared[name];
-      const maxEntries = sizes[name];
-      if (map) maps[name] = { reuse: map };
-      else if (maxEntries !== undefined) maps[name] = { maxEntries };
-    }
+    for (const [name, map] of Object.entries(shared)) maps[name] = { reuse: map };
     const programs = await native.load({
       object: objectPath('go', features),
       settings: encodeSettings(
@@ -101,14 +97,14 @@ export class Attachment {
       sleepable: features.sleepable,
     });
     try {
-      for (const name of SHARED_MAPS) shared[name] ??= programs.map(name);
       fill(programs, plan, encoded, features);
       fillValues(programs, plan, values);
     } catch (error) {
       programs.close();
       throw error;
     }
-    return new Attachment(plan, firstFunction, programs, encoded, offsets(plan.module));
+    const offsetOf = offsets(plan.module);
+    return new Attachment(plan, firstFunction, options.attachment, programs, encoded, offsetOf);
   }
 
   /**
@@ -147,11 +143,11 @@ export class Attachment {
   }
 
   async detach(pid?: number): Promise<void> {
-    const gone = pid === undefined ? [...this.links.keys()] : [pid];
-    await Promise.all(
-      gone.flatMap((key) => (this.links.get(key) ?? []).map((link) => link.detach())),
-    );
-    for (const key of gone) this.links.delete(key);
+    const keys = pid === undefined ? [...this.links.keys()] : [pid];
+    const gone = keys.flatMap((key) => this.links.get(key) ?? []);
+    // At once: the pid may be used again before the kernel is done.
+    for (const key of keys) this.links.delete(key);
+    await Promise.all(gone.map((link) => link.detach()));
   }
 
   runTimes(): ReturnType<Programs['runTimes']> {
@@ -170,7 +166,7 @@ function fill(
   encoded: EncodedSites,
   features: Features,
 ): void {
-  programs.map('sites').updateMany(numbersFrom0(encoded.count), encoded.sites);
+  programs.map('sites').updateMany(numbersFrom(0, encoded.count), encoded.sites);
   const { keys, values } = encodeContextTypes(layout);
   if (keys.length > 0) programs.map('context_types').updateMany(keys, values);
   if (!features.cookies) indexByAddress(programs.map('site_by_address'), encoded);
@@ -182,10 +178,10 @@ function fillValues(
   { plans, functions }: { plans: Buffer; functions: Buffer },
 ): void {
   if (plans.length > 0) {
-    programs.map('value_plans').updateMany(numbersFrom0(plans.length / valuePlan.size), plans);
+    programs.map('value_plans').updateMany(numbersFrom(0, plans.length / valuePlan.size), plans);
   }
   if (functions.length > 0) {
-    programs.map('function_values').updateMany(numbersFrom0(plan.functions.length), functions);
+    programs.map('function_values').updateMany(numbersFrom(0, plan.functions.length), functions);
   }
   const texts = encodeErrorTexts(plan.layout);
   if (texts.keys.length > 0) programs.map('error_texts').updateMany(texts.keys, texts.values);

@@ -19,8 +19,8 @@ import {
   valuePlan,
 } from '../spans/records.generated.js';
 
-/** What a user's wishes come to in the kernel. */
-export interface KernelOptions {
+/** What a rule's wishes come to in the kernel. */
+export interface RuleOptions {
   minDurationNs: number;
   /** 56 bits; see sampling.ts. */
   sampleThreshold: bigint;
@@ -33,10 +33,16 @@ export interface KernelOptions {
   contextHops: number;
   /** Texts of errors and panics, not only their types. */
   errorText: boolean;
+}
+
+/** What else is the same for all functions of an attachment. */
+export interface KernelOptions extends RuleOptions {
   /** Ended spans of the program's own SDK are reported too. */
   programSpans: boolean;
-  /** Hits count only in processes listed in the map `targets`. */
+  /** Hits count only in processes that the map `targets` gives to this attachment. */
   filterTargets: boolean;
+  /** By which `targets` names it. */
+  attachment: number;
   shards: number;
 }
 
@@ -77,6 +83,7 @@ export function encodeSettings(
   buffer.writeUInt32LE(Math.min(options.contextHops, MAX_CONTEXT_HOPS), settings.maxHops);
   buffer.writeUInt32LE(layout.labelsOffset, settings.labelsOffset);
   buffer.writeUInt32LE(layout.currentOffset, settings.currentOffset);
+  buffer.writeUInt32LE(options.attachment, settings.attachment);
   flag(settings.labelsAreMap, layout.labelsAreMap);
   word(settings.firstFunction, firstFunction);
   flag(settings.values, functions.some(hasValues));
@@ -211,8 +218,9 @@ export function encodeErrorTexts({ errorTexts }: GoLayout): { keys: Buffer; valu
   return { keys, values };
 }
 
-export const numbersFrom0 = (count: number): Buffer => {
+/** Keys of `count` elements of an array map. */
+export const numbersFrom = (first: number, count: number): Buffer => {
   const keys = Buffer.alloc(count * 4);
-  for (let index = 0; index < count; index++) keys.writeUInt32LE(index, index * 4);
+  for (let index = 0; index < count; index++) keys.writeUInt32LE(first + index, index * 4);
   return keys;
 };

@@ -1,108 +1,85 @@
-/** The processes of a session, from the first that was selected to their last child. */
-import type { Selection } from '../engine.js';
+/** The processes of a session: which rule each falls under, from its start to its end. */
 import { UnderspanError } from '../errors.js';
-import type { Native } from '../native/native.js';
 import type { ModulePlan } from '../plan/plan.js';
-import { planModule, type PlanRequest } from '../plan/plan-module.js';
 import type { Notice } from '../sinks/sink.js';
 import type { ProcessRecord } from '../spans/call.js';
 import { ProcessEvent } from '../spans/records.generated.js';
-import { moduleBias } from '../targets/mapped.js';
-import { fits } from '../targets/select.js';
-import { isRunning, readTarget, type Target } from '../targets/target.js';
 import { Procfs } from '../targets/procfs.js';
-import type { Attachment } from './attachment.js';
-import { kernelError } from './kernel-errors.js';
+import { isRunning, readTarget, type Target } from '../targets/target.js';
+import type { DetachReason, Executables, Probed } from './executables.js';
 import type { OpenGoroutine } from './open-calls.js';
-import { ProcessResources } from './resources.js';
+import type { ProcessResources } from './resources.js';
+import { type Decision, decide, type TraceRule } from './rule.js';
 import type { Session } from './session.js';
 
 export interface FollowedOptions {
-  native: Native;
   session: Session;
-  selection: Selection;
-  request: PlanRequest;
-  followForks: boolean;
-  /** Processes that start later and fit the selection are targets too. */
+  executables: Executables;
+  resources: ProcessResources;
+  procfs: Procfs;
+  rules: readonly TraceRule[];
+  /** Processes that start later and fall under a rule are targets too. */
   watchesExecs: boolean;
-  /** All processes of an executable are targets, so that one attachment serves them all. */
-  wholeExecutables: boolean;
-  onNotice: (notice: Notice) => void;
-  /** A module has been loaded: its functions have numbers now. */
-  onModule: (plan: ModulePlan, firstFunction: number) => void;
+  /** How long the probes of an executable stay that nothing runs, in ms. */
+  idleMs: number;
+  onNotice: (notice: Notice, rule: TraceRule) => void;
   /** All records of a process that has exited have come; its open calls are still in the table. */
   onExited: (pid: number, endNs: bigint, open: readonly OpenGoroutine[]) => Promise<void>;
-  /** A process has exited with calls open. */
-  onOpen: (open: OpenGoroutine[]) => void;
   /** The last process has ended, and no other can come. */
   onEmpty: () => void;
 }
 
+interface FollowedProcess {
+  target: Target;
+  /** null: nobody's yet; it is watched for what it may execute. */
+  rule: TraceRule | null;
+  probed: Probed | null;
+}
+
 export class Followed {
-  private readonly procfs = new Procfs();
-  private readonly targets = new Map<number, Target>();
-  /** By identity of the executable. */
-  private readonly attachments = new Map<string, Attachment>();
-  /** Executables that were looked at and have nothing to trace. */
-  private readonly barren = new Set<string>();
+  private readonly targets = new Map<number, FollowedProcess>();
+  /** Processes of which it is not known yet which rule they fall under. */
+  private readonly undecided = new Set<number>();
+  /** Executables that are being planned, and links that are being closed. */
+  private readonly underWay = new Set<Promise<unknown>>();
+  private rules: readonly TraceRule[];
   /** Events are handled one after the other. */
   private queue: Promise<void> = Promise.resolve();
   private closed = false;
   private lostEvents = 0;
 
-  readonly resources: ProcessResources;
-
   constructor(private readonly options: FollowedOptions) {
-    this.resources = new ProcessResources({
-      procfs: this.procfs,
-      target: (pid) => tryRead(pid, this.procfs) ?? this.targets.get(pid) ?? null,
-      plan: (fileId) => this.attachments.get(fileId)?.plan ?? null,
-      onNotice: options.onNotice,
-    });
+    this.rules = options.rules;
   }
 
   get count(): number {
     return this.targets.size;
   }
 
+  /** Processes that are looked at, or whose probes are being planned. */
+  get pending(): number {
+    return this.underWay.size + this.undecided.size;
+  }
+
+  targetOf(pid: number): Target | null {
+    return this.targets.get(pid)?.target ?? null;
+  }
+
   /** Attaches to a process by a plan made before; it may be held before its exec. */
-  attach(target: Target, plan: ModulePlan): Promise<void> {
-    const attached = this.queue.then(() => this.attachNow(target, plan));
+  async attach(target: Target, rule: TraceRule, plan: ModulePlan): Promise<void> {
+    const attached = this.queue.then(async () => {
+      const whole = rule.reach(target) === 'all';
+      const probed = await this.options.executables.need(rule, target, whole, plan);
+      if (probed) await this.link(target, rule, probed);
+    });
     this.queue = attached.catch(() => undefined);
     return attached;
   }
 
-  private async attachNow(target: Target, plan: ModulePlan): Promise<void> {
-    let attachment = this.attachments.get(target.fileId);
-    if (!attachment) {
-      attachment = await this.options.session.add(plan);
-      this.options.onModule(plan, attachment.firstFunction);
-      this.attachments.set(target.fileId, attachment);
-    }
-    this.watch(target, attachment);
-    const pid = this.options.wholeExecutables || !this.scoped ? null : target.pid;
-    if (!attachment.isAttached(target.pid)) await this.link(attachment, target, pid);
-  }
-
-  private async link(attachment: Attachment, target: Target, pid: number | null): Promise<void> {
-    try {
-      await attachment.attach(target.file, pid);
-    } catch (error) {
-      if (isRunning(target, this.procfs)) throw kernelError(error);
-      throw new UnderspanError(
-        'not-found',
-        'PROCESS_ENDED',
-        `process ${target.pid} (${target.comm}) ended while probes were being attached`,
-        undefined,
-        { cause: error },
-      );
-    }
-  }
-
   /** Follows a process that has nothing to trace yet, for what it may start. */
-  watch(target: Target, attachment?: Attachment): void {
-    this.targets.set(target.pid, target);
-    this.options.session.addTarget(target.pid, attachment ? biasOf(target, attachment) : 0);
+  watch(target: Target, rule: TraceRule | null): void {
+    this.targets.set(target.pid, { target, rule, probed: null });
+    this.options.session.addTarget(target.pid, 0, 0, rule?.followForks ?? false);
   }
 
   /** Nothing is attached any more. */
@@ -110,44 +87,146 @@ export class Followed {
     this.closed = true;
   }
 
-  /** A full ring loses events: whoever has ended has exited, and others may have come. */
+  /** Resolves when all that has been asked for so far is done. */
+  async settled(): Promise<void> {
+    for (;;) {
+      await this.queue;
+      if (this.underWay.size === 0) return;
+      await Promise.all(this.underWay);
+    }
+  }
+
+  /**
+   * To be called once a second. A full ring loses events: whoever has ended has exited, and others
+   * may have come.
+   */
   check(): void {
     const lost = this.options.session.lostEvents();
     if (lost !== this.lostEvents) {
       this.lostEvents = lost;
       this.rescan();
     }
-    for (const target of this.targets.values()) {
-      if (!isRunning(target, this.procfs)) this.handle(eventOf(ProcessEvent.EXITED, target.pid));
+    for (const { target } of this.targets.values()) {
+      if (!isRunning(target, this.options.procfs)) {
+        this.handle(eventOf(ProcessEvent.EXITED, target.pid));
+      }
+    }
+    this.reconsider();
+    this.tidy();
+  }
+
+  /** Looks again at processes of which something was not known. */
+  reconsider(): void {
+    for (const pid of this.undecided) this.enqueue(eventOf(ProcessEvent.EXECUTED, pid));
+  }
+
+  /** Takes back probes that are not needed, or that somebody waits for. */
+  tidy(): void {
+    for (const { probed, why } of this.options.executables.due(this.options.idleMs)) {
+      this.queue = this.queue.then(() => this.remove(probed, why)).catch(() => undefined);
+    }
+  }
+
+  private async remove(probed: Probed, why: DetachReason): Promise<void> {
+    // Meanwhile a process may have begun.
+    if (why === 'idle' && probed.pids.size > 0) return;
+    const pids = [...probed.pids];
+    await this.options.executables.remove(probed, why);
+    for (const pid of pids) {
+      const known = this.targets.get(pid);
+      if (known?.probed === probed) known.probed = null;
     }
   }
 
   /** Takes in the processes whose beginning was not seen, as between selecting and attaching. */
   rescan(): void {
-    for (const pid of this.procfs.pids()) {
+    for (const pid of this.options.procfs.pids()) {
       if (pid === process.pid) continue;
       const known = this.targets.get(pid);
-      if (known ? this.hasExecuted(known) : this.isWanted(pid)) {
+      if (known ? this.hasExecuted(known.target) : this.mayFit(pid)) {
         this.enqueue(eventOf(ProcessEvent.EXECUTED, pid));
       }
     }
   }
 
+  /**
+   * From now on these rules hold. What falls under the same rule as before, the same object, is not
+   * touched; what does not is planned first, so that it is untraced for a moment only.
+   */
+  setRules(rules: readonly TraceRule[]): Promise<void> {
+    const changed = this.queue.then(() => this.changeRules(rules));
+    this.queue = changed.catch(() => undefined);
+    return changed;
+  }
+
+  private async changeRules(rules: readonly TraceRule[]): Promise<void> {
+    const { executables } = this.options;
+    const before = this.rules;
+    this.rules = rules;
+    const moves: { pid: number; target: Target; decision: Decision | null }[] = [];
+    const gone = new Set<Probed>();
+    for (const probed of executables.all) if (!rules.includes(probed.rule)) gone.add(probed);
+    for (const [pid, known] of this.targets) {
+      const decision = decide(rules, known.target);
+      if (decision === 'unknown') {
+        this.undecided.add(pid);
+        continue;
+      }
+      const { probed } = known;
+      const stays = decision?.rule === known.rule && !(probed?.whole && !decision?.whole);
+      if (stays && !(probed && gone.has(probed))) continue;
+      if (probed?.whole) gone.add(probed);
+      moves.push({ pid, target: known.target, decision });
+    }
+    await Promise.all(
+      moves.map(async ({ target, decision }) => {
+        if (decision && executables.find(decision.rule, target.fileId) === null) {
+          await executables.need(decision.rule, target, decision.whole);
+        }
+      }),
+    );
+    await Promise.all([...gone].map((probed) => this.remove(probed, 'reload')));
+    for (const { pid, target, decision } of moves) await this.move(pid, target, decision);
+    for (const rule of before) if (!rules.includes(rule)) await executables.forget(rule);
+    this.rescan();
+  }
+
+  private async move(pid: number, target: Target, decision: Decision | null): Promise<void> {
+    const { session, onExited } = this.options;
+    const known = this.targets.get(pid);
+    if (!known) return;
+    if (known.probed) {
+      await this.options.executables.unlink(known.probed, pid);
+      await session.drain();
+      const open = await session.openCallsOf(pid);
+      await onExited(pid, process.hrtime.bigint(), open);
+      session.forget(open);
+    }
+    if (decision) await this.take(target, decision);
+    else this.forget(pid);
+  }
+
   private hasExecuted(target: Target): boolean {
-    const now = tryRead(target.pid, this.procfs);
+    const now = tryRead(target.pid, this.options.procfs);
     if (!now || now.fileId === target.fileId) return false;
-    this.resources.keepFor(target.pid, now.fileId);
+    this.options.resources.keepFor(target.pid, now.fileId);
     return true;
   }
 
-  private isWanted(pid: number): boolean {
-    const { followForks, watchesExecs, selection } = this.options;
-    if (watchesExecs && fits(selection, pid, this.procfs)) return true;
-    if (!followForks) return false;
+  private mayFit(pid: number): boolean {
+    if (this.options.watchesExecs && this.rules.some((rule) => rule.fits(pid) !== 'no'))
+      return true;
+    const child = tryRead(pid, this.options.procfs);
+    return child !== null && this.followChild(child);
+  }
+
+  /** A child of a process that is followed is followed as well. */
+  private followChild(child: Target): boolean {
     try {
-      const child = this.targets.has(this.procfs.stat(pid).parent) && readTarget(pid, this.procfs);
-      if (child) this.targets.set(pid, child);
-      return child !== false;
+      const parent = this.targets.get(this.options.procfs.stat(child.pid).parent);
+      if (!parent?.rule?.followForks || !parent.rule.followExecs) return false;
+      this.targets.set(child.pid, { target: child, rule: parent.rule, probed: null });
+      return true;
     } catch {
       return false;
     }
@@ -156,35 +235,37 @@ export class Followed {
   handle(event: ProcessRecord): void {
     if (this.closed && event.event !== ProcessEvent.EXITED) return;
     // At once: what the new program says of itself may come with the next record.
-    if (event.event === ProcessEvent.EXECUTED) this.resources.delete(event.tgid);
+    if (event.event === ProcessEvent.EXECUTED) this.options.resources.delete(event.tgid);
     this.enqueue(event);
   }
 
   private enqueue(event: ProcessRecord): void {
     this.queue = this.queue
       .then(() => this.apply(event))
-      .catch((error: unknown) => {
-        this.options.onNotice({
-          code: 'PROCESS_NOT_FOLLOWED',
-          message: `process ${event.tgid} could not be followed: ${error instanceof Error ? error.message : String(error)}`,
-        });
-      });
+      .catch((error: unknown) => this.failed(event.tgid, error));
   }
 
-  /** Resolves when the events so far have been handled. */
-  settled(): Promise<void> {
-    return this.queue;
-  }
-
-  private get scoped(): boolean {
-    return this.options.session.features.uprobeMulti;
+  private failed(pid: number, error: unknown): void {
+    const known = this.targets.get(pid);
+    const rule = known?.rule ?? this.rules[0];
+    if (!rule || (known && !isRunning(known.target, this.options.procfs))) return;
+    this.options.onNotice(
+      {
+        code: 'PROCESS_NOT_FOLLOWED',
+        message: `process ${pid} could not be followed: ${error instanceof Error ? error.message : String(error)}`,
+      },
+      rule,
+    );
   }
 
   private async apply(event: ProcessRecord): Promise<void> {
     switch (event.event) {
       case ProcessEvent.FORKED: {
-        const child = tryRead(event.tgid, this.procfs);
-        if (child) this.targets.set(event.tgid, child);
+        const child = tryRead(event.tgid, this.options.procfs);
+        const parent = this.targets.get(event.parentTgid);
+        // The kernel has made it a target like its parent.
+        const rule = parent?.rule ?? null;
+        if (child) this.targets.set(event.tgid, { target: child, rule, probed: null });
         return;
       }
       case ProcessEvent.EXECUTED:
@@ -195,54 +276,120 @@ export class Followed {
   }
 
   private async executed(pid: number): Promise<void> {
-    const known = this.targets.has(pid);
-    if (!known && !fits(this.options.selection, pid, this.procfs)) return;
-    const target = tryRead(pid, this.procfs);
+    const target = tryRead(pid, this.options.procfs);
+    const known = this.targets.get(pid);
+    this.undecided.delete(pid);
     if (!target) return;
-    this.resources.delete(pid);
-    const attachment = this.attachments.get(target.fileId);
-    if (attachment) {
-      this.watch(target, attachment);
-      if (!attachment.isAttached(pid)) await this.link(attachment, target, pid);
+    const decision = this.decide(target, known ?? null);
+    if (decision === 'unknown') {
+      this.undecided.add(pid);
       return;
     }
-    this.watch(target);
-    if (this.barren.has(target.fileId)) return;
-    const { native, session, request, onNotice } = this.options;
-    try {
-      const plan = await planModule(native, target.file, target.exe, {
-        ...request,
-        maxFunctions: session.room,
-      });
-      await this.attachNow(target, plan);
-      onNotice({
-        code: 'PROCESS_FOLLOWED',
-        message: `attached to ${plan.functions.length} functions of ${target.exe} in process ${pid}`,
-      });
-    } catch (error) {
-      if (!(error instanceof UnderspanError)) throw error;
-      // Of a process that ended too soon nothing is known of its executable.
-      if (!isRunning(target, this.procfs)) return;
-      this.barren.add(target.fileId);
-      if (error.code !== 'NOT_GO' && error.code !== 'NO_FUNCTION_MATCHES') {
-        onNotice({ code: error.code, message: error.message });
+    const { executables } = this.options;
+    const found = decision && executables.find(decision.rule, target.fileId);
+    if (known?.probed && known.probed !== found) this.unlink(known.probed, pid);
+    if (!decision) return this.forget(pid);
+    if (found) return this.take(target, decision);
+    this.watch(target, decision.rule);
+    // Reading an executable takes long: others go on meanwhile.
+    this.background(
+      executables.need(decision.rule, target, decision.whole).then(() => {
+        this.queue = this.queue
+          .then(() => (this.isCurrent(target) ? this.take(target, decision) : undefined))
+          .catch((error: unknown) => this.failed(pid, error));
+      }),
+      pid,
+    );
+  }
+
+  private isCurrent(target: Target): boolean {
+    const known = this.targets.get(target.pid)?.target;
+    return known?.fileId === target.fileId && known.startTime === target.startTime;
+  }
+
+  private decide(target: Target, known: FollowedProcess | null): Decision | 'unknown' | null {
+    const decision = this.options.watchesExecs ? decide(this.rules, target) : null;
+    if (decision) return decision;
+    const rule = known?.rule;
+    return rule?.followExecs ? { rule, whole: false } : null;
+  }
+
+  /** Links a process to probes that are there, or says why there are none. */
+  private async take(target: Target, { rule, whole }: Decision): Promise<void> {
+    const { executables, procfs, onNotice } = this.options;
+    const probed = await executables.need(rule, target, whole);
+    if (probed) {
+      const isNew = probed.pids.size === 0 && !probed.attachment.isAttached(target.pid);
+      await this.link(target, rule, probed);
+      if (isNew) {
+        onNotice(
+          {
+            code: 'PROCESS_FOLLOWED',
+            message: `attached to ${probed.attachment.plan.functions.length} functions of ${target.exe} in process ${target.pid}`,
+          },
+          rule,
+        );
       }
+      return;
+    }
+    if (rule.followExecs) this.watch(target, rule);
+    else this.forget(target.pid);
+    const problem = executables.problem(rule, target.fileId);
+    // Of a process that ended too soon nothing is known of its executable.
+    if (!problem || !isRunning(target, procfs)) return;
+    if (problem.code === 'NOT_GO' || problem.code === 'NO_FUNCTION_MATCHES') return;
+    onNotice({ code: problem.code, message: problem.message }, rule);
+  }
+
+  private async link(target: Target, rule: TraceRule, probed: Probed): Promise<void> {
+    this.targets.set(target.pid, { target, rule, probed });
+    try {
+      await this.options.executables.link(probed, target);
+    } catch (error) {
+      if (isRunning(target, this.options.procfs)) throw error;
+      throw new UnderspanError(
+        'not-found',
+        'PROCESS_ENDED',
+        `process ${target.pid} (${target.comm}) ended while probes were being attached`,
+        undefined,
+        { cause: error },
+      );
     }
   }
 
   private async exited(pid: number, endNs: bigint): Promise<void> {
-    const { session, onExited, onOpen, onEmpty } = this.options;
+    const { session, onExited, onEmpty, resources } = this.options;
     // A child may have been gone before it was read; the kernel knows it all the same.
-    const known = this.targets.delete(pid);
+    const known = this.targets.get(pid);
+    this.targets.delete(pid);
+    this.undecided.delete(pid);
     await session.drain();
     const open = await session.openCallsOf(pid);
     await onExited(pid, endNs, open);
     session.forget(open);
-    onOpen(open);
     session.removeTarget(pid);
-    await Promise.all([...this.attachments.values()].map((each) => each.detach(pid)));
-    this.resources.delete(pid);
+    if (known?.probed) this.unlink(known.probed, pid);
+    resources.delete(pid);
     if (known && this.targets.size === 0) onEmpty();
+  }
+
+  /** It falls under no rule. */
+  private forget(pid: number): void {
+    if (!this.targets.delete(pid)) return;
+    this.options.session.removeTarget(pid);
+    this.options.resources.delete(pid);
+  }
+
+  /** The kernel takes its time to close links, and nobody waits for it. */
+  private unlink(probed: Probed, pid: number): void {
+    this.background(this.options.executables.unlink(probed, pid), pid);
+  }
+
+  private background(work: Promise<unknown>, pid: number): void {
+    const done = work
+      .catch((error: unknown) => this.failed(pid, error))
+      .finally(() => this.underWay.delete(done));
+    this.underWay.add(done);
   }
 }
 
@@ -251,14 +398,6 @@ function tryRead(pid: number, procfs: Procfs): Target | null {
     return readTarget(pid, procfs);
   } catch {
     return null;
-  }
-}
-
-function biasOf(target: Target, attachment: Attachment): number {
-  try {
-    return moduleBias(target.pid, target.fileId, attachment.plan.module.facts) ?? 0;
-  } catch {
-    return 0;
   }
 }
 

@@ -5,22 +5,21 @@ import { Decoder } from '../spans/decode.js';
 import type { ProcessResource, ProgramSpan } from '../spans/span.js';
 import { type FunctionName, SpanMaker } from '../spans/spans.js';
 import type { ModuleNames } from './names.js';
-import { TreeKeeper } from '../spans/trees.js';
+import { type TreeFilter, TreeKeeper } from '../spans/trees.js';
 
-/** A function with the names of what its calls carry. */
+/** A function with the names of what its calls carry, and what is wanted of its trees. */
 export interface NamedFunction extends FunctionName {
   addresses: ModuleNames;
+  filter: TreeFilter;
 }
+
+const EVERYTHING: TreeFilter = { slowerThanNs: null, errorsOnly: false, minDurationNs: 0 };
 
 export interface PipelineOptions {
   sinks: readonly Sink[];
   functions: readonly (NamedFunction | undefined)[];
   clockOffsetNs: bigint;
   resource: (tgid: number) => ProcessResource;
-  slowerThanNs: number | null;
-  errorsOnly: boolean;
-  /** The kernel sends no record of a shorter call. */
-  minDurationNs: number;
   openCalls: (stack: bigint, tgid: number) => OpenCall[] | null;
   /** Resolves when all records that had been sent at the time of the call have been given to batch(). */
   drained: () => Promise<void>;
@@ -36,9 +35,8 @@ export class Pipeline {
   readonly lost: Record<string, number> = {};
   /** By function: records that made no span, less spans that had no record. */
   readonly unsent: number[] = [];
-  /** Open calls whose end will not be seen, with their functions. */
-  private readonly open = new Map<string, number>();
-  private readonly substituted = new Map<string, number>();
+  /** Calls without a record that were sent while a process, or everything, came to its end. */
+  private substituted: Map<string, number> | null = null;
   private readonly decoder: Decoder;
   private readonly maker: SpanMaker;
   private readonly keeper: TreeKeeper;
@@ -62,9 +60,7 @@ export class Pipeline {
       lost: (reason, fn, count) => this.count(reason, fn, count),
       openCalls: options.openCalls,
       drained: options.drained,
-      slowerThanNs: options.slowerThanNs,
-      errorsOnly: options.errorsOnly,
-      minDurationNs: options.minDurationNs,
+      filterOf: (index) => options.functions[index]?.filter ?? EVERYTHING,
     });
     this.decoder = new Decoder({
       call: (call) => this.keeper.add(call),
@@ -97,14 +93,17 @@ export class Pipeline {
 
   /** Sends what is held of a process that has exited, and what was open in it. */
   finishProcess(tgid: number, endNs: bigint, open: readonly OpenStack[]): Promise<void> {
-    return this.keeper.finishProcess(tgid, endNs, open);
+    return this.ending(open, () => this.keeper.finishProcess(tgid, endNs, open));
   }
 
-  /** Sends what is still held; no record comes after. */
-  async finish(endNs: bigint): Promise<void> {
-    await this.keeper.finish(endNs);
-    await this.waiting;
-    this.settleOpen();
+  /** Sends what is still held, or what is held of one process; no record comes after. */
+  finish(endNs: bigint, open: readonly OpenStack[], tgid?: number): Promise<void> {
+    return this.ending(open, () => this.keeper.finish(endNs, tgid));
+  }
+
+  /** The numbers of these functions are free for others. */
+  forget(first: number, count: number): void {
+    for (let index = first; index < first + count; index++) delete this.unsent[index];
   }
 
   /** Calls whose records came and that make no span. */
@@ -117,21 +116,23 @@ export class Pipeline {
     this.unsent[fn] = (this.unsent[fn] ?? 0) + count;
   }
 
-  /** A call whose end will not be seen. */
-  addOpen(spanId: string, fn: number): void {
-    this.open.set(spanId, fn);
-  }
-
   /**
-   * Calls that never sent a record are either open, or their record did not fit the ring. Some of
-   * both have been sent all the same, for the sake of what hangs from them.
+   * Calls that never sent a record are either open, and their end will not be seen, or their record
+   * did not fit the ring. Some of both have been sent all the same, for the sake of what hangs from
+   * them.
    */
-  private settleOpen(): void {
-    for (const [spanId, fn] of this.substituted) {
-      if (this.open.delete(spanId)) this.withoutSpan(fn, -1);
+  private async ending(stacks: readonly OpenStack[], finish: () => Promise<void>): Promise<void> {
+    const substituted = (this.substituted = new Map<string, number>());
+    await finish();
+    await this.waiting;
+    this.substituted = null;
+    const open = new Set(stacks.flatMap(({ calls }) => calls.map(({ spanId }) => spanId)));
+    for (const [spanId, fn] of substituted) {
+      if (open.delete(spanId)) this.withoutSpan(fn, -1);
       else this.count('ringFull', fn, -1);
     }
-    if (this.open.size > 0) this.lost['open'] = (this.lost['open'] ?? 0) + this.open.size;
+    const unseen = stacks.reduce((sum, { silent }) => sum + silent, open.size);
+    if (unseen > 0) this.lost['open'] = (this.lost['open'] ?? 0) + unseen;
   }
 
   /** Trees go out in the order in which they come, also those that wait for names. */
@@ -162,9 +163,15 @@ export class Pipeline {
     return [...names];
   }
 
+  /** What is owed while its process runs on is not open any more: its record was lost. */
+  private addSubstitute({ spanId, function: fn }: Call): void {
+    if (this.substituted) this.substituted.set(spanId, fn);
+    else this.count('ringFull', fn, -1);
+  }
+
   private send(calls: readonly Call[]): void {
     const spans = calls.map((call) => {
-      if (call.unclosed) this.substituted.set(call.spanId, call.function);
+      if (call.unclosed) this.addSubstitute(call);
       return this.maker.span(call);
     });
     this.spans += spans.length;

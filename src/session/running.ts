@@ -1,18 +1,21 @@
-/** One trace from attach to summary: session, pipeline and followed processes together. */
-import type { Plan, TraceOptions } from '../engine.js';
+/** Tracing from its start to its summary: session, pipeline and followed processes together. */
 import type { Features, Native } from '../native/native.js';
-import type { PlanRequest } from '../plan/plan-module.js';
 import type { ModulePlan } from '../plan/plan.js';
-import type { Summary } from '../sinks/sink.js';
+import type { Notice, Sink, Summary } from '../sinks/sink.js';
+import type { OpenStack } from '../spans/call.js';
 import { decodeOpenCalls } from '../spans/decode.js';
-import { openCall, stackKey } from '../spans/records.generated.js';
-import { sampleThreshold } from '../spans/sampling.js';
+import { stackKey } from '../spans/records.generated.js';
+import { Procfs } from '../targets/procfs.js';
+import { readTarget, type Target } from '../targets/target.js';
+import { type DetachReason, Executables, type Probed, sitesOf } from './executables.js';
 import { Followed } from './followed.js';
 import { ModuleNames } from './names.js';
 import type { OpenGoroutine } from './open-calls.js';
 import { type NamedFunction, Pipeline } from './pipeline.js';
+import { ProcessResources } from './resources.js';
+import type { TraceRule } from './rule.js';
 import { Session } from './session.js';
-import { type CountedFunction, summarize } from './summary.js';
+import { type CountedFunction, lostInKernel, summarize } from './summary.js';
 
 /** Time that calls which are open at the end have to return, in ms. */
 const GRACE_MS = 100;
@@ -25,19 +28,50 @@ const CLOCK_MS = 10_000;
 /** How long sinks may take to deliver what is left, in ms. */
 const FLUSH_MS = 5_000;
 
+export interface RunningOptions {
+  rules: readonly TraceRule[];
+  sinks: readonly Sink[];
+  ringBytes: number;
+  /** Functions that can be traced at once. */
+  maxFunctions: number;
+  /** Processes that start later and fall under a rule are targets too. */
+  watchesExecs: boolean;
+  /** How long the probes of an executable stay that nothing runs, in ms. */
+  idleMs: number;
+  onNotice?: (notice: Notice, rule: TraceRule) => void;
+}
+
+/** A process that is traced from the start, by a plan made before; null: it is only watched. */
+export interface FirstTarget {
+  target: Target;
+  plan: ModulePlan | null;
+}
+
+export interface NumberedFunction extends NamedFunction {
+  sites: number;
+  probed: Probed;
+}
+
 export class Running {
   readonly ended: Promise<void>;
-  private readonly functions: (NamedFunction & { sites: number })[] = [];
-  private session!: Session;
-  private pipeline!: Pipeline;
-  private followed!: Followed;
+  /** By number; where none is, the number is free. */
+  readonly functions: (NumberedFunction | undefined)[] = [];
+  /** Sites whose probes were taken back. */
+  readonly detached: Partial<Record<DetachReason, number>> = {};
+  session!: Session;
+  pipeline!: Pipeline;
+  followed!: Followed;
+  executables!: Executables;
+  /** What the kernel counted for functions whose probes were taken back. */
+  private readonly lostBefore: Record<string, number> = {};
+  private resources!: ProcessResources;
   private signalEnd!: () => void;
   private readonly timers: NodeJS.Timeout[] = [];
   private stopped: Promise<Summary> | null = null;
 
   private constructor(
     private readonly native: Native,
-    private readonly options: TraceOptions,
+    private readonly options: RunningOptions,
   ) {
     this.ended = new Promise((resolve) => (this.signalEnd = resolve));
   }
@@ -45,13 +79,12 @@ export class Running {
   static async start(
     native: Native,
     features: Features,
-    options: TraceOptions,
-    request: PlanRequest,
-    plan: Plan,
+    options: RunningOptions,
+    first: readonly FirstTarget[],
   ): Promise<Running> {
     const running = new Running(native, options);
     try {
-      await running.open(features, request, plan);
+      await running.open(features, first);
     } catch (error) {
       await running.abandon();
       throw error;
@@ -64,81 +97,69 @@ export class Running {
     return this.stopped;
   }
 
-  private async open(features: Features, request: PlanRequest, plan: Plan): Promise<void> {
+  private async open(features: Features, first: readonly FirstTarget[]): Promise<void> {
     const { native, options } = this;
-    const { selection } = options;
-    const wholeExecutables =
-      selection.exes.length > 0 &&
-      [selection.pids, selection.comms, selection.containers, selection.services].every(
-        (others) => others.length === 0,
-      );
-    const watchesExecs = selection.pids.length === 0 && selection.command === null;
+    const { sinks, ringBytes, maxFunctions, watchesExecs, rules, idleMs } = options;
+    const programSpans = sinks.some((sink) => sink.programSpans !== undefined);
     this.session = await Session.open(
       native,
       features,
-      {
-        minDurationNs: options.minDurationNs,
-        sampleThreshold: sampleThreshold(options.sample),
-        maxRate: options.maxRate,
-        roots: options.roots,
-        unsampled: options.unsampled,
-        entryOnly: options.entryOnly,
-        contextHops: options.contextHops,
-        errorText: options.errorText,
-        programSpans: options.sinks.some((sink) => sink.programSpans !== undefined),
-        filterTargets: !features.uprobeMulti && !wholeExecutables,
-        ringBytes: options.ringBytes,
-        maxFunctions: options.maxFunctions,
-        followForks: options.followForks,
-        everyExec: watchesExecs,
-      },
+      { ringBytes, maxFunctions, everyExec: watchesExecs, programSpans },
       (batch) => this.pipeline.batch(batch),
     );
+    const procfs = new Procfs();
+    this.executables = new Executables({
+      native,
+      session: this.session,
+      onAdded: (probed) => this.register(probed),
+      onRemoved: (probed, open, why) => this.unregister(probed, open, why),
+    });
+    this.resources = new ProcessResources({
+      procfs,
+      target: (pid) => tryRead(pid, procfs) ?? this.followed.targetOf(pid),
+      plan: (fileId) => this.planOf(fileId),
+      onNotice: (notice) => this.pipeline.notice(notice),
+    });
     this.pipeline = new Pipeline({
-      sinks: options.sinks,
+      sinks,
       functions: this.functions,
       clockOffsetNs: native.clockOffset(),
-      resource: (pid) => this.followed.resources.of(pid),
-      slowerThanNs: options.slowerThanNs,
-      errorsOnly: options.errorsOnly,
-      minDurationNs: options.minDurationNs,
+      resource: (pid) => this.resources.of(pid),
       openCalls: (stack, pid) => {
         const open = this.session.openCallsOn(stack, pid);
         return open && decodeOpenCalls(open.calls);
       },
       drained: () => this.session.drain(),
       onProcess: (event) => this.followed.handle(event),
-      onTracer: (record) => this.followed.resources.learn(record),
+      onTracer: (record) => this.resources.learn(record),
     });
     this.followed = new Followed({
-      native,
       session: this.session,
-      selection,
-      request,
-      followForks: options.followForks,
-      wholeExecutables,
+      executables: this.executables,
+      resources: this.resources,
+      procfs,
+      rules,
       watchesExecs,
-      onNotice: (notice) => this.pipeline.notice(notice),
-      onModule: (module, first) => this.register(module, first),
-      onExited: (pid, endNs, open) =>
-        this.pipeline.finishProcess(
-          pid,
-          endNs,
-          open.map(({ key, goroutineId, calls }) => ({
-            stack: key.readBigUInt64LE(stackKey.stack),
-            goroutineId: Number(goroutineId),
-            calls: decodeOpenCalls(calls),
-          })),
-        ),
-      onOpen: (open) => this.addOpen(open),
+      idleMs,
+      onNotice: (notice, rule) => {
+        this.pipeline.notice(notice);
+        options.onNotice?.(notice, rule);
+      },
+      onExited: (pid, endNs, open) => this.pipeline.finishProcess(pid, endNs, stacksOf(open)),
       onEmpty: () => {
         if (!watchesExecs) this.signalEnd();
       },
     });
-    for (const target of plan.targets) {
-      const module = plan.modules.get(target.fileId);
-      if (module) await this.followed.attach(target, module);
-      else this.followed.watch(target);
+    process.on('SIGIO', this.onSignal);
+    await this.begin(first);
+  }
+
+  private async begin(first: readonly FirstTarget[]): Promise<void> {
+    const { rules, watchesExecs } = this.options;
+    const [rule] = rules;
+    for (const { target, plan } of rule ? first : []) {
+      if (plan) await this.followed.attach(target, rule as TraceRule, plan);
+      else this.followed.watch(target, rule ?? null);
     }
     if (watchesExecs) {
       this.followed.rescan();
@@ -150,38 +171,74 @@ export class Running {
       });
     });
     this.every(CHECK_MS, () => this.followed.check());
-    this.every(CLOCK_MS, () => (this.pipeline.clockOffsetNs = native.clockOffset()));
+    this.every(CLOCK_MS, () => (this.pipeline.clockOffsetNs = this.native.clockOffset()));
   }
+
+  /** Somebody waits to write to an executable: see native.leaseFile(). */
+  private readonly onSignal = (): void => this.followed.tidy();
 
   private every(ms: number, run: () => void): void {
     this.timers.push(setInterval(run, ms));
   }
 
-  private register(module: ModulePlan, first: number): void {
-    const addresses = new ModuleNames(module.module);
-    module.functions.forEach(({ name, file, line, returns, values }, index) => {
-      this.functions[first + index] = {
+  private planOf(fileId: string): ModulePlan | null {
+    for (const probed of this.executables.all) {
+      if (probed.fileId === fileId) return probed.attachment.plan;
+    }
+    return null;
+  }
+
+  private register(probed: Probed): void {
+    const { plan, firstFunction } = probed.attachment;
+    const addresses = new ModuleNames(plan.module);
+    const { filter } = probed.rule;
+    plan.functions.forEach(({ name, file, line, returns, values }, index) => {
+      this.functions[firstFunction + index] = {
         name,
         file,
         line,
         sites: 1 + returns.length,
         values: [...values.arguments, ...values.results],
         addresses,
+        filter,
+        probed,
       };
     });
   }
 
-  private addOpen(open: readonly OpenGoroutine[]): void {
-    for (const { calls } of open) {
-      for (const call of calls) {
-        const spanId = call.toString(
-          'hex',
-          openCall.spanId,
-          openCall.spanId + openCall.spanIdLength,
-        );
-        this.pipeline.addOpen(spanId, call.readUInt32LE(openCall.function));
-      }
+  private async unregister(
+    probed: Probed,
+    open: readonly OpenGoroutine[],
+    why: DetachReason,
+  ): Promise<void> {
+    const endNs = process.hrtime.bigint();
+    for (const pid of probed.pids) {
+      const own = open.filter(({ tgid }) => tgid === pid);
+      await this.pipeline.finish(endNs, stacksOf(own), pid);
     }
+    this.detached[why] = (this.detached[why] ?? 0) + sitesOf(probed);
+    const { firstFunction, plan } = probed.attachment;
+    const count = plan.functions.length;
+    const statistics = this.session.statistics().slice(firstFunction, firstFunction + count);
+    for (const [reason, lost] of Object.entries(lostInKernel(statistics))) {
+      this.lostBefore[reason] = (this.lostBefore[reason] ?? 0) + lost;
+    }
+    this.pipeline.forget(firstFunction, count);
+    for (let index = 0; index < count; index++) delete this.functions[firstFunction + index];
+  }
+
+  /** Losses so far by reason, but for those that the kernel's counts of present functions hold. */
+  lostHere(): Record<string, number> {
+    const lost: Record<string, number> = { ...this.lostBefore };
+    const add = (counts: Record<string, number>): void => {
+      for (const [reason, count] of Object.entries(counts)) {
+        lost[reason] = (lost[reason] ?? 0) + count;
+      }
+    };
+    add(this.pipeline.lost);
+    add({ missed: this.session.missed() });
+    for (const sink of this.options.sinks) add(sink.lost?.() ?? {});
+    return lost;
   }
 
   private async finish(): Promise<Summary> {
@@ -189,7 +246,7 @@ export class Running {
     try {
       return await this.conclude();
     } finally {
-      await this.session.close();
+      await this.close();
     }
   }
 
@@ -198,25 +255,24 @@ export class Running {
     await this.followed.settled();
     const open = await this.session.detach(GRACE_MS);
     await this.followed.settled();
-    this.addOpen(open);
-    await this.pipeline.finish(process.hrtime.bigint());
+    await this.pipeline.finish(process.hrtime.bigint(), stacksOf(open));
     const statistics = this.session.statistics();
     const overhead = { predicted: null, measured: this.session.overhead() };
     const { sinks } = this.options;
     await Promise.all(sinks.map((sink) => sink.flush?.(FLUSH_MS)));
-    const lost: Record<string, number> = { ...this.pipeline.lost, missed: this.session.missed() };
-    for (const sink of sinks) {
-      for (const [reason, count] of Object.entries(sink.lost?.() ?? {})) {
-        lost[reason] = (lost[reason] ?? 0) + count;
-      }
-    }
     const counted = this.functions.map(
       (named, index): CountedFunction | undefined =>
         named && { name: named.name, sites: named.sites, unsent: this.pipeline.unsent[index] ?? 0 },
     );
-    const summary = summarize(counted, statistics, lost, overhead);
+    const summary = summarize(counted, statistics, this.lostHere(), overhead);
     await Promise.all(sinks.map((sink) => sink.close(summary)));
     return summary;
+  }
+
+  private async close(): Promise<void> {
+    await this.executables.close();
+    await this.session.close();
+    process.off('SIGIO', this.onSignal);
   }
 
   /** Attaching failed: whatever is there is taken back. */
@@ -225,6 +281,26 @@ export class Running {
     // Not yet open if that is what failed.
     const session = this.session as Session | undefined;
     await session?.detach(0);
-    await session?.close();
+    if (session) await this.close();
+  }
+}
+
+function stacksOf(open: readonly OpenGoroutine[]): OpenStack[] {
+  return open.map(({ key, goroutineId, calls }) => {
+    const decoded = decodeOpenCalls(calls);
+    return {
+      stack: key.readBigUInt64LE(stackKey.stack),
+      goroutineId: Number(goroutineId),
+      calls: decoded,
+      silent: calls.length - decoded.length,
+    };
+  });
+}
+
+function tryRead(pid: number, procfs: Procfs): Target | null {
+  try {
+    return readTarget(pid, procfs);
+  } catch {
+    return null;
   }
 }

@@ -1,36 +1,53 @@
-/** A plan that is attached: the loaded programs, the maps they share, the reader. */
+/** What is loaded and attached: the maps that all programs share, the reader, the attachments. */
 import type { BpfMap, Features, Link, Native, Programs, Reader } from '../native/native.js';
-import type { ModulePlan, PlannedFunction } from '../plan/plan.js';
-import { processSettings, target as targetLayout } from '../spans/records.generated.js';
-import { Attachment, objectPath, type SharedMaps, shardCount } from './attachment.js';
-import type { KernelOptions } from './encode.js';
+import type { ModulePlan } from '../plan/plan.js';
+import { processSettings, statistics, target as targetLayout } from '../spans/records.generated.js';
+import {
+  Attachment,
+  objectPath,
+  RULE_MAPS,
+  SESSION_MAPS,
+  type SharedMaps,
+  shardCount,
+} from './attachment.js';
+import { numbersFrom, type RuleOptions } from './encode.js';
 import { kernelError } from './kernel-errors.js';
+import { Numbers } from './numbers.js';
 import { allOpenCalls, openCallsOn, type OpenGoroutine } from './open-calls.js';
 import { type FunctionStatistics, readStatistics } from './statistics.js';
 
 /** How often the ring is looked at, and how much is taken at once. */
 const READER = { intervalMs: 5, batchBytes: 1 << 20, maxPending: 16 };
 
-export interface SessionOptions extends Omit<KernelOptions, 'shards'> {
-  ringBytes: number;
-  maxFunctions: number;
-  followForks: boolean;
-  /** Report every exec on the host, not only those of targets. */
-  everyExec: boolean;
-}
-
 /** Calls whose values are kept while they are open; without arguments only while they return. */
 const MANY_CALLS = 8_192;
 const FEW_CALLS = 1_024;
 
-const readsArguments = ({ values }: PlannedFunction): boolean => values.arguments.length > 0;
+export interface SessionOptions {
+  ringBytes: number;
+  maxFunctions: number;
+  /** Report every exec on the host, not only those of targets. */
+  everyExec: boolean;
+  /** Ended spans of the program's own SDK are reported too. */
+  programSpans: boolean;
+}
+
+/** What a rule's attachments have in common: rates hold for all of them together. */
+export interface RuleMaps {
+  readonly maps: SharedMaps;
+  close(): void;
+}
 
 export class Session {
-  private readonly attachments: Attachment[] = [];
-  /** Function numbers given out; 0 is that of the runtime's and the SDK's sites. */
-  private functions = 1;
+  private readonly attachments = new Set<Attachment>();
+  /** 0 is that of the runtime's and the SDK's sites. */
+  private readonly numbers: Numbers;
+  /** Numbers of attachments given out; 0 is none. */
+  private attached = 0;
   private runTimeStatistics: { close(): void } | null = null;
   private readonly startedAt = process.hrtime.bigint();
+  /** What removed attachments had come to. */
+  private readonly gone = { runTimeNs: 0, missed: 0 };
 
   private constructor(
     private readonly native: Native,
@@ -39,9 +56,10 @@ export class Session {
     private readonly shards: number,
     private readonly processes: Programs,
     private readonly tracepoints: Link[],
-    private readonly shared: SharedMaps,
     private readonly reader: Reader,
-  ) {}
+  ) {
+    this.numbers = new Numbers(1, options.maxFunctions);
+  }
 
   /** Loads what all modules share and begins to read; `onBatch` gets records end to end. */
   static async open(
@@ -54,7 +72,6 @@ export class Session {
     const settings = Buffer.alloc(processSettings.size);
     settings.writeUInt32LE(shards - 1, processSettings.shardMask);
     settings.writeUInt8(options.everyExec ? 1 : 0, processSettings.everyExec);
-    settings.writeUInt8(options.followForks ? 1 : 0, processSettings.followForks);
     try {
       const processes = await native.load({
         object: objectPath('processes', features),
@@ -66,14 +83,6 @@ export class Session {
         attach: 'perf',
         sleepable: false,
       });
-      const shared: SharedMaps = {
-        ring: processes.map('ring'),
-        targets: processes.map('targets'),
-        goroutines: processes.map('goroutines'),
-        inheritances: processes.map('inheritances'),
-        statistics: processes.map('statistics'),
-        told: processes.map('told'),
-      };
       const tracepoints = await Promise.all(
         ['process_forked', 'process_executed', 'process_exited'].map((program) =>
           processes.attachTracepoint(program),
@@ -87,7 +96,6 @@ export class Session {
         shards,
         processes,
         tracepoints,
-        shared,
         reader,
       );
       if (features.runTimeStatistics) session.runTimeStatistics = native.enableRunTimeStatistics();
@@ -97,48 +105,98 @@ export class Session {
     }
   }
 
-  /** Loads the programs for one module; nothing is attached yet. */
-  async add(plan: ModulePlan): Promise<Attachment> {
-    const first = this.functions;
-    this.functions += plan.functions.length;
+  /** `readsArguments`: arguments are kept while calls are open. */
+  async addRule(readsArguments: boolean): Promise<RuleMaps> {
+    const common = SESSION_MAPS.map((name) => [name, this.map(name)] as const);
+    try {
+      // No program of it is loaded: it owns the maps, whichever attachments come and go.
+      const owner = await this.native.load({
+        object: objectPath('go', this.features),
+        maps: {
+          ...Object.fromEntries(common.map(([name, reuse]) => [name, { reuse }])),
+          call_values: { maxEntries: readsArguments ? MANY_CALLS : FEW_CALLS },
+        },
+        attach: 'perf',
+        sleepable: false,
+        programs: [],
+      });
+      const own = RULE_MAPS.map((name) => [name, owner.map(name)] as const);
+      const maps = Object.fromEntries([...common, ...own]) as SharedMaps;
+      return { maps, close: () => owner.close() };
+    } catch (error) {
+      throw kernelError(error);
+    }
+  }
+
+  /** Loads the programs for one module; nothing is attached yet. The plan must fit `room`. */
+  async add(
+    plan: ModulePlan,
+    rule: RuleMaps,
+    options: RuleOptions,
+    filterTargets: boolean,
+  ): Promise<Attachment> {
+    const first = this.numbers.take(plan.functions.length);
+    if (first === null) throw new Error(`no room for ${plan.functions.length} functions`);
+    const { programSpans } = this.options;
+    const number = ++this.attached;
     try {
       const attachment = await Attachment.load(
         this.native,
         this.features,
         plan,
         first,
-        { ...this.options, shards: this.shards },
-        { call_values: plan.functions.some(readsArguments) ? MANY_CALLS : FEW_CALLS },
-        this.shared,
+        { ...options, programSpans, filterTargets, attachment: number, shards: this.shards },
+        rule.maps,
       );
-      this.attachments.push(attachment);
+      this.attachments.add(attachment);
       return attachment;
     } catch (error) {
+      this.numbers.giveBack(first, plan.functions.length);
       throw kernelError(error);
     }
   }
 
-  /** How many more functions the statistics have room for. */
-  get room(): number {
-    return this.options.maxFunctions + 1 - this.functions;
+  /** Gives back all that a detached attachment had; its counts are gone. */
+  remove(attachment: Attachment): void {
+    if (!this.attachments.delete(attachment)) return;
+    const { firstFunction, plan } = attachment;
+    for (const { runTimeNs, recursionMisses } of attachment.runTimes()) {
+      this.gone.runTimeNs += runTimeNs;
+      this.gone.missed += recursionMisses;
+    }
+    attachment.close();
+    const elements = plan.functions.length * this.shards;
+    const first = firstFunction * this.shards;
+    this.map('statistics').updateMany(
+      numbersFrom(first, elements),
+      Buffer.alloc(elements * statistics.size),
+    );
+    this.numbers.giveBack(firstFunction, plan.functions.length);
   }
 
-  addTarget(pid: number, bias: number): void {
-    const key = Buffer.alloc(4);
+  /** How many functions the next module may have. */
+  get room(): number {
+    return this.numbers.room;
+  }
+
+  addTarget(pid: number, bias: number, attachment: number, followForks: boolean): void {
     const value = Buffer.alloc(targetLayout.size);
-    key.writeUInt32LE(pid);
     value.writeBigUInt64LE(BigInt(bias), targetLayout.bias);
-    this.map('targets').update(key, value);
+    value.writeUInt32LE(attachment, targetLayout.attachment);
+    value.writeUInt8(followForks ? 1 : 0, targetLayout.followForks);
+    this.map('targets').update(pidKey(pid), value);
   }
 
   removeTarget(pid: number): void {
-    const key = Buffer.alloc(4);
-    key.writeUInt32LE(pid);
-    this.map('targets').delete(key);
+    this.map('targets').delete(pidKey(pid));
   }
 
   openCallsOn(stack: bigint, pid: number): OpenGoroutine | null {
     return openCallsOn(this.map('goroutines'), stack, pid);
+  }
+
+  allOpenCalls(): Promise<OpenGoroutine[]> {
+    return allOpenCalls(this.map('goroutines'));
   }
 
   /** All that a process has open. */
@@ -146,34 +204,51 @@ export class Session {
     return allOpenCalls(this.map('goroutines'), pid);
   }
 
-  /** Takes the open calls of a process that has exited out of the table. */
+  /** Takes goroutines, with what is open on them, out of the table. */
   forget(open: readonly OpenGoroutine[]): void {
     for (const { key } of open) this.map('goroutines').delete(key);
   }
 
+  /** By function number; the first is that of the support sites. */
   statistics(): FunctionStatistics[] {
-    return readStatistics(this.map('statistics'), this.functions, this.shards);
+    return readStatistics(this.map('statistics'), this.numbers.used, this.shards);
   }
 
-  /** CPU time of our programs as a share of one CPU since the session began; null if not measured. */
-  overhead(): number | null {
+  /** CPU time of our programs since the session began; null if not measured. */
+  runTimeNs(): number | null {
     if (!this.runTimeStatistics) return null;
-    const spent = this.attachments
-      .flatMap((attachment) => attachment.runTimes())
-      .reduce((sum, { runTimeNs }) => sum + runTimeNs, 0);
-    return spent / Number(process.hrtime.bigint() - this.startedAt);
+    return this.runTimes().reduce((sum, { runTimeNs }) => sum + runTimeNs, this.gone.runTimeNs);
+  }
+
+  /** The same as a share of one CPU. */
+  overhead(): number | null {
+    const spent = this.runTimeNs();
+    return spent === null ? null : spent / Number(process.hrtime.bigint() - this.startedAt);
   }
 
   /** Hits that the kernel dropped since the program was already running on that CPU. */
   missed(): number {
-    return this.attachments
-      .flatMap((attachment) => attachment.runTimes())
-      .reduce((sum, { recursionMisses }) => sum + recursionMisses, 0);
+    return this.runTimes().reduce((sum, each) => sum + each.recursionMisses, this.gone.missed);
   }
 
   /** Forks, execs and exits that did not fit the ring. */
   lostEvents(): number {
     return Number(this.processes.map('lost_events').read(0, 1).readBigUInt64LE());
+  }
+
+  /** Of the programs that watch processes. */
+  processRunTimes(): ReturnType<Programs['runTimes']> {
+    return this.processes.runTimes();
+  }
+
+  /** How full the tables are that can run out of room. */
+  async fill(): Promise<{ map: string; entries: number; maxEntries: number }[]> {
+    return Promise.all(
+      (['goroutines', 'targets', 'inheritances'] as const).map(async (name) => {
+        const map = this.map(name);
+        return { map: name, entries: await map.count(), maxEntries: map.maxEntries };
+      }),
+    );
   }
 
   drain(): Promise<void> {
@@ -182,7 +257,7 @@ export class Session {
 
   /** No new call is counted; what is open has `graceMs` to end. Resolves when all is read. */
   async detach(graceMs: number): Promise<OpenGoroutine[]> {
-    await Promise.all(this.attachments.map((attachment) => attachment.detachEntries()));
+    await Promise.all([...this.attachments].map((attachment) => attachment.detachEntries()));
     const deadline = Date.now() + graceMs;
     let open = await allOpenCalls(this.map('goroutines'));
     while (Date.now() < deadline && open.some(({ calls }) => calls.length > 0)) {
@@ -190,7 +265,7 @@ export class Session {
       open = await allOpenCalls(this.map('goroutines'));
     }
     await Promise.all([
-      ...this.attachments.map((attachment) => attachment.detach()),
+      ...[...this.attachments].map((attachment) => attachment.detach()),
       ...this.tracepoints.map((link) => link.detach()),
     ]);
     await this.reader.drain();
@@ -204,9 +279,17 @@ export class Session {
     this.processes.close();
   }
 
-  private map(name: keyof SharedMaps): BpfMap {
-    const map = this.shared[name];
-    if (!map) throw new Error(`map ${name} is not loaded`);
-    return map;
+  private runTimes(): ReturnType<Programs['runTimes']> {
+    return [...this.attachments].flatMap((attachment) => attachment.runTimes());
   }
+
+  private map(name: (typeof SESSION_MAPS)[number]): BpfMap {
+    return this.processes.map(name);
+  }
+}
+
+function pidKey(pid: number): Buffer {
+  const key = Buffer.alloc(4);
+  key.writeUInt32LE(pid);
+  return key;
 }

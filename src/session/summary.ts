@@ -26,17 +26,23 @@ export interface CountedFunction {
   unsent: number;
 }
 
+/** Calls that made no span, as the kernel counted them; a reason that did not occur is 0. */
+export function lostInKernel(statistics: readonly FunctionStatistics[]): Record<string, number> {
+  const lost: Record<string, number> = {};
+  for (let reason = 0; reason < LOST_REASONS; reason++) {
+    const name = KERNEL_REASONS[reason] ?? `reason${reason}`;
+    lost[name] = statistics.reduce((sum, each) => sum + (each.lost[reason] ?? 0), 0);
+  }
+  return lost;
+}
+
 export function summarize(
   functions: readonly (CountedFunction | undefined)[],
   statistics: readonly FunctionStatistics[],
   lostHere: Record<string, number>,
   overhead: Summary['overhead'],
 ): Summary {
-  const lost: Record<string, number> = {};
-  for (let reason = 0; reason < LOST_REASONS; reason++) {
-    const name = KERNEL_REASONS[reason] ?? `reason${reason}`;
-    lost[name] = statistics.reduce((sum, each) => sum + (each.lost[reason] ?? 0), 0);
-  }
+  const lost = lostInKernel(statistics);
   for (const [reason, count] of Object.entries(lostHere)) {
     lost[reason] = (lost[reason] ?? 0) + count;
   }

@@ -78,6 +78,8 @@ export interface OpenStack {
   stack: bigint;
   goroutineId: number;
   calls: readonly OpenCall[];
+  /** Open calls of trees that make no spans. */
+  silent: number;
 }
 
 export interface ProgramSpanRecord {

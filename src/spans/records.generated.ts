@@ -326,18 +326,19 @@ export const settings = {
   currentOffset: 212,
   requestContext: 216,
   maxHops: 220,
-  positionIndependent: 224,
-  filterTargets: 225,
-  hasCookies: 226,
-  sleepable: 227,
-  roots: 228,
-  unsampled: 229,
-  entryOnly: 230,
-  programSpans: 231,
-  labelsAreMap: 232,
-  values: 233,
-  errorText: 234,
-  never: 235,
+  attachment: 224,
+  positionIndependent: 228,
+  filterTargets: 229,
+  hasCookies: 230,
+  sleepable: 231,
+  roots: 232,
+  unsampled: 233,
+  entryOnly: 234,
+  programSpans: 235,
+  labelsAreMap: 236,
+  values: 237,
+  errorText: 238,
+  never: 239,
 } as const;
 
 /** Byte offsets in struct stack_key. */
@@ -444,8 +445,10 @@ export const startedSpan = {
 
 /** Byte offsets in struct target. */
 export const target = {
-  size: 8,
+  size: 16,
   bias: 0,
+  attachment: 8,
+  followForks: 12,
 } as const;
 
 /** Byte offsets in struct context_type. */
@@ -460,7 +463,6 @@ export const processSettings = {
   size: 8,
   shardMask: 0,
   everyExec: 4,
-  followForks: 5,
 } as const;
 
 /** Byte offsets in struct learned. */

@@ -38,6 +38,8 @@ export class Tree {
     readonly stack: bigint,
     readonly tgid: number,
     readonly goroutineId: number,
+    /** Of one of its calls: they all fall under the same filter. */
+    readonly functionIndex: number,
     public nextLook: bigint,
     /** Records held in all trees. */
     private readonly total: { held: number },

@@ -17,13 +17,19 @@ import { substituteFor, Tree } from './tree.js';
  */
 export type TreeLoss = 'torn' | 'filtered';
 
-export interface TreeKeeperOptions {
+/** Which trees are wanted. */
+export interface TreeFilter {
   /** Only trees whose outermost call took longer; null: all. */
   slowerThanNs: number | null;
   /** Only trees that hold an error; with slowerThanNs, one of both is enough. */
   errorsOnly: boolean;
-  /** Shorter calls have no records; default 0. */
-  minDurationNs?: number;
+  /** Shorter calls have no records. */
+  minDurationNs: number;
+}
+
+export interface TreeKeeperOptions {
+  /** By function; all calls of a process have the same one. */
+  filterOf: (functionIndex: number) => TreeFilter;
   /** What is open on a goroutine or thread, outermost first; null: it has ended. */
   openCalls: (stack: bigint, tgid: number) => readonly OpenCall[] | null;
   /** Resolves when all records that had been sent at the time of the call have been added. */
@@ -51,7 +57,6 @@ export class TreeKeeper {
   /** Calls and trees that were given up; a record that comes all the same is too late. */
   private readonly closed = new RecentIds(REMEMBERED_IDS);
   private readonly wasSent = (id: string): boolean => this.sent.has(id);
-  private readonly selective: boolean;
   private readonly holdNs: bigint;
   private readonly maxHeld: number;
   private readonly maxHeldOfTree: number;
@@ -60,7 +65,6 @@ export class TreeKeeper {
   private ticking: Promise<void> | null = null;
 
   constructor(private readonly options: TreeKeeperOptions) {
-    this.selective = options.slowerThanNs !== null || options.errorsOnly;
     this.holdNs = options.holdNs ?? 1_000_000_000n;
     this.maxHeld = options.maxHeld ?? 200_000;
     this.maxHeldOfTree = options.maxHeldOfTree ?? 100_000;
@@ -77,7 +81,8 @@ export class TreeKeeper {
     if (outermost && call.treeSpans <= 1) {
       if (this.closed.has(call.spanId)) return this.lose('torn', [call]);
       call.incomplete = call.treeLost > 0;
-      if (this.wanted(call.durationNs, hasFailed(call))) this.options.release([call]);
+      if (this.wanted(call.function, call.durationNs, hasFailed(call)))
+        this.options.release([call]);
       else this.lose('filtered', [call]);
       return;
     }
@@ -102,10 +107,12 @@ export class TreeKeeper {
     return this.ticking;
   }
 
-  /** No more records come. Owed calls end at `endNs`. */
-  async finish(endNs: bigint): Promise<void> {
+  /** No more records come, or none of this process. Owed calls end at `endNs`. */
+  async finish(endNs: bigint, tgid?: number): Promise<void> {
     await this.ticking;
-    for (const tree of [...this.trees.values()]) this.finishTree(tree, endNs);
+    for (const tree of [...this.trees.values()]) {
+      if (tgid === undefined || tree.tgid === tgid) this.finishTree(tree, endNs);
+    }
   }
 
   /**
@@ -113,10 +120,7 @@ export class TreeKeeper {
    * they: they end with it.
    */
   async finishProcess(tgid: number, endNs: bigint, open: readonly OpenStack[]): Promise<void> {
-    await this.ticking;
-    for (const tree of [...this.trees.values()]) {
-      if (tree.tgid === tgid) this.finishTree(tree, endNs);
-    }
+    await this.finish(endNs, tgid);
     for (const stack of open) this.sendOpen(tgid, stack, endNs);
   }
 
@@ -127,9 +131,12 @@ export class TreeKeeper {
     const goes = (id: string): boolean => ids.has(id) || this.sent.has(id);
     for (const open of calls) {
       const durationNs = Number(endNs - open.startNs);
-      if (goes(open.spanId) || durationNs < (this.options.minDurationNs ?? 0)) continue;
+      const { minDurationNs } = this.options.filterOf(open.function);
+      if (goes(open.spanId) || durationNs < minDurationNs) continue;
       const above = open.parentKind === ParentKind.CALL ? open.parentId : open.treeId;
-      if (above === open.spanId ? !this.wanted(durationNs, false) : !goes(above)) continue;
+      const isWanted =
+        above === open.spanId ? this.wanted(open.function, durationNs, false) : goes(above);
+      if (!isWanted) continue;
       ids.add(open.spanId);
       ended.push(substituteFor({ open, endNs }, { id: open.treeId, tgid, stack, goroutineId }));
     }
@@ -143,7 +150,8 @@ export class TreeKeeper {
     }
     const open = byId(this.options.openCalls(tree.stack, tree.tgid));
     const outermost = open.get(tree.id);
-    if (outermost && !this.wanted(Number(endNs - outermost.startNs), tree.hasError)) {
+    const durationNs = outermost ? Number(endNs - outermost.startNs) : 0;
+    if (outermost && !this.wanted(tree.functionIndex, durationNs, tree.hasError)) {
       this.trees.delete(tree.id);
       this.lose('filtered', tree.takeAll());
       return;
@@ -167,6 +175,7 @@ export class TreeKeeper {
       call.stack,
       call.tgid,
       call.goroutineId,
+      call.function,
       nextLook,
       this.total,
     );
@@ -194,7 +203,7 @@ export class TreeKeeper {
     this.trees.delete(tree.id);
     const missed = tree.torn || outermost.treeLost > 0 || tree.arrived < outermost.treeSpans;
     if (!tree.flowing) {
-      if (!this.wanted(outermost.durationNs, tree.hasError)) {
+      if (!this.wanted(tree.functionIndex, outermost.durationNs, tree.hasError)) {
         return this.lose('filtered', tree.takeAll());
       }
       if (!missed && tree.isWhole()) return this.options.release(tree.takeAll());
@@ -215,7 +224,7 @@ export class TreeKeeper {
     this.trees.delete(tree.id);
     this.closed.add(tree.id);
     // Nothing of a tree that cannot be judged passes a filter.
-    if (!(this.selective && !tree.flowing)) {
+    if (tree.flowing || !this.isSelective(tree)) {
       const free = tree.flow();
       for (const call of free) call.incomplete = true;
       this.send(tree, tree.withDescendants(free));
@@ -252,7 +261,7 @@ export class TreeKeeper {
       return;
     }
     tree.goneSince = null;
-    if (this.selective) return;
+    if (this.isSelective(tree)) return;
     this.startFlow(tree);
     const before = tree.absentSince;
     tree.absentSince = new Map();
@@ -325,9 +334,14 @@ export class TreeKeeper {
     this.options.release(calls);
   }
 
-  private wanted(durationNs: number, hasError: boolean): boolean {
-    if (!this.selective) return true;
-    const { slowerThanNs, errorsOnly } = this.options;
+  private isSelective(tree: Tree): boolean {
+    const { slowerThanNs, errorsOnly } = this.options.filterOf(tree.functionIndex);
+    return slowerThanNs !== null || errorsOnly;
+  }
+
+  private wanted(functionIndex: number, durationNs: number, hasError: boolean): boolean {
+    const { slowerThanNs, errorsOnly } = this.options.filterOf(functionIndex);
+    if (slowerThanNs === null && !errorsOnly) return true;
     return (slowerThanNs !== null && durationNs > slowerThanNs) || (errorsOnly && hasError);
   }
 

@@ -103,11 +103,15 @@ const truncated = (name: string): string => Buffer.from(name).subarray(0, 15).to
 
 function runsAny(exes: readonly string[], pid: number, procfs: Procfs): boolean {
   const seen = procfs.exe(pid).replace(/ \(deleted\)$/, '');
-  const id = procfs.exeFileId(pid);
-  return exes.some((path) => {
+  return namesFile(exes, seen, procfs.exeFileId(pid));
+}
+
+/** Whether one of the paths leads to this executable, which its processes see as `exe`. */
+export function namesFile(paths: readonly string[], exe: string, id: string): boolean {
+  return paths.some((path) => {
     const absolute = resolve(path);
     // By its own path for what runs in a container, by the file for links to it.
-    return seen === absolute || (existsSync(absolute) && fileId(absolute) === id);
+    return exe === absolute || (existsSync(absolute) && fileId(absolute) === id);
   });
 }
 

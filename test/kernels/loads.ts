@@ -46,6 +46,7 @@ const OPTIONS: KernelOptions = {
   errorText: true,
   programSpans: true,
   filterTargets: true,
+  attachment: 1,
   shards: 2,
 };
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Call, OpenCall } from '../../src/spans/call.js';
 import { CallEnd, ParentKind } from '../../src/spans/records.generated.js';
-import { TreeKeeper, type TreeKeeperOptions } from '../../src/spans/trees.js';
+import { type TreeFilter, TreeKeeper, type TreeKeeperOptions } from '../../src/spans/trees.js';
 
 const SECOND = 1_000_000_000n;
 
@@ -35,10 +35,10 @@ class World {
   readonly keeper: TreeKeeper;
   private ids = 0;
 
-  constructor(options: Partial<TreeKeeperOptions> = {}) {
+  constructor(options: Partial<TreeKeeperOptions & TreeFilter> = {}) {
+    const { slowerThanNs = null, errorsOnly = false, minDurationNs = 0 } = options;
     this.keeper = new TreeKeeper({
-      slowerThanNs: null,
-      errorsOnly: false,
+      filterOf: () => ({ slowerThanNs, errorsOnly, minDurationNs }),
       openCalls: (stack) => this.stacks.get(stack)?.map((frame) => ({ ...frame })) ?? null,
       drained: async () => {
         this.deliver(this.ring.length);
@@ -130,7 +130,7 @@ class World {
 
 async function randomWorld(
   seed: number,
-  options: Partial<TreeKeeperOptions>,
+  options: Partial<TreeKeeperOptions & TreeFilter>,
   losses: number,
 ): Promise<World> {
   const random = randomNumbers(seed);
@@ -291,7 +291,11 @@ test('an owed call whose record was lost is sent all the same', async () => {
 });
 
 test('late filters: slower, an error, or either', () => {
-  const run = (options: Partial<TreeKeeperOptions>, ns: bigint, error: boolean): number => {
+  const run = (
+    options: Partial<TreeKeeperOptions & TreeFilter>,
+    ns: bigint,
+    error: boolean,
+  ): number => {
     const world = new World(options);
     world.enter(1n);
     world.enter(1n);

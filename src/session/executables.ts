@@ -1,0 +1,278 @@
+/** The probes of each rule in each executable: planned once, linked to processes, taken back. */
+import { statSync } from 'node:fs';
+import { UnderspanError } from '../errors.js';
+import type { Lease, Native } from '../native/native.js';
+import { planModule } from '../plan/plan-module.js';
+import { type ModulePlan, siteCount } from '../plan/plan.js';
+import { moduleBias } from '../targets/mapped.js';
+import type { Target } from '../targets/target.js';
+import type { Attachment } from './attachment.js';
+import { kernelError } from './kernel-errors.js';
+import type { OpenGoroutine } from './open-calls.js';
+import type { TraceRule } from './rule.js';
+import type { RuleMaps, Session } from './session.js';
+
+/** One rule in one executable. */
+export interface Probed {
+  readonly rule: TraceRule;
+  readonly fileId: string;
+  /** Path as its processes see it. */
+  readonly exe: string;
+  /** One attachment serves all processes, also those that are not known yet. */
+  readonly whole: boolean;
+  readonly attachment: Attachment;
+  readonly pids: Set<number>;
+  /** When its last process ended, in ms of performance.now(); null: some run. */
+  idleSince: number | null;
+  /** Keeps the file as it is while probes wait for its next process; null: they do not wait. */
+  readonly lease: Lease | null;
+}
+
+/** Why probes are taken back. */
+export type DetachReason = 'idle' | 'file-changed' | 'reload';
+
+export interface ExecutablesOptions {
+  native: Native;
+  session: Session;
+  /** Loaded: its functions have numbers now. */
+  onAdded: (probed: Probed) => void;
+  /** All its records have come; its statistics are still there. `open` are calls of its processes. */
+  onRemoved: (probed: Probed, open: readonly OpenGoroutine[], why: DetachReason) => Promise<void>;
+}
+
+/** Time that calls which are open when probes are taken back have to return, in ms. */
+const GRACE_MS = 100;
+/** How long probes stay in a file that nothing runs and that could be written over, in ms. */
+const UNGUARDED_MS = 500;
+/** Executables that are remembered to have nothing to trace. */
+const MOST_BARREN = 10_000;
+
+export class Executables {
+  private readonly probed = new Map<string, Probed>();
+  private readonly preparing = new Map<string, Promise<Probed | null>>();
+  /** With nothing to trace, and why. */
+  private readonly barren = new Map<string, { error: UnderspanError; stamp: string }>();
+  private readonly maps = new Map<TraceRule, Promise<RuleMaps>>();
+  /** Functions that are being planned: two at once must not share the same room. */
+  private loading: Promise<unknown> = Promise.resolve();
+
+  constructor(private readonly options: ExecutablesOptions) {}
+
+  get all(): Iterable<Probed> {
+    return this.probed.values();
+  }
+
+  find(rule: TraceRule, fileId: string): Probed | null {
+    return this.probed.get(keyOf(rule, fileId)) ?? null;
+  }
+
+  /** Why the executable has nothing to trace, if that is known. */
+  problem(rule: TraceRule, fileId: string): UnderspanError | null {
+    return this.barren.get(keyOf(rule, fileId))?.error ?? null;
+  }
+
+  /**
+   * Plans and loads, unless that has been done. Null if there is nothing to trace, then problem()
+   * says why. `plan` is one made before.
+   */
+  need(rule: TraceRule, target: Target, whole: boolean, plan?: ModulePlan): Promise<Probed | null> {
+    const key = keyOf(rule, target.fileId);
+    const found = this.probed.get(key);
+    if (found) return Promise.resolve(found);
+    if (this.barren.get(key)?.stamp === stampOf(target.file)) return Promise.resolve(null);
+    let preparing = this.preparing.get(key);
+    if (!preparing) {
+      preparing = this.prepare(key, rule, target, whole, plan).finally(() =>
+        this.preparing.delete(key),
+      );
+      this.preparing.set(key, preparing);
+    }
+    return preparing;
+  }
+
+  private async prepare(
+    key: string,
+    rule: TraceRule,
+    target: Target,
+    whole: boolean,
+    known?: ModulePlan,
+  ): Promise<Probed | null> {
+    const { native, session, onAdded } = this.options;
+    const stamp = stampOf(target.file);
+    try {
+      const plan =
+        known ??
+        (await planModule(native, target.file, target.exe, {
+          ...rule.request,
+          maxFunctions: Math.min(rule.request.maxFunctions, session.room),
+        }));
+      const attachment = await this.load(plan, rule, whole);
+      const probed: Probed = {
+        rule,
+        fileId: target.fileId,
+        exe: target.exe,
+        whole,
+        attachment,
+        pids: new Set(),
+        idleSince: performance.now(),
+        lease: whole ? this.lease(target.file) : null,
+      };
+      this.probed.set(key, probed);
+      onAdded(probed);
+      return probed;
+    } catch (error) {
+      if (!(error instanceof UnderspanError) || known) throw error;
+      this.barren.set(key, { error, stamp });
+      const [oldest] = this.barren.keys();
+      if (this.barren.size > MOST_BARREN && oldest !== undefined) this.barren.delete(oldest);
+      return null;
+    }
+  }
+
+  /**
+   * The kernel puts breakpoints into every new mapping of a file whatever it holds by then, and a
+   * file that nothing runs may be written over.
+   */
+  private lease(file: string): Lease | null {
+    try {
+      return this.options.native.leaseFile(file);
+    } catch {
+      return null;
+    }
+  }
+
+  /** Files that somebody waits to write to, and executables that have been idle for long. */
+  due(idleMs: number): { probed: Probed; why: DetachReason }[] {
+    const now = performance.now();
+    return [...this.probed.values()].flatMap((probed): { probed: Probed; why: DetachReason }[] => {
+      const { lease, idleSince } = probed;
+      if (lease?.isBroken()) return [{ probed, why: 'file-changed' }];
+      if (idleSince === null) return [];
+      const waits = lease === null && probed.whole ? Math.min(idleMs, UNGUARDED_MS) : idleMs;
+      return now - idleSince >= waits ? [{ probed, why: 'idle' }] : [];
+    });
+  }
+
+  /** One after the other: what was room when it was planned may be taken by now. */
+  private load(plan: ModulePlan, rule: TraceRule, whole: boolean): Promise<Attachment> {
+    const { session } = this.options;
+    const loaded = this.loading.then(async () => {
+      if (plan.functions.length > session.room) {
+        plan.module.close();
+        throw new UnderspanError(
+          'usage',
+          'TOO_MANY_FUNCTIONS',
+          `${plan.functions.length} functions match, and there is room for ${session.room} more`,
+          'narrow the patterns, or raise the limit of functions',
+        );
+      }
+      const filterTargets = !whole && !session.features.uprobeMulti;
+      return session.add(plan, await this.mapsOf(rule), rule.options, filterTargets);
+    });
+    this.loading = loaded.catch(() => undefined);
+    return loaded;
+  }
+
+  private mapsOf(rule: TraceRule): Promise<RuleMaps> {
+    let maps = this.maps.get(rule);
+    if (!maps) {
+      maps = this.options.session.addRule(rule.request.values.args.length > 0);
+      this.maps.set(rule, maps);
+    }
+    return maps;
+  }
+
+  /** Its calls count from now on. */
+  async link(probed: Probed, target: Target): Promise<void> {
+    const { session } = this.options;
+    const { attachment, rule, whole, pids } = probed;
+    pids.add(target.pid);
+    probed.idleSince = null;
+    session.addTarget(target.pid, biasOf(target, attachment), attachment.number, rule.followForks);
+    if (attachment.isAttached(target.pid)) return;
+    const scoped = !whole && session.features.uprobeMulti;
+    try {
+      await attachment.attach(target.file, scoped ? target.pid : null);
+    } catch (error) {
+      this.left(probed, target.pid);
+      throw kernelError(error);
+    }
+  }
+
+  /** The process has ended, or runs something else now. */
+  unlink(probed: Probed, pid: number): Promise<void> {
+    this.left(probed, pid);
+    return probed.attachment.detach(pid);
+  }
+
+  private left(probed: Probed, pid: number): void {
+    probed.pids.delete(pid);
+    if (probed.pids.size === 0) probed.idleSince ??= performance.now();
+  }
+
+  /** Takes its probes back. Its processes are nobody's then. */
+  async remove(probed: Probed, why: DetachReason): Promise<void> {
+    const { session, onRemoved } = this.options;
+    const { attachment } = probed;
+    const key = keyOf(probed.rule, probed.fileId);
+    if (this.probed.get(key) !== probed) return;
+    this.probed.delete(key);
+    await attachment.detachEntries();
+    const deadline = performance.now() + GRACE_MS;
+    let open = await this.openIn(probed);
+    while (open.some(({ calls }) => calls.length > 0) && performance.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      open = await this.openIn(probed);
+    }
+    await attachment.detach();
+    await session.drain();
+    open = await this.openIn(probed);
+    await onRemoved(probed, open, why);
+    session.forget(open);
+    session.remove(attachment);
+    probed.lease?.close();
+  }
+
+  private async openIn({ pids }: Probed): Promise<OpenGoroutine[]> {
+    if (pids.size === 0) return [];
+    return (await this.options.session.allOpenCalls()).filter(({ tgid }) => pids.has(tgid));
+  }
+
+  /** The rule is gone, and so are its probes. */
+  async forget(rule: TraceRule): Promise<void> {
+    const maps = this.maps.get(rule);
+    this.maps.delete(rule);
+    (await maps)?.close();
+    for (const key of [...this.barren.keys()]) {
+      if (key.startsWith(keyOf(rule, ''))) this.barren.delete(key);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.loading;
+    const rules = [...this.maps.keys()];
+    await Promise.all(rules.map((rule) => this.forget(rule)));
+  }
+}
+
+/** Tells a file from another that has taken its inode, or its place. */
+function stampOf(file: string): string {
+  try {
+    const { ctimeNs, size } = statSync(file, { bigint: true });
+    return `${ctimeNs} ${size}`;
+  } catch {
+    return '';
+  }
+}
+
+const keyOf = (rule: TraceRule, fileId: string): string => `${rule.id}\0${fileId}`;
+
+export const sitesOf = ({ attachment }: Probed): number => siteCount(attachment.plan);
+
+function biasOf(target: Target, attachment: Attachment): number {
+  try {
+    return moduleBias(target.pid, target.fileId, attachment.plan.module.facts) ?? 0;
+  } catch {
+    return 0;
+  }
+}

@@ -1,0 +1,46 @@
+/** What is traced where: the wishes of one command line, or one rule of the agent. */
+import type { PlanRequest } from '../plan/plan-module.js';
+import type { TreeFilter } from '../spans/trees.js';
+import type { Target } from '../targets/target.js';
+import type { RuleOptions } from './encode.js';
+
+/** unknown: not yet, since something about the process is still being asked for. */
+export type Fit = 'yes' | 'no' | 'unknown';
+
+/** How many of the processes that run an executable a rule may select. */
+export type Reach = 'all' | 'some' | 'none';
+
+export interface TraceRule {
+  /** Unique among all that a session ever has. */
+  readonly id: string;
+  readonly name: string;
+  /** Whether a process falls under it, as /proc says now. */
+  fits(pid: number): Fit;
+  reach(target: Target): Reach;
+  readonly request: PlanRequest;
+  readonly options: RuleOptions;
+  readonly filter: TreeFilter;
+  readonly followForks: boolean;
+  /** A process stays under the rule when it executes another program. */
+  readonly followExecs: boolean;
+}
+
+/** A rule that holds for a process. */
+export interface Decision {
+  rule: TraceRule;
+  /** All processes of the executable fall under it, so that one attachment serves them all. */
+  whole: boolean;
+}
+
+/** The first rule that selects the process; unknown where an earlier one may yet turn out to. */
+export function decide(rules: readonly TraceRule[], target: Target): Decision | 'unknown' | null {
+  let whole = true;
+  for (const rule of rules) {
+    const fit = rule.fits(target.pid);
+    if (fit === 'unknown') return 'unknown';
+    const reach = rule.reach(target);
+    if (fit === 'yes') return { rule, whole: whole && reach === 'all' };
+    if (reach !== 'none') whole = false;
+  }
+  return null;
+}

@@ -1,0 +1,83 @@
+/** What a user wants of the functions of one selection, and the rule that it makes. */
+import type { Features } from '../native/native.js';
+import type { PlanRequest } from '../plan/plan-module.js';
+import { sampleThreshold } from '../spans/sampling.js';
+import { inMainModule, parsePattern } from '../symbols/patterns.js';
+import type { TraceRule } from './rule.js';
+
+/** What to trace and what to keep. Durations in nanoseconds. */
+export interface TraceWishes {
+  /** Patterns as the user wrote them, [MODULE:]NAME. */
+  symbols: string[];
+  exclude: string[];
+  minDurationNs: number;
+  /** Only trees whose outermost call was slower; null: all. */
+  slowerThanNs: number | null;
+  errorsOnly: boolean;
+  /** Share of traces, 0 to 1. */
+  sample: number;
+  /** Trees a second; 0: no limit. */
+  maxRate: number;
+  followForks: boolean;
+  entryOnly: boolean;
+  /** Wrappers of a context.Context that are looked through, 1 to 100. */
+  contextHops: number;
+  /** Arguments that spans carry, as paths: "order.ID"; "*" is all of them. */
+  args: string[];
+  /** Spans carry what calls returned. */
+  returns: boolean;
+  /** Spans carry the stack of their call. */
+  stack: boolean;
+  /** Texts of errors and panics, not only their types. */
+  errorText: boolean;
+  /** Names of values that are not shown, besides those that look like secrets; null: show all. */
+  redact: string[] | null;
+  /** Calls without a context become traces of their own. */
+  roots: boolean;
+  /** Spans also where the program's own trace is not sampled. */
+  unsampled: boolean;
+  /** Functions that may be attached in one executable. */
+  maxFunctions: number;
+}
+
+/** Sites that are attached one by one, where the kernel has no uprobe_multi. */
+const MAX_SINGLE_SITES = 1_000;
+
+export function planRequest(wishes: TraceWishes, features: Features): PlanRequest {
+  return {
+    patterns: wishes.symbols.map(parsePattern).map(inMainModule),
+    excludes: wishes.exclude.map(parsePattern),
+    entryOnly: wishes.entryOnly,
+    values: {
+      args: wishes.args,
+      returns: wishes.returns,
+      stack: wishes.stack,
+      redact: wishes.redact,
+    },
+    maxFunctions: wishes.maxFunctions,
+    maxSites: features.uprobeMulti ? Infinity : MAX_SINGLE_SITES,
+  };
+}
+
+/** Which processes, as the rule is asked. */
+export type Selects = Pick<TraceRule, 'id' | 'name' | 'fits' | 'reach' | 'followExecs'>;
+
+export function ruleOf(wishes: TraceWishes, features: Features, selects: Selects): TraceRule {
+  const { minDurationNs, slowerThanNs, errorsOnly, followForks } = wishes;
+  return {
+    ...selects,
+    request: planRequest(wishes, features),
+    options: {
+      minDurationNs,
+      sampleThreshold: sampleThreshold(wishes.sample),
+      maxRate: wishes.maxRate,
+      roots: wishes.roots,
+      unsampled: wishes.unsampled,
+      entryOnly: wishes.entryOnly,
+      contextHops: wishes.contextHops,
+      errorText: wishes.errorText,
+    },
+    filter: { minDurationNs, slowerThanNs, errorsOnly },
+    followForks,
+  };
+}
