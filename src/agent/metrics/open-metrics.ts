@@ -92,6 +92,13 @@ export function canonicalNumber(value: number): string {
   return Number.isInteger(value) ? value.toFixed(1) : String(value);
 }
 
+/** Gauges that are called as counters are, which promtool reports; those they sum up are there. */
+const MISNAMED = [
+  'nodejs_active_handles_total',
+  'nodejs_active_requests_total',
+  'nodejs_active_resources_total',
+];
+
 export class OpenMetrics {
   readonly contentType = Registry.OPENMETRICS_CONTENT_TYPE;
   private readonly registry = new Registry<OpenMetricsContentType>();
@@ -103,6 +110,7 @@ export class OpenMetrics {
       // How often the event loop's delay is measured: each time wakes the process.
       eventLoopMonitoringPrecision: 100,
     });
+    for (const name of MISNAMED) this.registry.removeSingleMetric(name);
   }
 
   /** What is put into `series` of the result is what is rendered. */
