@@ -24,16 +24,23 @@ interface Value {
   exemplar?: { labelSet: Record<string, string>; value: number; timestamp: number };
 }
 
+const NO_LABELS = {};
+
 /** What prom-client's registry asks for. It takes the _total from a counter's name itself. */
 class Metrics {
   series: Series[] = [];
   name: string;
+  /** Of a histogram; made once, since there are tens of thousands of buckets in a scrape. */
+  private readonly bounds: { le: string }[];
 
   constructor(
     private readonly family: Omit<Family, 'read'>,
     private readonly exemplarOf: ExemplarOf,
   ) {
     this.name = family.name;
+    this.bounds = [...(family.bounds ?? []), Infinity].map((bound) => ({
+      le: canonicalNumber(bound),
+    }));
   }
 
   get type(): string {
@@ -41,37 +48,37 @@ class Metrics {
   }
 
   get(): Promise<{ name: string; help: string; type: string; values: Value[] }> {
-    const { type, help, bounds } = this.family;
+    const { type, help } = this.family;
     const values =
       type === 'histogram'
-        ? this.series.flatMap((series) => this.histogram(series, bounds ?? []))
+        ? this.series.flatMap((series) => this.histogram(series))
         : this.series.map(({ labels, counts }) => ({
-            labels: {},
+            labels: NO_LABELS,
             sharedLabels: labels,
             value: counts[0] ?? 0,
           }));
     return Promise.resolve({ name: this.name, help, type, values });
   }
 
-  private histogram(series: Series, bounds: readonly number[]): Value[] {
+  private histogram(series: Series): Value[] {
     const values: Value[] = [];
-    const add = (suffix: string, value: number, labels: Record<string, string> = {}): Value => {
-      const metricName = `${this.name}_${suffix}`;
+    const add = (suffix: string, value: number, labels = NO_LABELS): Value => {
+      const metricName = this.name + suffix;
       const added = { labels, sharedLabels: series.labels, value, metricName };
       values.push(added);
       return added;
     };
     let count = 0;
-    for (let bucket = 0; bucket <= bounds.length; bucket++) {
+    for (const [bucket, bound] of this.bounds.entries()) {
       const inBucket = series.counts[bucket] ?? 0;
       count += inBucket;
-      const added = add('bucket', count, { le: canonicalNumber(bounds[bucket] ?? Infinity) });
+      const added = add('_bucket', count, bound);
       const exemplar = inBucket > 0 ? this.exemplarOf(series, bucket) : null;
       if (exemplar) added.exemplar = rendered(exemplar);
     }
-    add('sum', series.counts[bounds.length + 1] ?? 0);
+    add('_sum', series.counts[this.bounds.length] ?? 0);
     // The kernel counts a call and its bucket one after the other; here they must agree.
-    add('count', count);
+    add('_count', count);
     return values;
   }
 }

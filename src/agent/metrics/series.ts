@@ -20,7 +20,8 @@ interface Merged {
 /** What a counter was when it was last read, and by how much it had gone back before. */
 interface Seen {
   counts: number[];
-  gone: number[];
+  /** null: it never did. */
+  gone: number[] | null;
 }
 
 export class SeriesOf {
@@ -57,14 +58,17 @@ export class SeriesOf {
     const now = new Map<string, Seen>();
     for (const [key, series] of merged) {
       const before = this.seen.get(key);
-      const gone = series.counts.map(
-        (count, at) => (before?.gone[at] ?? 0) + Math.max(0, (before?.counts[at] ?? 0) - count),
-      );
+      const gone = before ? goneSince(before, series.counts) : null;
       now.set(key, { counts: series.counts, gone });
-      series.counts = series.counts.map((count, at) => count + (gone[at] ?? 0));
+      if (gone) series.counts = series.counts.map((count, at) => count + (gone[at] ?? 0));
     }
     this.seen = now;
   }
+}
+
+function goneSince({ counts, gone }: Seen, now: readonly number[]): number[] | null {
+  if (now.every((count, at) => count >= (counts[at] ?? 0))) return gone;
+  return now.map((count, at) => (gone?.[at] ?? 0) + Math.max(0, (counts[at] ?? 0) - count));
 }
 
 function merge(rows: readonly Row[]): Map<string, Merged> {
