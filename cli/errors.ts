@@ -36,6 +36,8 @@ export function renderError(error: unknown, verbose: boolean): string {
 
 function messageOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
+  // One problem a line, each with its place.
+  if (error instanceof UnderspanError && error.code === 'CONFIG_INVALID') return message;
   return message
     .replace(/^error: /, '')
     .replace(/\n[\s\S]*/, (rest) => rest.replace(/\s*\n\s*/g, ' '));

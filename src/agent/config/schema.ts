@@ -1,0 +1,294 @@
+/**
+ * All that may be written into the agent's configuration. docs/agent.schema.json and
+ * docs/agent-configuration.md are generated from this.
+ */
+import { z } from 'zod';
+import { MAX_CONTEXT_HOPS } from '../../spans/records.generated.js';
+import type { AgentConfig } from './config.js';
+import {
+  address,
+  budget,
+  count,
+  durationMs,
+  durationNs,
+  executable,
+  flag,
+  glob,
+  limitMs,
+  listOf,
+  orFalse,
+  owner,
+  path,
+  pattern,
+  rate,
+  ringSize,
+  share,
+  size,
+  text,
+  url,
+} from './fields.js';
+
+const LABEL = /^([a-z0-9][a-z0-9.-]*\/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$/;
+
+const labels = z
+  .record(z.string().regex(LABEL, 'is no key of a label'), glob, { error: 'labels and globs' })
+  .meta({ title: 'labels' });
+
+export const selectSchema = z
+  .strictObject({
+    executable: listOf(executable)
+      .optional()
+      .describe('Path of the executable, as the process sees it.'),
+    command: listOf(glob)
+      .optional()
+      .describe('The command line, its words joined by single spaces.'),
+    service: listOf(glob).optional().describe('`service.name`.'),
+    containerImage: listOf(glob).optional().describe('Image of the container.'),
+    containerName: listOf(glob).optional().describe('Name of the container in its pod.'),
+    namespace: listOf(glob).optional().describe('Namespace of the pod.'),
+    labels: labels.optional().describe('Labels of the pod, all of them; the values are globs.'),
+    owner: listOf(owner)
+      .optional()
+      .describe('What the pod belongs to, as `KIND/NAME`, such as `Deployment/checkout`.'),
+  })
+  .check(({ value, issues }) => {
+    if (Object.keys(value).some((key) => key !== 'labels') || hasKeys(value.labels)) return;
+    issues.push({
+      code: 'custom',
+      message: "the selection is empty; to take every process write executable: '*'",
+      input: value,
+    });
+  })
+  .transform((select) => ({
+    executables: select.executable ?? [],
+    commands: select.command ?? [],
+    services: select.service ?? [],
+    containerImages: select.containerImage ?? [],
+    containerNames: select.containerName ?? [],
+    namespaces: select.namespace ?? [],
+    labels: select.labels ?? {},
+    owners: select.owner ?? [],
+  }));
+
+const hasKeys = (value: object | undefined): boolean => Object.keys(value ?? {}).length > 0;
+
+const traceSchema = z
+  .strictObject({
+    symbols: listOf(pattern).describe('Functions to trace.'),
+    exclude: listOf(pattern).optional().describe('Not these.'),
+    args: listOf(text)
+      .optional()
+      .describe("Arguments that spans carry: `order`, `order.ID`, `0`; `'*'` is all."),
+    returns: flag.default(false).describe('Spans carry what calls return.'),
+    stack: flag.default(false).describe('Spans carry who called.'),
+    errorText: flag
+      .default(false)
+      .describe('Spans carry the texts of errors and panics, not only their types.'),
+    redact: orFalse(listOf(text), 'a list of names')
+      .optional()
+      .describe(
+        'Names of values that are hidden, besides those that look like secrets; `false` hides nothing.',
+      ),
+    minDuration: durationNs.prefault(0).describe('No span for a shorter call.'),
+    slowerThan: durationNs
+      .optional()
+      .describe('Only whole trees whose outermost call took longer.'),
+    errorsOnly: flag.default(false).describe('Only whole trees that hold an error.'),
+    sample: share.prefault(1).describe('Share of traces to keep.'),
+    maxRate: rate.prefault(100).describe('Trees a second for the whole rule; 0 is no limit.'),
+    entryOnly: flag
+      .default(false)
+      .describe('Count calls without watching for their ends: the cheapest look.'),
+    contextHops: count
+      .max(MAX_CONTEXT_HOPS)
+      .default(32)
+      .describe('Wrappers of a `context.Context` to look through.'),
+    roots: flag
+      .default(false)
+      .describe('Calls for which no context is found are traces of their own, not only counted.'),
+    unsampled: flag
+      .default(false)
+      .describe("Spans also where the program's own trace is not sampled."),
+    followForks: flag.default(true).describe('Children too, whatever they run.'),
+    maxOverhead: budget
+      .prefault('5%')
+      .describe(
+        'CPU time that tracing may add to a target, as a share of one CPU; 100% is no limit.',
+      ),
+  })
+  .transform(({ minDuration, slowerThan, redact, ...trace }) => ({
+    ...trace,
+    exclude: trace.exclude ?? [],
+    args: trace.args ?? [],
+    redact: redact === false ? null : (redact ?? []),
+    minDurationNs: minDuration,
+    slowerThanNs: slowerThan ?? null,
+  }));
+
+const httpSchema = z.strictObject({
+  symbol: pattern.describe('The function that handles the requests.'),
+  route: text.describe('Value of the label `http_route`.'),
+});
+
+const ruleSchema = z.strictObject({
+  name: text.describe('Unique in the file; metrics and logs tell rules apart by it.'),
+  select: selectSchema.describe(
+    'Which processes. All kinds that are given must hold; within a kind any may.',
+  ),
+  trace: traceSchema.describe('What to trace there, as the options of `trace attach` say it.'),
+  hold: flag
+    .default(false)
+    .describe('Processes that start later are stopped at their exec until they are attached.'),
+  http: z
+    .array(httpSchema, { error: 'a list' })
+    .default([])
+    .describe('Functions that handle HTTP requests, for `http_server_request_duration_seconds`.'),
+});
+
+const otlpSchema = z.strictObject({
+  endpoint: url.optional().describe('URL of the Collector.'),
+  protocol: z.enum(['grpc', 'http/protobuf']).optional().describe('How to speak to it.'),
+});
+
+const exportSchema = z
+  .strictObject({
+    otlp: orFalse(otlpSchema, 'keys with values')
+      .prefault({})
+      .describe(
+        'Where spans go. What is not said here the `OTEL_EXPORTER_OTLP_*` variables say; `false`: nowhere.',
+      ),
+    queueSize: size.prefault('64MiB').describe('Bound of the queue in memory.'),
+    spool: orFalse(
+      z.strictObject({
+        directory: path.describe('It is made if it is missing.'),
+        size: size.prefault('512MiB').describe('Bound of what lies there.'),
+      }),
+      'keys with values',
+    )
+      .default(false)
+      .describe('Spans that cannot be delivered wait here, also while the agent restarts.'),
+  })
+  .transform(({ otlp, queueSize, spool }) => ({
+    otlp: otlp ? { endpoint: otlp.endpoint ?? null, protocol: otlp.protocol ?? null } : null,
+    queueBytes: queueSize,
+    spool: spool ? { directory: spool.directory, maxBytes: spool.size } : null,
+  }));
+
+const metricsSchema = z
+  .strictObject({
+    listen: orFalse(address, 'an address')
+      .prefault(':9464')
+      .describe('Where `/metrics`, `/healthz` and `/readyz` are served; `false`: nowhere.'),
+    maxSeries: count.default(10_000).describe('Series of one metric; those beyond are counted.'),
+  })
+  .transform(({ listen, maxSeries }) => ({ listen: listen || null, maxSeries }));
+
+const networkSchema = z
+  .strictObject({
+    listen: address.describe('Where the control interface is served.'),
+    tls: z
+      .strictObject({
+        certificate: path.describe('PEM file.'),
+        key: path.describe('PEM file.'),
+        clientAuthority: path
+          .optional()
+          .describe('Certificates of this authority are let in; without it none are.'),
+      })
+      .describe('The network is served by TLS alone.'),
+    kubernetesTokens: flag
+      .default(false)
+      .describe('Tokens of Kubernetes are let in where RBAC allows what they ask for.'),
+  })
+  .check(({ value, issues }) => {
+    if (value.kubernetesTokens || value.tls.clientAuthority !== undefined) return;
+    const message = 'nobody could enter; write tls.clientAuthority or kubernetesTokens: true';
+    issues.push({ code: 'custom', message, input: value });
+  })
+  .transform(({ listen, tls, kubernetesTokens }) => ({
+    listen,
+    certificate: tls.certificate,
+    key: tls.key,
+    clientAuthority: tls.clientAuthority ?? null,
+    kubernetesTokens,
+  }));
+
+const controlSchema = z
+  .strictObject({
+    socket: orFalse(path, 'a path')
+      .default('/run/underspan/agent.sock')
+      .describe('Socket that root on this node may use; `false`: none.'),
+    network: orFalse(networkSchema, 'keys with values')
+      .default(false)
+      .describe('The same over the network.'),
+    maxDuration: limitMs
+      .prefault('10m')
+      .describe('How long a session that was started through it may last.'),
+    maxSessions: count.default(4).describe('How many there may be at once.'),
+    auditLog: path
+      .optional()
+      .describe('File to which every session is written; without it, the log.'),
+  })
+  .transform(({ socket, network, maxDuration, maxSessions, auditLog }) => ({
+    socket: socket || null,
+    network: network || null,
+    maxDurationMs: maxDuration,
+    maxSessions,
+    auditLog: auditLog ?? null,
+  }));
+
+const kubernetesSchema = z
+  .strictObject({
+    source: z
+      .enum(['auto', 'kubelet', 'api', 'none'])
+      .default('auto')
+      .describe('Where pods are read from; `auto` is `api` within a cluster, else `none`.'),
+    nodeName: text
+      .optional()
+      .describe("This node's; else `NODE_NAME` of the environment, else the host's name."),
+    url: url
+      .optional()
+      .describe(
+        "Of the kubelet or the API server; else the node's port 10250, or the cluster's own.",
+      ),
+  })
+  .transform(({ source, nodeName, url }) => ({
+    source,
+    nodeName: nodeName ?? null,
+    url: url ?? null,
+  }));
+
+const logSchema = z.strictObject({
+  level: z
+    .enum(['debug', 'info', 'warn', 'error'])
+    .default('info')
+    .describe('The least that is logged.'),
+});
+
+const limitsSchema = z
+  .strictObject({
+    functions: count.default(4_000).describe('Functions traced at once, of all rules together.'),
+    ringSize: ringSize
+      .prefault('8MiB')
+      .describe('Buffer between the kernel and the agent: a power of two from 4 KiB to 1 GiB.'),
+    idle: durationMs
+      .prefault('10m')
+      .describe('How long the probes of an executable stay that nothing runs.'),
+  })
+  .transform(({ functions, ringSize, idle }) => ({ functions, ringBytes: ringSize, idleMs: idle }));
+
+export const agentSchema = z.strictObject({
+  rules: z
+    .array(ruleSchema, { error: 'a list' })
+    .describe('What is traced where. A process falls under the first rule that selects it.'),
+  export: exportSchema.prefault({}).describe('Where spans go.'),
+  metrics: metricsSchema.prefault({}).describe('What Prometheus reads.'),
+  control: controlSchema.prefault({}).describe('How `trace attach --agent` reaches the agent.'),
+  kubernetes: kubernetesSchema.prefault({}).describe('Where facts about pods come from.'),
+  log: logSchema.prefault({}).describe('The log, on standard error.'),
+  limits: limitsSchema.prefault({}).describe('Bounds of the agent itself.'),
+}) satisfies z.ZodType<AgentConfig>;
+
+/** Of the file as it is written, for editors, the reference and the search for mistyped words. */
+export function agentJsonSchema(): z.core.JSONSchema.BaseSchema {
+  return z.toJSONSchema(agentSchema, { io: 'input' });
+}
