@@ -1,6 +1,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { attach } from './attach.js';
 import type { Context } from './context.js';
+import { daemon, type DaemonValues } from './daemon.js';
 import { doctor } from './doctor.js';
 import { exitStatus, renderError } from './errors.js';
 import {
@@ -80,6 +81,16 @@ function build(
         json: values.output === 'json',
       }),
     );
+  program
+    .command('agent')
+    .description('the daemon that traces by the rules of a configuration')
+    .requiredOption('--config <file>', 'its configuration, in YAML')
+    .option('--check', 'only say whether the configuration is right')
+    .addOption(verboseOption())
+    .action(async (values: DaemonValues) => {
+      refuseCommand();
+      await daemon(context, values);
+    });
   program
     .command('doctor')
     .description('what this host allows, and how to get the rest')

@@ -187,11 +187,13 @@ function nothingMatches(
       code: 'FUNCTION_INLINED',
       message: `'${pattern.text}': ${first.name}${others} was inlined by the compiler and has no code of its own`,
       hint: `trace a function that it was inlined into: ${first.into.join(', ')}`,
+      pattern: pattern.text,
     };
   }
   return {
     code: 'NO_FUNCTION_MATCHES',
     message: `no function of ${shownAs} matches '${pattern.text}'`,
     hint: hintFor(pattern, names),
+    pattern: pattern.text,
   };
 }

@@ -71,6 +71,22 @@ export class Executables {
     return this.barren.get(keyOf(rule, fileId))?.error ?? null;
   }
 
+  /** What keeps functions of the rule from being traced; other languages are no problem. */
+  problemsOf(rule: TraceRule): UnderspanError[] {
+    const found = [...this.probed.values()].some((probed) => probed.rule === rule);
+    return [...this.barren]
+      .filter(([key, { error }]) => {
+        if (!key.startsWith(keyOf(rule, '')) || error.code === 'NOT_GO') return false;
+        // Where a rule has several executables, not every pattern is meant for all of them.
+        return !(found && error.code === 'NO_FUNCTION_MATCHES');
+      })
+      .map(([, { error }]) => error);
+  }
+
+  isPreparing(rule: TraceRule): boolean {
+    return [...this.preparing.keys()].some((key) => key.startsWith(keyOf(rule, '')));
+  }
+
   /**
    * Plans and loads, unless that has been done. Null if there is nothing to trace, then problem()
    * says why. `plan` is one made before.

@@ -25,7 +25,6 @@ const TICK_MS = 250;
 const CHECK_MS = 1_000;
 /** How often the clocks are compared, in ms. */
 const CLOCK_MS = 10_000;
-/** How long sinks may take to deliver what is left, in ms. */
 const FLUSH_MS = 5_000;
 
 export interface RunningOptions {
@@ -38,7 +37,12 @@ export interface RunningOptions {
   watchesExecs: boolean;
   /** How long the probes of an executable stay that nothing runs, in ms. */
   idleMs: number;
+  /** How long sinks may take at the end to deliver what is left, in ms. */
+  flushMs?: number;
+  /** What has to do with one rule, what was found in its executables included; else sinks get it. */
   onNotice?: (notice: Notice, rule: TraceRule) => void;
+  /** The function's number is free for another. */
+  onForgotten?: (functionIndex: number) => void;
 }
 
 /** A process that is traced from the start, by a plan made before; null: it is only watched. */
@@ -142,8 +146,8 @@ export class Running {
       watchesExecs,
       idleMs,
       onNotice: (notice, rule) => {
-        this.pipeline.notice(notice);
-        options.onNotice?.(notice, rule);
+        if (options.onNotice) options.onNotice(notice, rule);
+        else this.pipeline.notice(notice);
       },
       onExited: (pid, endNs, open) => this.pipeline.finishProcess(pid, endNs, stacksOf(open)),
       onEmpty: () => {
@@ -192,6 +196,7 @@ export class Running {
     const { plan, firstFunction } = probed.attachment;
     const addresses = new ModuleNames(plan.module);
     const { filter } = probed.rule;
+    for (const notice of plan.notices) this.options.onNotice?.(notice, probed.rule);
     plan.functions.forEach(({ name, file, line, returns, values }, index) => {
       this.functions[firstFunction + index] = {
         name,
@@ -224,7 +229,10 @@ export class Running {
       this.lostBefore[reason] = (this.lostBefore[reason] ?? 0) + lost;
     }
     this.pipeline.forget(firstFunction, count);
-    for (let index = 0; index < count; index++) delete this.functions[firstFunction + index];
+    for (let index = firstFunction; index < firstFunction + count; index++) {
+      delete this.functions[index];
+      this.options.onForgotten?.(index);
+    }
   }
 
   /** Losses so far by reason, but for those that the kernel's counts of present functions hold. */
@@ -259,7 +267,8 @@ export class Running {
     const statistics = this.session.statistics();
     const overhead = { predicted: null, measured: this.session.overhead() };
     const { sinks } = this.options;
-    await Promise.all(sinks.map((sink) => sink.flush?.(FLUSH_MS)));
+    const { flushMs = FLUSH_MS } = this.options;
+    await Promise.all(sinks.map((sink) => sink.flush?.(flushMs)));
     const counted = this.functions.map(
       (named, index): CountedFunction | undefined =>
         named && { name: named.name, sites: named.sites, unsent: this.pipeline.unsent[index] ?? 0 },

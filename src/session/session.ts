@@ -1,5 +1,13 @@
 /** What is loaded and attached: the maps that all programs share, the reader, the attachments. */
-import type { BpfMap, Features, Link, Native, Programs, Reader } from '../native/native.js';
+import type {
+  BpfMap,
+  Features,
+  Link,
+  Native,
+  ProgramRunTime,
+  Programs,
+  Reader,
+} from '../native/native.js';
 import type { ModulePlan } from '../plan/plan.js';
 import { processSettings, statistics, target as targetLayout } from '../spans/records.generated.js';
 import {
@@ -47,7 +55,7 @@ export class Session {
   private runTimeStatistics: { close(): void } | null = null;
   private readonly startedAt = process.hrtime.bigint();
   /** What removed attachments had come to. */
-  private readonly gone = { runTimeNs: 0, missed: 0 };
+  private readonly gone = new Map<string, ProgramRunTime>();
 
   private constructor(
     private readonly native: Native,
@@ -160,9 +168,14 @@ export class Session {
   remove(attachment: Attachment): void {
     if (!this.attachments.delete(attachment)) return;
     const { firstFunction, plan } = attachment;
-    for (const { runTimeNs, recursionMisses } of attachment.runTimes()) {
-      this.gone.runTimeNs += runTimeNs;
-      this.gone.missed += recursionMisses;
+    for (const { program, runTimeNs, runCount, recursionMisses } of attachment.runTimes()) {
+      const sum = this.gone.get(program);
+      this.gone.set(program, {
+        program,
+        runTimeNs: (sum?.runTimeNs ?? 0) + runTimeNs,
+        runCount: (sum?.runCount ?? 0) + runCount,
+        recursionMisses: (sum?.recursionMisses ?? 0) + recursionMisses,
+      });
     }
     attachment.close();
     const elements = plan.functions.length * this.shards;
@@ -217,7 +230,7 @@ export class Session {
   /** CPU time of our programs since the session began; null if not measured. */
   runTimeNs(): number | null {
     if (!this.runTimeStatistics) return null;
-    return this.runTimes().reduce((sum, { runTimeNs }) => sum + runTimeNs, this.gone.runTimeNs);
+    return this.runTimes().reduce((sum, { runTimeNs }) => sum + runTimeNs, 0);
   }
 
   /** The same as a share of one CPU. */
@@ -228,7 +241,7 @@ export class Session {
 
   /** Hits that the kernel dropped since the program was already running on that CPU. */
   missed(): number {
-    return this.runTimes().reduce((sum, each) => sum + each.recursionMisses, this.gone.missed);
+    return this.runTimes().reduce((sum, { recursionMisses }) => sum + recursionMisses, 0);
   }
 
   /** Forks, execs and exits that did not fit the ring. */
@@ -236,9 +249,9 @@ export class Session {
     return Number(this.processes.map('lost_events').read(0, 1).readBigUInt64LE());
   }
 
-  /** Of the programs that watch processes. */
-  processRunTimes(): ReturnType<Programs['runTimes']> {
-    return this.processes.runTimes();
+  /** Of all programs, those that watch processes among them. A name may come several times. */
+  programRunTimes(): ProgramRunTime[] {
+    return [...this.runTimes(), ...this.processes.runTimes()];
   }
 
   /** How full the tables are that can run out of room. */
@@ -279,8 +292,10 @@ export class Session {
     this.processes.close();
   }
 
-  private runTimes(): ReturnType<Programs['runTimes']> {
-    return [...this.attachments].flatMap((attachment) => attachment.runTimes());
+  /** Of the programs at sites, removed attachments included. */
+  private runTimes(): ProgramRunTime[] {
+    const present = [...this.attachments].flatMap((attachment) => attachment.runTimes());
+    return [...present, ...this.gone.values()];
   }
 
   private map(name: (typeof SESSION_MAPS)[number]): BpfMap {

@@ -6,6 +6,8 @@ export interface Notice {
   message: string;
   /** What to do about it. */
   hint?: string;
+  /** The pattern that it is about, as it was written. */
+  pattern?: string;
 }
 
 export interface FunctionSummary {

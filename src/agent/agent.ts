@@ -1,0 +1,257 @@
+/** The daemon: what its configuration says is traced, delivered and measured until it is stopped. */
+import { featuresOf, requireFeatures } from '../engine.js';
+import type { Native } from '../native/native.js';
+import type { TraceRule } from '../session/rule.js';
+import { Running } from '../session/running.js';
+import { OtlpSink } from '../sinks/otlp.js';
+import type { Notice, Sink, Summary } from '../sinks/sink.js';
+import { Procfs } from '../targets/procfs.js';
+import type { Workloads } from '../targets/workload.js';
+import type { AgentConfig } from './config/config.js';
+import { type ParsedConfig, readConfig } from './config/parse.js';
+import { FileWatch } from './file-watch.js';
+import { AgentHttp, type Health } from './http.js';
+import { createLog, type Log } from './log.js';
+import { Exemplars } from './metrics/exemplars.js';
+import { AgentMetrics } from './metrics.js';
+import { RuleSet } from './rule-set.js';
+import { type AgentState, rulesOf, snapshotOf } from './state.js';
+
+export interface AgentOptions {
+  native: Native;
+  configFile: string;
+  version: string;
+  log?: Log;
+}
+
+/** The whole of stop() is to fit 5 s; sinks have this much of it, in ms. */
+const FLUSH_MS = 2_500;
+/** How often it is seen whether records still come through, and for how long they may not. */
+const PULSE_MS = 5_000;
+const PULSE_LATE_MS = 30_000;
+
+export class Agent {
+  private state!: AgentState;
+  private parsed: ParsedConfig;
+  private readonly log: Log;
+  private readonly ruleSet: RuleSet;
+  private readonly watch: FileWatch;
+  private http: AgentHttp | null = null;
+  private pulse: NodeJS.Timeout | null = null;
+  private pulseAt = performance.now();
+  /** Reloads are done one after the other. */
+  private reloading: Promise<void> = Promise.resolve();
+  private stopped: Promise<void> | null = null;
+
+  private constructor(
+    private readonly options: AgentOptions,
+    parsed: ParsedConfig,
+    ruleSet: RuleSet,
+    log: Log,
+    private readonly workloads: Workloads | null,
+  ) {
+    this.parsed = parsed;
+    this.ruleSet = ruleSet;
+    this.log = log;
+    this.watch = new FileWatch(options.configFile, () => void this.reload());
+  }
+
+  /** Resolves when it serves and looks at processes. Throws UnderspanError. */
+  static async start(options: AgentOptions): Promise<Agent> {
+    const { native, configFile, version } = options;
+    const parsed = await readConfig(configFile);
+    const log = options.log ?? createLog({ level: parsed.config.log.level, version });
+    const features = await featuresOf(native);
+    requireFeatures(features);
+    const workloads: Workloads | null = null;
+    const ruleSet = new RuleSet({ features, procfs: new Procfs(), workloads });
+    const agent = new Agent(options, parsed, ruleSet, log, workloads);
+    try {
+      await agent.begin(features);
+    } catch (error) {
+      await agent.stop().catch(() => undefined);
+      throw error;
+    }
+    return agent;
+  }
+
+  private async begin(features: Awaited<ReturnType<typeof featuresOf>>): Promise<void> {
+    const { native, version } = this.options;
+    const { config } = this.parsed;
+    const exemplars = new Exemplars();
+    const sinks: Sink[] = [exemplars, new NoticeSink((notice) => this.tell(notice, null))];
+    const otlp = this.openOtlp(config);
+    if (otlp) sinks.push(otlp);
+    const rules = this.ruleSet.from(config);
+    this.workloads?.start();
+    const running = await Running.start(
+      native,
+      features,
+      {
+        rules,
+        sinks,
+        ringBytes: config.limits.ringBytes,
+        maxFunctions: config.limits.functions,
+        watchesExecs: true,
+        idleMs: config.limits.idleMs,
+        flushMs: FLUSH_MS,
+        onNotice: (notice, rule) => this.tell(notice, rule),
+        onForgotten: (index) => exemplars.forget(index),
+      },
+      [],
+    );
+    this.state = { running, config, rules, sinks, settled: true };
+    this.workloads?.onChange(() => void this.reconsider());
+    this.beat();
+    const metrics = new AgentMetrics({
+      snapshot: () => snapshotOf(this.state),
+      version,
+      maxSeries: config.metrics.maxSeries,
+      exemplars,
+    });
+    if (config.metrics.listen) {
+      this.http = await AgentHttp.start({
+        listen: config.metrics.listen,
+        metrics,
+        health: () => this.health(),
+        rules: () => rulesOf(this.state),
+        log: this.log,
+      });
+    }
+    this.watch.start();
+    this.log.info(
+      {
+        rules: rules.map(({ name }) => name),
+        targets: running.followed.count,
+        metrics: this.http?.address,
+      },
+      'the agent is up',
+    );
+  }
+
+  private openOtlp({ export: { otlp, queueBytes } }: AgentConfig): OtlpSink | null {
+    if (!otlp) return null;
+    return new OtlpSink({
+      endpoint: otlp.endpoint,
+      version: this.options.version,
+      maxBytes: queueBytes,
+      onNotice: (notice) => this.tell(notice, null),
+    });
+  }
+
+  /** Reads the configuration again. What is wrong with it is logged, and the old one stays. */
+  reload(): Promise<void> {
+    this.reloading = this.reloading.then(() => this.reloadNow());
+    return this.reloading;
+  }
+
+  private async reloadNow(): Promise<void> {
+    if (this.stopped) return;
+    try {
+      const parsed = await readConfig(this.options.configFile);
+      const { config } = parsed;
+      const rules = this.ruleSet.from(config);
+      this.parsed = parsed;
+      this.warnOfRestart(config);
+      this.state = { ...this.state, config, rules, settled: false };
+      await this.state.running.followed.setRules(rules);
+      await this.state.running.followed.settled();
+      this.log.info({ rules: rules.map(({ name }) => name) }, 'the configuration was read again');
+    } catch (error) {
+      this.log.error({ err: error }, 'the configuration was refused; the old one stays');
+    } finally {
+      this.state = { ...this.state, settled: true };
+    }
+  }
+
+  /** Only rules are taken in while the agent runs. */
+  private warnOfRestart(config: AgentConfig): void {
+    const before = this.state.config;
+    const changed = (Object.keys(config) as (keyof AgentConfig)[]).filter(
+      (key) => key !== 'rules' && JSON.stringify(config[key]) !== JSON.stringify(before[key]),
+    );
+    if (changed.length === 0) return;
+    this.log.warn({ changed }, 'only changes of rules take effect at once; the rest at a restart');
+  }
+
+  /** More is known of where processes run, so others may fall under the rules. */
+  private async reconsider(): Promise<void> {
+    if (this.stopped) return;
+    const { running, rules } = this.state;
+    await running.followed.setRules(rules);
+  }
+
+  private beat(): void {
+    this.pulse = setInterval(() => {
+      this.state.running.session.drain().then(
+        () => (this.pulseAt = performance.now()),
+        () => undefined,
+      );
+    }, PULSE_MS);
+    this.pulse.unref();
+  }
+
+  private health(): Health {
+    const late = performance.now() - this.pulseAt;
+    if (late < PULSE_LATE_MS) return { ok: true, problem: null };
+    return {
+      ok: false,
+      problem: `nothing was read from the kernel for ${Math.round(late / 1e3)} s`,
+    };
+  }
+
+  private tell(notice: Notice, rule: TraceRule | null): void {
+    const { code, message, hint, pattern } = notice;
+    const place = rule && pattern !== undefined ? this.placeOf(rule, pattern) : undefined;
+    const fields = { code, rule: rule?.name, hint, place };
+    if (code === 'PROCESS_FOLLOWED') this.log.info(fields, message);
+    else this.log.warn(fields, place === undefined ? message : `${place}: ${message}`);
+  }
+
+  /** Where a pattern of the rule stands in the configuration. */
+  private placeOf(rule: TraceRule, pattern: string): string | undefined {
+    const index = this.parsed.config.rules.findIndex(({ name }) => name === rule.name);
+    const symbol = this.parsed.config.rules[index]?.trace.symbols.indexOf(pattern) ?? -1;
+    if (symbol < 0) return undefined;
+    return this.parsed.placeOf(['rules', index, 'trace', 'symbols', symbol]);
+  }
+
+  /** Takes back all probes and delivers, or spools, what is left; within 5 s. */
+  stop(): Promise<void> {
+    this.stopped ??= this.stopNow();
+    return this.stopped;
+  }
+
+  private async stopNow(): Promise<void> {
+    this.watch.close();
+    if (this.pulse) clearInterval(this.pulse);
+    await this.reloading;
+    this.workloads?.close();
+    const state = this.state as AgentState | undefined;
+    const summary = await state?.running.stop();
+    await this.http?.close();
+    if (summary) this.log.info(endOf(summary), 'the agent has stopped');
+  }
+}
+
+function endOf({ functions, lost, overhead }: Summary): object {
+  return {
+    calls: functions.reduce((sum, { calls }) => sum + calls, 0),
+    spans: functions.reduce((sum, { spans }) => sum + spans, 0),
+    lost: Object.fromEntries(Object.entries(lost).filter(([, count]) => count > 0)),
+    overhead: overhead.measured,
+  };
+}
+
+/** What has to do with no rule: the engine itself, delivery. */
+class NoticeSink implements Sink {
+  constructor(readonly notice: (notice: Notice) => void) {}
+
+  spans(): void {
+    // Of no interest here.
+  }
+
+  async close(): Promise<void> {
+    // Nothing is held back.
+  }
+}

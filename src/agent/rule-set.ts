@@ -1,0 +1,45 @@
+/** The rules of a configuration as the engine takes them; what did not change stays the same object. */
+import type { Features } from '../native/native.js';
+import type { TraceRule } from '../session/rule.js';
+import { ruleOf, type TraceWishes } from '../session/wishes.js';
+import type { Procfs } from '../targets/procfs.js';
+import type { Workloads } from '../targets/workload.js';
+import type { AgentConfig, RuleConfig } from './config/config.js';
+import { selectsOf } from './selects.js';
+
+export interface RuleSetOptions {
+  features: Features;
+  procfs: Procfs;
+  workloads: Workloads | null;
+}
+
+export class RuleSet {
+  private known = new Map<string, TraceRule>();
+  private made = 0;
+
+  constructor(private readonly options: RuleSetOptions) {}
+
+  /** In the order of the file, which decides where several rules select a process. */
+  from({ rules, limits }: AgentConfig): TraceRule[] {
+    const before = this.known;
+    this.known = new Map();
+    return rules.map((config) => {
+      const text = JSON.stringify([config, limits.functions]);
+      const rule = before.get(text) ?? this.make(config, limits.functions);
+      this.known.set(text, rule);
+      return rule;
+    });
+  }
+
+  private make(config: RuleConfig, maxFunctions: number): TraceRule {
+    const { features, procfs, workloads } = this.options;
+    const { maxOverhead: _, ...trace } = config.trace;
+    const wishes: TraceWishes = { ...trace, maxFunctions };
+    return ruleOf(wishes, features, {
+      id: `${config.name}#${++this.made}`,
+      name: config.name,
+      ...selectsOf(config.select, procfs, workloads),
+      followExecs: false,
+    });
+  }
+}

@@ -1,0 +1,99 @@
+/** What runs → what metrics and health say of it. */
+import { type Probed, sitesOf } from '../session/executables.js';
+import type { Running } from '../session/running.js';
+import type { TraceRule } from '../session/rule.js';
+import { lostInKernel } from '../session/summary.js';
+import type { Sink } from '../sinks/sink.js';
+import type { AgentConfig } from './config/config.js';
+import type { AgentSnapshot, AttachmentSnapshot, RuleSnapshot } from './snapshot.js';
+
+export interface AgentState {
+  running: Running;
+  config: AgentConfig;
+  rules: readonly TraceRule[];
+  sinks: readonly Sink[];
+  /** The processes that ran when the agent started, or its rules changed, have been looked at. */
+  settled: boolean;
+}
+
+export async function snapshotOf(agent: AgentState): Promise<AgentSnapshot> {
+  const { running, sinks } = agent;
+  const { session, executables, pipeline, functions } = running;
+  const maps = await session.fill();
+  const statistics = session.statistics();
+  const lost = lostInKernel(statistics);
+  for (const [reason, count] of Object.entries(running.lostHere())) {
+    lost[reason] = (lost[reason] ?? 0) + count;
+  }
+  const probed = [...executables.all];
+  return {
+    attachments: probed.map((each) => attachmentOf(each)),
+    functions: functions.flatMap((named, index) => {
+      const counted = statistics[index];
+      if (!named || !counted) return [];
+      const { rule, exe } = named.probed;
+      return [{ rule: rule.name, executable: exe, name: named.name, index, statistics: counted }];
+    }),
+    http: [],
+    lost,
+    spans: pipeline.spans,
+    detached: { ...running.detached },
+    refused: probed.flatMap(refusedOf),
+    rules: rulesOf(agent),
+    programs: programsOf(running),
+    maps,
+    sinks: sinks.flatMap((sink) => sink.state?.() ?? []),
+    targets: running.followed.count,
+  };
+}
+
+export function rulesOf({ running, config, rules, settled }: AgentState): RuleSnapshot[] {
+  return rules.map((rule, index) => {
+    const problem = running.executables.problemsOf(rule)[0]?.message ?? null;
+    const pending = !settled || running.executables.isPreparing(rule);
+    return {
+      name: rule.name,
+      state: problem !== null ? 'failed' : pending ? 'pending' : 'ready',
+      problem,
+      maxOverhead: config.rules[index]?.trace.maxOverhead ?? 1,
+    };
+  });
+}
+
+function attachmentOf(probed: Probed): AttachmentSnapshot {
+  const { rule, exe, pids, attachment } = probed;
+  return {
+    rule: rule.name,
+    executable: exe,
+    service: null,
+    pids: [...pids],
+    functions: attachment.plan.functions.length,
+    sites: sitesOf(probed),
+    runTimeNs: attachment.runTimes().reduce((sum, { runTimeNs }) => sum + runTimeNs, 0),
+  };
+}
+
+function refusedOf({ rule, exe, attachment }: Probed): AgentSnapshot['refused'] {
+  const counts = new Map<string, number>();
+  for (const { reason } of attachment.plan.refused) {
+    counts.set(reason, (counts.get(reason) ?? 0) + 1);
+  }
+  return [...counts].map(([reason, functions]) => ({
+    rule: rule.name,
+    executable: exe,
+    reason,
+    functions,
+  }));
+}
+
+/** By name: every executable has programs of its own. */
+function programsOf({ session }: Running): AgentSnapshot['programs'] {
+  const sums = new Map<string, { runTimeNs: number; runCount: number }>();
+  for (const { program, runTimeNs, runCount } of session.programRunTimes()) {
+    const sum = sums.get(program) ?? { runTimeNs: 0, runCount: 0 };
+    sum.runTimeNs += runTimeNs;
+    sum.runCount += runCount;
+    sums.set(program, sum);
+  }
+  return [...sums].map(([program, sum]) => ({ program, ...sum }));
+}
