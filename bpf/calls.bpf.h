@@ -11,6 +11,7 @@
 #define UNDERSPAN_CALLS_BPF_H
 
 #include "goroutines.bpf.h"
+#include "http.bpf.h"
 #include "inherited.bpf.h"
 #include "program_spans.bpf.h"
 #include "ring.bpf.h"
@@ -129,6 +130,12 @@ INLINE void close_call(struct goroutine *goroutine, __u32 depth, struct hit *hit
 	__u64 duration = hit->now - call->start_ns;
 
 	goroutine->depth = depth - 1;
+	if (call->http_method)
+		count_request(call->function, call->http_method,
+			      end == END_PANICKED	? HTTP_SERVER_ERROR
+			      : call->http_status	? call->http_status
+							: HTTP_OK,
+			      duration);
 	if (!stats)
 		return;
 	count_end(stats, duration, duration > call->children_ns ? duration - call->children_ns : 0,
@@ -331,6 +338,8 @@ INLINE struct open_call *enter_call(struct goroutine *goroutine, struct hit *hit
 	call->tree_spans = 0;
 	call->tree_lost = 0;
 	call->has_values = 0;
+	call->http_status = 0;
+	call->http_method = 0;
 	place_call(goroutine, call, depth, context, hit);
 	goroutine->depth = depth + 1;
 	return call;

@@ -63,6 +63,8 @@ int enter(struct pt_regs *regs)
 	call = enter_call(goroutine, &hit, goroutine->stack_hi - STACK_POINTER(regs), &context,
 			  stats);
 	wanted = values_of(site->function);
+	if (call && wanted && wanted->http_handler)
+		call->http_method = request_method(regs, site);
 	if (call && wanted && !call->dropped)
 		call->has_values = read_arguments(regs, wanted, load8(call->span_id), bias);
 	return 0;
@@ -208,6 +210,9 @@ int support(struct pt_regs *regs)
 		/* The span is an interface here: its itab's second word is the type. */
 		if (!read_user(&type, sizeof(type), go_argument(regs, 2) + 8))
 			span_started(regs, key.tgid, type - bias, go_argument(regs, 3));
+		break;
+	case SITE_HTTP_STATUS:
+		set_http_status(bpf_map_lookup_elem(&goroutines, &key), go_argument(regs, 1));
 		break;
 	case SITE_SPAN_END:
 		span_ended(key.tgid, go_argument(regs, 0), site->context_at);

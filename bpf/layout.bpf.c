@@ -31,6 +31,9 @@ struct layout {
 	struct error_text error_text;
 	struct function_values function_values;
 	struct site site;
+	struct http_key http_key;
+	struct http_requests http_requests;
+	struct file_key file_key;
 	struct statistics statistics;
 	struct settings settings;
 	struct stack_key stack_key;

@@ -20,10 +20,45 @@ struct signal_struct {
 	atomic_t live; /* threads that have not exited */
 } __attribute__((preserve_access_index));
 
+struct super_block {
+	__u32 s_dev;
+} __attribute__((preserve_access_index));
+
+struct inode {
+	unsigned long i_ino;
+	struct super_block *i_sb;
+} __attribute__((preserve_access_index));
+
+struct file {
+	struct inode *f_inode;
+} __attribute__((preserve_access_index));
+
+struct mm_struct {
+	struct file *exe_file;
+} __attribute__((preserve_access_index));
+
 struct task_struct {
 	int tgid;
 	struct signal_struct *signal;
+	struct mm_struct *mm;
 } __attribute__((preserve_access_index));
+
+/* Until when processes are held at their exec, in ns: user space sets it anew as long as it lives. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} hold_until SEC(".maps");
+
+/* Executables whose processes are never held: no rule that holds can be meant for them, or their
+ * probes are there already. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct file_key);
+	__type(value, __u32);
+} let_pass SEC(".maps");
 
 /* Events that did not fit the ring: user space then looks at /proc itself. */
 struct {
@@ -33,7 +68,19 @@ struct {
 	__type(value, __u64);
 } lost_events SEC(".maps");
 
-static __always_inline void send_event(__u32 event, __u32 tgid, __u32 parent_tgid)
+#define SIGSTOP 19
+
+/* Whether the process that has just executed this file is to wait until user space knows it. */
+static __always_inline bool is_to_wait(const struct file_key *file)
+{
+	__u32 zero = 0;
+	__u64 *until = bpf_map_lookup_elem(&hold_until, &zero);
+
+	return until && *until > bpf_ktime_get_ns() && !bpf_map_lookup_elem(&let_pass, file);
+}
+
+static __always_inline void send_event(__u32 event, __u32 tgid, __u32 parent_tgid,
+				       const struct file_key *file, bool may_wait)
 {
 	struct process_record *record = reserve_record(RECORD_PROCESS, sizeof(*record));
 
@@ -49,7 +96,10 @@ static __always_inline void send_event(__u32 event, __u32 tgid, __u32 parent_tgi
 	record->event = event;
 	record->tgid = tgid;
 	record->parent_tgid = parent_tgid;
-	record->pad = 0;
+	record->file.device = file ? file->device : 0;
+	record->file.inode = file ? file->inode : 0;
+	/* Only what user space is told of: it is user space that lets it go on. */
+	record->held = may_wait && is_to_wait(file) && bpf_send_signal(SIGSTOP) == 0;
 	submit_record(record);
 }
 
@@ -69,7 +119,7 @@ int process_forked(struct bpf_raw_tracepoint_args *arguments)
 	if (!target || !target->follow_forks)
 		return 0;
 	bpf_map_update_elem(&targets, &tgid, target, BPF_ANY);
-	send_event(PROCESS_FORKED, tgid, parent_tgid);
+	send_event(PROCESS_FORKED, tgid, parent_tgid, NULL, false);
 	return 0;
 }
 
@@ -120,8 +170,15 @@ int process_executed(struct bpf_raw_tracepoint_args *arguments)
 		bpf_for_each_map_elem(&inheritances, forget_inherited, &tgid, 0);
 	}
 #endif
-	if (settings.every_exec || is_target)
-		send_event(PROCESS_EXECUTED, tgid, 0);
+	if (settings.every_exec || is_target) {
+		struct task_struct *task = (struct task_struct *)arguments->args[0];
+		struct file_key file = {
+			.device = BPF_CORE_READ(task, mm, exe_file, f_inode, i_sb, s_dev),
+			.inode = BPF_CORE_READ(task, mm, exe_file, f_inode, i_ino),
+		};
+
+		send_event(PROCESS_EXECUTED, tgid, 0, &file, settings.every_exec);
+	}
 	return 0;
 }
 
@@ -140,6 +197,6 @@ int process_exited(struct bpf_raw_tracepoint_args *arguments)
 	bpf_map_delete_elem(&told, &tgid);
 	if (!bpf_map_lookup_elem(&targets, &tgid))
 		return 0;
-	send_event(PROCESS_EXITED, tgid, 0);
+	send_event(PROCESS_EXITED, tgid, 0, NULL, false);
 	return 0;
 }

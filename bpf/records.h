@@ -40,6 +40,7 @@ enum site_kind {
 	SITE_GO_STATEMENT = 9,	/* the call of runqput in runtime.newproc's closure: new g in BX, on g0 */
 	SITE_PANIC = 10,	/* runtime.gopanic(any): a panic begins */
 	SITE_FATAL = 11,	/* runtime.fatalpanic: nobody recovers it, the process ends */
+	SITE_HTTP_STATUS = 12,	/* WriteHeader of an HTTP response: the status is in BX */
 };
 
 /* When a hit at the site counts. */
@@ -178,7 +179,8 @@ struct function_values {
 	__u8 error_place;	/* enum value_place of the result of type error, or 0: has none */
 	__u8 stack_trace;
 	__u16 error_at;
-	__u16 pad[3];
+	__u8 http_handler;	/* its calls are HTTP requests */
+	__u8 pad[5];
 };
 _Static_assert(sizeof(struct function_values) == 16, "function_values");
 
@@ -199,6 +201,12 @@ enum process_event {
 struct record_header {
 	__u32 kind;	/* enum record_kind */
 	__u32 size;
+};
+
+/* A file as the kernel knows it, which need not be as stat(2) tells it (overlayfs). */
+struct file_key {
+	__u64 device;
+	__u64 inode;
 };
 
 /* A closed call that is to become a span. */
@@ -269,12 +277,13 @@ _Static_assert(sizeof(struct tracer_record) == 24, "tracer_record");
 struct process_record {
 	struct record_header header;
 	__u64 time_ns;
+	struct file_key file;	/* PROCESS_EXECUTED: the executable */
 	__u32 event;		/* enum process_event */
 	__u32 tgid;
 	__u32 parent_tgid;	/* PROCESS_FORKED */
-	__u32 pad;
+	__u32 held;		/* PROCESS_EXECUTED: it is stopped before its first instruction */
 };
-_Static_assert(sizeof(struct process_record) == 32, "process_record");
+_Static_assert(sizeof(struct process_record) == 48, "process_record");
 
 /* One instruction that carries a probe. The probe's cookie is the index into `sites`. */
 struct site {
@@ -288,6 +297,23 @@ struct site {
 	__u16 pad2[3];
 };
 _Static_assert(sizeof(struct site) == 24, "site");
+
+#define HTTP_BUCKETS 16		/* 15 in use, the last for what is longer than 10 s; a power of two */
+#define HTTP_METHOD_UNKNOWN 1	/* http_key.method where it could not be read */
+#define HTTP_METHOD_OTHER 2	/* where it is longer than any standard one */
+
+/* Requests of one handler that ended alike. */
+struct http_key {
+	__u64 method;		/* its text, up to 7 bytes, or HTTP_METHOD_* */
+	__u32 function;
+	__u32 status;		/* 0: not known */
+};
+_Static_assert(sizeof(struct http_key) == 16, "http_key");
+
+struct http_requests {
+	__u64 sum_ns;
+	__u64 buckets[HTTP_BUCKETS];	/* not cumulative */
+};
 
 /* Exact counts of one function in one shard. Durations and losses are of calls. */
 struct statistics {
@@ -375,9 +401,10 @@ struct open_call {
 	__u8 dropped;		/* 1 + enum lost_reason if its tree makes no spans, else 0 */
 	__u8 parent_kind;	/* enum parent_kind */
 	__u8 has_values;	/* an element of `call_values` is, or was, its own */
-	__u8 pad[2];
+	__u16 http_status;	/* 0: not set yet */
+	__u64 http_method;	/* as in struct http_key; 0: no HTTP request */
 };
-_Static_assert(sizeof(struct open_call) == 88, "open_call");
+_Static_assert(sizeof(struct open_call) == 96, "open_call");
 
 /* A span that the SDK started on a goroutine. */
 struct program_span {

@@ -202,6 +202,7 @@ export function toTraceOptions(
   return {
     selection: toSelection(values, command),
     symbols: [...(values.symbol ?? []), ...patterns],
+    handlers: [],
     exclude: values.exclude ?? [],
     minDurationNs: values.minDuration,
     slowerThanNs: values.slowerThan ?? null,

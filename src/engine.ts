@@ -94,7 +94,7 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
       // A command that is a script, or a shell, may still start what is to be traced.
       const later = launched && options.followForks && error instanceof UnderspanError;
       if (!later || error.kind !== 'unsupported') throw error;
-      return { targets, modules: new Map(), notices: [] } satisfies Plan;
+      return { targets, modules: new Map<string, ModulePlan>(), notices: [] } satisfies Plan;
     });
     const { sinks, ringBytes, maxFunctions } = options;
     const running = await Running.start(
@@ -134,6 +134,7 @@ function selectedBy(selection: Selection): Selects {
     fits: (pid) => (fits(selection, pid) ? 'yes' : 'no'),
     reach: ({ exe, fileId }) => (!others && namesFile(exes, exe, fileId) ? 'all' : 'some'),
     followExecs: true,
+    hold: false,
   };
 }
 

@@ -33,13 +33,13 @@ export class RuleSet {
 
   private make(config: RuleConfig, maxFunctions: number): TraceRule {
     const { features, procfs, workloads } = this.options;
-    const { maxOverhead: _, ...trace } = config.trace;
-    const wishes: TraceWishes = { ...trace, maxFunctions };
+    const wishes: TraceWishes = { ...config.trace, handlers: config.http, maxFunctions };
     return ruleOf(wishes, features, {
       id: `${config.name}#${++this.made}`,
       name: config.name,
       ...selectsOf(config.select, procfs, workloads),
       followExecs: false,
+      hold: config.hold,
     });
   }
 }

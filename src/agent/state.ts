@@ -19,7 +19,7 @@ export interface AgentState {
 export async function snapshotOf(agent: AgentState): Promise<AgentSnapshot> {
   const { running, sinks } = agent;
   const { session, executables, pipeline, functions } = running;
-  const maps = await session.fill();
+  const [maps, requests] = await Promise.all([session.fill(), executables.httpRequests()]);
   const statistics = session.statistics();
   const lost = lostInKernel(statistics);
   for (const [reason, count] of Object.entries(running.lostHere())) {
@@ -34,7 +34,12 @@ export async function snapshotOf(agent: AgentState): Promise<AgentSnapshot> {
       const { rule, exe } = named.probed;
       return [{ rule: rule.name, executable: exe, name: named.name, index, statistics: counted }];
     }),
-    http: [],
+    http: requests.flatMap(({ functionIndex, ...request }) => {
+      const named = functions[functionIndex];
+      if (named?.route == null) return [];
+      const { rule, exe } = named.probed;
+      return [{ rule: rule.name, executable: exe, route: named.route, ...request }];
+    }),
     lost,
     spans: pipeline.spans,
     detached: { ...running.detached },

@@ -14,18 +14,26 @@ import { type FunctionCode, goEntry, returnSites } from './sites.js';
 
 const NOWHERE: ContextAt = { place: ContextPlace.NOWHERE, at: 0 };
 
+export interface GoRequest {
+  entryOnly: boolean;
+  /** null: none. */
+  values: ValueRequest | null;
+  /** By name of a function that handles HTTP requests; null for others. */
+  routeOf: (name: string) => string | null;
+}
+
 /** Plans the probes of a Go program for the functions at `indexes` of its table. */
 export async function planGo(
   module: Module,
   table: FunctionTable,
   indexes: readonly number[],
-  entryOnly: boolean,
-  wanted: ValueRequest | null,
+  { entryOnly, values: wanted, routeOf }: GoRequest,
 ): Promise<ModulePlan> {
   const layout = await goLayout(module);
-  const { sites: support, notices } = await goSupport(module, table, layout.spanTypes);
   const names = table.names.split('\n');
   const candidates = oneBodyEach(names, table, indexes);
+  const handles = candidates.some((index) => routeOf(names[index] ?? '') !== null);
+  const { sites: support, notices } = await goSupport(module, table, layout.spanTypes, handles);
   const addresses = Float64Array.from(candidates, (index) => table.addresses[index] ?? 0);
   const sizes = Float64Array.from(candidates, (index) => table.sizes[index] ?? 0);
   const [records, parameters, lines, argumentBytes] = await Promise.all([
@@ -63,6 +71,7 @@ export async function planGo(
       file: position?.file ?? null,
       line: position?.line ?? null,
       values,
+      route: routeOf(name),
     });
   }
   if (planner && wanted) notices.push(...valueNotices(planner, wanted));

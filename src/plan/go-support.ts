@@ -28,6 +28,13 @@ const ENDS = [
   { function: `${SDK_TRACE}.(*recordingSpan).End`, type: `${SDK_TRACE}.recordingSpan` },
   { function: `${SDK_TRACE}.(*nonRecordingSpan).End`, type: `${SDK_TRACE}.nonRecordingSpan` },
 ];
+/** By which an HTTP handler, or what writes for it, says the status. */
+const STATUS = [
+  'net/http.(*response).WriteHeader',
+  'net/http.(*http2responseWriter).WriteHeader',
+  // From Go 1.27 on HTTP/2 is a package of its own.
+  'net/http/internal/http2.(*responseWriter).WriteHeader',
+];
 const WITH_VALUE = 'context.WithValue';
 const WITH_SPAN = 'go.opentelemetry.io/otel/trace.ContextWithSpan';
 
@@ -49,6 +56,7 @@ export async function goSupport(
   module: Module,
   table: FunctionTable,
   spanTypes: readonly SpanType[],
+  httpStatus: boolean,
 ): Promise<{ sites: SupportSite[]; notices: Notice[] }> {
   const inside = [
     COPYSTACK,
@@ -59,6 +67,7 @@ export async function goSupport(
     GO_STATEMENT,
     START,
     ...ENDS.map((end) => end.function),
+    ...(httpStatus ? STATUS : []),
   ];
   const callees = ['runtime.gogo', 'runtime.runqput', WITH_VALUE, WITH_SPAN];
   const addresses = addressesOf(table, [...inside, ...callees]);
@@ -93,6 +102,12 @@ export async function goSupport(
   const panic = code.get(PANIC);
   const panicked = panic ? goEntry(panic) : { reason: 'is not there' };
   if ('sites' in panicked) add(PANIC, SiteKind.PANIC, [panicked.sites]);
+
+  for (const name of httpStatus ? STATUS : []) {
+    const body = code.get(name);
+    const entry = body && goEntry(body);
+    if (entry && 'sites' in entry) add(name, SiteKind.HTTP_STATUS, [entry.sites]);
+  }
 
   const start = code.get(START);
   // Without an SDK there is nothing to inherit.

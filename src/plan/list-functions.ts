@@ -71,7 +71,11 @@ async function listGo(
   table: FunctionTable,
   indexes: readonly number[],
 ): Promise<ListedFunction[]> {
-  const plan = await planGo(module, table, indexes, false, null);
+  const plan = await planGo(module, table, indexes, {
+    entryOnly: false,
+    values: null,
+    routeOf: () => null,
+  });
   const traceable = plan.functions.map(({ name, address, size, file, line, returns }) => ({
     name,
     address,

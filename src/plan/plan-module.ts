@@ -9,11 +9,18 @@ import { type ModulePlan, siteCount } from './plan.js';
 
 export interface PlanRequest {
   patterns: readonly Pattern[];
+  /** Functions among them that handle HTTP requests, and of which route. */
+  handlers: readonly HttpHandler[];
   excludes: readonly Pattern[];
   entryOnly: boolean;
   values: ValueRequest;
   maxFunctions: number;
   maxSites: number;
+}
+
+export interface HttpHandler {
+  pattern: Pattern;
+  route: string;
 }
 
 /**
@@ -62,7 +69,11 @@ async function planOpened(
     request.patterns,
   );
   const plan = await planMatches(module, shownAs, request, table.names, found);
-  const built = await planGo(module, table, found.indexes, request.entryOnly, request.values);
+  const built = await planGo(module, table, found.indexes, {
+    ...request,
+    routeOf: (name) =>
+      request.handlers.find(({ pattern }) => matches(pattern, name))?.route ?? null,
+  });
   built.notices.push(...plan);
   const sites = siteCount(built);
   if (sites > request.maxSites) {

@@ -53,6 +53,8 @@ export interface PlannedFunction {
   file: string | null;
   line: number | null;
   values: FunctionValues;
+  /** Its calls are HTTP requests of this route; null: it is no handler. */
+  route: string | null;
 }
 
 /** A site in the runtime or the SDK, without which calls would be placed or paired wrongly. */

@@ -35,7 +35,13 @@ export const SESSION_MAPS = [
 ] as const;
 
 /** Maps that all attachments of a rule have in common. */
-export const RULE_MAPS = ['started_spans', 'next_tree', 'call_values'] as const;
+export const RULE_MAPS = [
+  'started_spans',
+  'next_tree',
+  'call_values',
+  'http_requests',
+  'http_uncounted',
+] as const;
 
 export type SharedMaps = Record<(typeof SESSION_MAPS)[number] | (typeof RULE_MAPS)[number], BpfMap>;
 

@@ -170,7 +170,8 @@ export function encodeContextTypes(layout: GoLayout): { keys: Buffer; values: Bu
   return { keys, values };
 }
 
-const hasValues = ({ values }: PlannedFunction): boolean =>
+const hasValues = ({ values, route }: PlannedFunction): boolean =>
+  route !== null ||
   values.arguments.length > 0 ||
   values.results.length > 0 ||
   values.error !== null ||
@@ -179,7 +180,7 @@ const hasValues = ({ values }: PlannedFunction): boolean =>
 /** Elements of the maps `value_plans` and `function_values`, end to end. */
 export function encodeValues({ functions }: ModulePlan): { plans: Buffer; functions: Buffer } {
   const plans: Buffer[] = [];
-  const encoded = functions.map(({ values }) => {
+  const encoded = functions.map(({ values, route }) => {
     const element = Buffer.alloc(functionValues.size);
     element.writeUInt32LE(plans.length, functionValues.first);
     element.writeUInt8(values.arguments.length, functionValues.arguments);
@@ -187,6 +188,7 @@ export function encodeValues({ functions }: ModulePlan): { plans: Buffer; functi
     element.writeUInt8(values.error?.place ?? 0, functionValues.errorPlace);
     element.writeUInt16LE(values.error?.at ?? 0, functionValues.errorAt);
     element.writeUInt8(values.stackTrace ? 1 : 0, functionValues.stackTrace);
+    element.writeUInt8(route === null ? 0 : 1, functionValues.httpHandler);
     for (const { plan } of [...values.arguments, ...values.results]) plans.push(encodeValue(plan));
     return element;
   });

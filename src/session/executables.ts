@@ -7,6 +7,7 @@ import { type ModulePlan, siteCount } from '../plan/plan.js';
 import { moduleBias } from '../targets/mapped.js';
 import type { Target } from '../targets/target.js';
 import type { Attachment } from './attachment.js';
+import { forgetHttpRequests, type HttpRequests, readHttpRequests } from './http-requests.js';
 import { kernelError } from './kernel-errors.js';
 import type { OpenGoroutine } from './open-calls.js';
 import type { TraceRule } from './rule.js';
@@ -81,6 +82,13 @@ export class Executables {
         return !(found && error.code === 'NO_FUNCTION_MATCHES');
       })
       .map(([, { error }]) => error);
+  }
+
+  /** HTTP requests of all rules. */
+  async httpRequests(): Promise<HttpRequests[]> {
+    const maps = await Promise.all(this.maps.values());
+    const read = await Promise.all(maps.map(({ maps }) => readHttpRequests(maps.http_requests)));
+    return read.flat();
   }
 
   isPreparing(rule: TraceRule): boolean {
@@ -245,6 +253,9 @@ export class Executables {
     open = await this.openIn(probed);
     await onRemoved(probed, open, why);
     session.forget(open);
+    const { maps } = await this.mapsOf(probed.rule);
+    const { firstFunction, plan } = attachment;
+    await forgetHttpRequests(maps.http_requests, firstFunction, plan.functions.length);
     session.remove(attachment);
     probed.lease?.close();
   }

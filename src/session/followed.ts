@@ -4,9 +4,10 @@ import type { ModulePlan } from '../plan/plan.js';
 import type { Notice } from '../sinks/sink.js';
 import type { ProcessRecord } from '../spans/call.js';
 import { ProcessEvent } from '../spans/records.generated.js';
-import { Procfs } from '../targets/procfs.js';
+import type { Procfs } from '../targets/procfs.js';
 import { isRunning, readTarget, type Target } from '../targets/target.js';
 import type { DetachReason, Executables, Probed } from './executables.js';
+import type { Holds } from './holds.js';
 import type { OpenGoroutine } from './open-calls.js';
 import type { ProcessResources } from './resources.js';
 import { type Decision, decide, type TraceRule } from './rule.js';
@@ -16,6 +17,7 @@ export interface FollowedOptions {
   session: Session;
   executables: Executables;
   resources: ProcessResources;
+  holds: Holds;
   procfs: Procfs;
   rules: readonly TraceRule[];
   /** Processes that start later and fall under a rule are targets too. */
@@ -50,6 +52,11 @@ export class Followed {
 
   constructor(private readonly options: FollowedOptions) {
     this.rules = options.rules;
+    this.hold();
+  }
+
+  private hold(): void {
+    this.options.holds.set(this.rules.some((rule) => rule.hold));
   }
 
   get count(): number {
@@ -85,6 +92,7 @@ export class Followed {
   /** Nothing is attached any more. */
   close(): void {
     this.closed = true;
+    this.options.holds.close();
   }
 
   /** Resolves when all that has been asked for so far is done. */
@@ -131,6 +139,7 @@ export class Followed {
     // Meanwhile a process may have begun.
     if (why === 'idle' && probed.pids.size > 0) return;
     const pids = [...probed.pids];
+    if (probed.rule.hold) this.options.holds.forgetPasses();
     await this.options.executables.remove(probed, why);
     for (const pid of pids) {
       const known = this.targets.get(pid);
@@ -163,6 +172,7 @@ export class Followed {
     const { executables } = this.options;
     const before = this.rules;
     this.rules = rules;
+    this.hold();
     const moves: { pid: number; target: Target; decision: Decision | null }[] = [];
     const gone = new Set<Probed>();
     for (const probed of executables.all) if (!rules.includes(probed.rule)) gone.add(probed);
@@ -233,9 +243,12 @@ export class Followed {
   }
 
   handle(event: ProcessRecord): void {
+    if (event.event === ProcessEvent.EXECUTED) {
+      this.options.holds.note(event);
+      // At once: what the new program says of itself may come with the next record.
+      this.options.resources.delete(event.tgid);
+    }
     if (this.closed && event.event !== ProcessEvent.EXITED) return;
-    // At once: what the new program says of itself may come with the next record.
-    if (event.event === ProcessEvent.EXECUTED) this.options.resources.delete(event.tgid);
     this.enqueue(event);
   }
 
@@ -246,6 +259,7 @@ export class Followed {
   }
 
   private failed(pid: number, error: unknown): void {
+    this.options.holds.release(pid, false);
     const known = this.targets.get(pid);
     const rule = known?.rule ?? this.rules[0];
     if (!rule || (known && !isRunning(known.target, this.options.procfs))) return;
@@ -279,16 +293,19 @@ export class Followed {
     const target = tryRead(pid, this.options.procfs);
     const known = this.targets.get(pid);
     this.undecided.delete(pid);
-    if (!target) return;
+    if (!target) return this.options.holds.release(pid, false);
     const decision = this.decide(target, known ?? null);
     if (decision === 'unknown') {
       this.undecided.add(pid);
-      return;
+      return this.options.holds.release(pid, false);
     }
     const { executables } = this.options;
     const found = decision && executables.find(decision.rule, target.fileId);
     if (known?.probed && known.probed !== found) this.unlink(known.probed, pid);
-    if (!decision) return this.forget(pid);
+    if (!decision) {
+      this.forget(pid);
+      return this.options.holds.release(pid, this.neverHolds(target));
+    }
     if (found) return this.take(target, decision);
     this.watch(target, decision.rule);
     // Reading an executable takes long: others go on meanwhile.
@@ -296,7 +313,8 @@ export class Followed {
       executables.need(decision.rule, target, decision.whole).then(() => {
         this.queue = this.queue
           .then(() => (this.isCurrent(target) ? this.take(target, decision) : undefined))
-          .catch((error: unknown) => this.failed(pid, error));
+          .catch((error: unknown) => this.failed(pid, error))
+          .finally(() => this.options.holds.release(pid, false));
       }),
       pid,
     );
@@ -305,6 +323,11 @@ export class Followed {
   private isCurrent(target: Target): boolean {
     const known = this.targets.get(target.pid)?.target;
     return known?.fileId === target.fileId && known.startTime === target.startTime;
+  }
+
+  /** No rule that holds can be meant for processes of this executable. */
+  private neverHolds(target: Target): boolean {
+    return this.rules.every((rule) => !rule.hold || rule.reach(target) === 'none');
   }
 
   private decide(target: Target, known: FollowedProcess | null): Decision | 'unknown' | null {
@@ -319,8 +342,11 @@ export class Followed {
     const { executables, procfs, onNotice } = this.options;
     const probed = await executables.need(rule, target, whole);
     if (probed) {
+      // Where one attachment serves all processes, later ones need not wait for anything.
+      const pass = probed.whole || this.neverHolds(target);
       const isNew = probed.pids.size === 0 && !probed.attachment.isAttached(target.pid);
       await this.link(target, rule, probed);
+      this.options.holds.release(target.pid, pass);
       if (isNew) {
         onNotice(
           {
@@ -334,6 +360,8 @@ export class Followed {
     }
     if (rule.followExecs) this.watch(target, rule);
     else this.forget(target.pid);
+    // Nothing in it can be traced.
+    this.options.holds.release(target.pid, true);
     const problem = executables.problem(rule, target.fileId);
     // Of a process that ended too soon nothing is known of its executable.
     if (!problem || !isRunning(target, procfs)) return;
@@ -363,6 +391,7 @@ export class Followed {
     const known = this.targets.get(pid);
     this.targets.delete(pid);
     this.undecided.delete(pid);
+    this.options.holds.release(pid, false);
     await session.drain();
     const open = await session.openCallsOf(pid);
     await onExited(pid, endNs, open);
@@ -402,5 +431,6 @@ function tryRead(pid: number, procfs: Procfs): Target | null {
 }
 
 function eventOf(event: number, tgid: number): ProcessRecord {
-  return { timeNs: process.hrtime.bigint(), event, tgid, parentTgid: 0 };
+  const timeNs = process.hrtime.bigint();
+  return { timeNs, event, tgid, parentTgid: 0, device: 0n, inode: 0n, held: false };
 }

@@ -103,7 +103,7 @@ export class Pipeline {
 
   /** The numbers of these functions are free for others. */
   forget(first: number, count: number): void {
-    for (let index = first; index < first + count; index++) delete this.unsent[index];
+    for (let index = first; index < first + count; index++) this.unsent[index] = 0;
   }
 
   /** Calls whose records came and that make no span. */

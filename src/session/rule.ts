@@ -23,6 +23,8 @@ export interface TraceRule {
   readonly followForks: boolean;
   /** A process stays under the rule when it executes another program. */
   readonly followExecs: boolean;
+  /** Processes that start later are stopped at their exec until their probes are there. */
+  readonly hold: boolean;
 }
 
 /** A rule that holds for a process. */

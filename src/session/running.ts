@@ -9,6 +9,7 @@ import { Procfs } from '../targets/procfs.js';
 import { readTarget, type Target } from '../targets/target.js';
 import { type DetachReason, Executables, type Probed, sitesOf } from './executables.js';
 import { Followed } from './followed.js';
+import { Holds } from './holds.js';
 import { ModuleNames } from './names.js';
 import type { OpenGoroutine } from './open-calls.js';
 import { type NamedFunction, Pipeline } from './pipeline.js';
@@ -54,6 +55,8 @@ export interface FirstTarget {
 export interface NumberedFunction extends NamedFunction {
   sites: number;
   probed: Probed;
+  /** Of the HTTP requests that it handles; null: it is no handler. */
+  route: string | null;
 }
 
 export class Running {
@@ -141,6 +144,7 @@ export class Running {
       session: this.session,
       executables: this.executables,
       resources: this.resources,
+      holds: new Holds({ ...this.session.holdMaps, procfs }),
       procfs,
       rules,
       watchesExecs,
@@ -197,7 +201,7 @@ export class Running {
     const addresses = new ModuleNames(plan.module);
     const { filter } = probed.rule;
     for (const notice of plan.notices) this.options.onNotice?.(notice, probed.rule);
-    plan.functions.forEach(({ name, file, line, returns, values }, index) => {
+    plan.functions.forEach(({ name, file, line, returns, values, route }, index) => {
       this.functions[firstFunction + index] = {
         name,
         file,
@@ -207,6 +211,7 @@ export class Running {
         addresses,
         filter,
         probed,
+        route,
       };
     });
   }
@@ -230,7 +235,7 @@ export class Running {
     }
     this.pipeline.forget(firstFunction, count);
     for (let index = firstFunction; index < firstFunction + count; index++) {
-      delete this.functions[index];
+      this.functions[index] = undefined;
       this.options.onForgotten?.(index);
     }
   }
@@ -289,6 +294,7 @@ export class Running {
     this.timers.forEach(clearInterval);
     // Not yet open if that is what failed.
     const session = this.session as Session | undefined;
+    (this.followed as Followed | undefined)?.close();
     await session?.detach(0);
     if (session) await this.close();
   }

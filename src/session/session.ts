@@ -254,6 +254,11 @@ export class Session {
     return [...this.runTimes(), ...this.processes.runTimes()];
   }
 
+  /** Of the programs that watch processes; holds.ts says what for. */
+  get holdMaps(): { holdUntil: BpfMap; letPass: BpfMap } {
+    return { holdUntil: this.processes.map('hold_until'), letPass: this.processes.map('let_pass') };
+  }
+
   /** How full the tables are that can run out of room. */
   async fill(): Promise<{ map: string; entries: number; maxEntries: number }[]> {
     return Promise.all(

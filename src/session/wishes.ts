@@ -9,6 +9,8 @@ import type { TraceRule } from './rule.js';
 export interface TraceWishes {
   /** Patterns as the user wrote them, [MODULE:]NAME. */
   symbols: string[];
+  /** Functions that handle HTTP requests, traced too; the requests are counted by route. */
+  handlers: { symbol: string; route: string }[];
   exclude: string[];
   minDurationNs: number;
   /** Only trees whose outermost call was slower; null: all. */
@@ -45,7 +47,13 @@ const MAX_SINGLE_SITES = 1_000;
 
 export function planRequest(wishes: TraceWishes, features: Features): PlanRequest {
   return {
-    patterns: wishes.symbols.map(parsePattern).map(inMainModule),
+    patterns: [...wishes.symbols, ...wishes.handlers.map(({ symbol }) => symbol)].map((text) =>
+      inMainModule(parsePattern(text)),
+    ),
+    handlers: wishes.handlers.map(({ symbol, route }) => ({
+      pattern: inMainModule(parsePattern(symbol)),
+      route,
+    })),
     excludes: wishes.exclude.map(parsePattern),
     entryOnly: wishes.entryOnly,
     values: {
@@ -60,7 +68,7 @@ export function planRequest(wishes: TraceWishes, features: Features): PlanReques
 }
 
 /** Which processes, as the rule is asked. */
-export type Selects = Pick<TraceRule, 'id' | 'name' | 'fits' | 'reach' | 'followExecs'>;
+export type Selects = Pick<TraceRule, 'id' | 'name' | 'fits' | 'reach' | 'followExecs' | 'hold'>;
 
 export function ruleOf(wishes: TraceWishes, features: Features, selects: Selects): TraceRule {
   const { minDurationNs, slowerThanNs, errorsOnly, followForks } = wishes;

@@ -108,4 +108,9 @@ export interface ProcessRecord {
   tgid: number;
   /** Of a fork; else 0. */
   parentTgid: number;
+  /** Of an exec: the executable, as the kernel knows it. */
+  device: bigint;
+  inode: bigint;
+  /** Of an exec: it is stopped before its first instruction. */
+  held: boolean;
 }

@@ -10,6 +10,7 @@ import type {
 import {
   callRecord,
   openCall,
+  fileKey,
   processRecord,
   programSpanRecord,
   recordHeader,
@@ -204,6 +205,9 @@ export class Decoder {
             event: view.getUint32(at + processRecord.event, true),
             tgid: view.getUint32(at + processRecord.tgid, true),
             parentTgid: view.getUint32(at + processRecord.parentTgid, true),
+            device: view.getBigUint64(at + processRecord.file + fileKey.device, true),
+            inode: view.getBigUint64(at + processRecord.file + fileKey.inode, true),
+            held: view.getUint32(at + processRecord.held, true) !== 0,
           });
         return;
       case RecordKind.TRACER:

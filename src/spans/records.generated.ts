@@ -14,6 +14,9 @@ export const MAX_CALL_BYTES = 2048;
 export const MAX_STACK_FRAMES = 32;
 export const HISTOGRAM_BUCKETS = 128;
 export const HISTOGRAM_FIRST_OCTAVE = 6;
+export const HTTP_BUCKETS = 16;
+export const HTTP_METHOD_UNKNOWN = 1;
+export const HTTP_METHOD_OTHER = 2;
 
 export const SiteKind = {
   ENTRY: 1,
@@ -27,6 +30,7 @@ export const SiteKind = {
   GO_STATEMENT: 9,
   PANIC: 10,
   FATAL: 11,
+  HTTP_STATUS: 12,
 } as const;
 
 export const SiteCondition = {
@@ -172,6 +176,7 @@ export const functionValues = {
   errorPlace: 6,
   stackTrace: 7,
   errorAt: 8,
+  httpHandler: 10,
 } as const;
 
 /** Byte offsets in struct record_header. */
@@ -179,6 +184,13 @@ export const recordHeader = {
   size: 8,
   kind: 0,
   sizeField: 4,
+} as const;
+
+/** Byte offsets in struct file_key. */
+export const fileKey = {
+  size: 16,
+  device: 0,
+  inode: 8,
 } as const;
 
 /** Byte offsets in struct call_record. */
@@ -256,12 +268,14 @@ export const tracerRecord = {
 
 /** Byte offsets in struct process_record. */
 export const processRecord = {
-  size: 32,
+  size: 48,
   header: 0,
   timeNs: 8,
-  event: 16,
-  tgid: 20,
-  parentTgid: 24,
+  file: 16,
+  event: 32,
+  tgid: 36,
+  parentTgid: 40,
+  held: 44,
 } as const;
 
 /** Byte offsets in struct site. */
@@ -273,6 +287,22 @@ export const site = {
   condition: 13,
   contextPlace: 14,
   contextAt: 16,
+} as const;
+
+/** Byte offsets in struct http_key. */
+export const httpKey = {
+  size: 16,
+  method: 0,
+  function: 8,
+  status: 12,
+} as const;
+
+/** Byte offsets in struct http_requests. */
+export const httpRequests = {
+  size: 136,
+  sumNs: 0,
+  buckets: 8,
+  bucketsLength: 16,
 } as const;
 
 /** Byte offsets in struct statistics. */
@@ -350,7 +380,7 @@ export const stackKey = {
 
 /** Byte offsets in struct open_call. */
 export const openCall = {
-  size: 88,
+  size: 96,
   startNs: 0,
   offset: 8,
   traceId: 16,
@@ -372,6 +402,8 @@ export const openCall = {
   dropped: 83,
   parentKind: 84,
   hasValues: 85,
+  httpStatus: 86,
+  httpMethod: 88,
 } as const;
 
 /** Byte offsets in struct program_span. */
@@ -408,7 +440,7 @@ export const openPanic = {
 
 /** Byte offsets in struct goroutine. */
 export const goroutine = {
-  size: 2000,
+  size: 2128,
   id: 0,
   stackHi: 8,
   depth: 16,
@@ -421,7 +453,7 @@ export const goroutine = {
   labels: 168,
   calls: 208,
   callsLength: 16,
-  spans: 1616,
+  spans: 1744,
   spansLength: 8,
 } as const;
 

@@ -58,6 +58,12 @@ export class Procfs {
     return new Map(fields.map(([name, value]) => [name ?? '', value ?? '']));
   }
 
+  /** Number of the system call that the process is in; -1: in none, or it runs. */
+  systemCall(pid: number): number {
+    const [number = ''] = readFileSync(this.path(pid, 'syscall'), 'latin1').split(' ');
+    return /^\d+$/.test(number) ? Number(number) : -1;
+  }
+
   /** The executable as the process sees it, " (deleted)" and all. */
   exe(pid: number): string {
     return readlinkSync(this.path(pid, 'exe'));

@@ -17,6 +17,7 @@ export function traceOptions(
       waitMs: 0,
     },
     symbols: [pattern],
+    handlers: [],
     exclude: [],
     minDurationNs: 0,
     slowerThanNs: null,

@@ -98,6 +98,7 @@ const plan: Plan = {
             file: null,
             line: null,
             values: { arguments: [], results: [], error: null, stackTrace: false },
+            route: null,
           },
         ],
         refused: [{ name: 'main.spin', reason: 'a branch leads back to its first instruction' }],

@@ -1,0 +1,145 @@
+/**
+ * Processes that the kernel stops at their exec until their probes are there. Nobody may be left
+ * stopped: the kernel holds only while this process says that it is at work, and a shell that
+ * outlives it lets go whoever is still held.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { BpfMap } from '../native/native.js';
+import type { ProcessRecord } from '../spans/call.js';
+import { fileKey } from '../spans/records.generated.js';
+import type { Procfs } from '../targets/procfs.js';
+
+/** How long the kernel goes on holding when nothing is heard of this process, and how often it is. */
+const HOLD_NS = 1_000_000_000n;
+const BEAT_MS = 250;
+
+/** execve and execveat, in which a process is that was stopped at its exec. */
+const EXEC_CALLS: Partial<Record<NodeJS.Architecture, readonly number[]>> = {
+  x64: [59, 322],
+  arm64: [221, 281],
+};
+
+/**
+ * Reads until this process is gone, then continues what was stopped at an exec. A line tells it to
+ * end without that. What is stopped for another reason is in another system call, or in none.
+ */
+const GUARD = `
+read -r _ && exit
+for d in /proc/[0-9]*; do
+  { IFS= read -r stat <"$d/stat" && read -r call _ <"$d/syscall"; } 2>/dev/null || continue
+  case "\${stat##*) }" in T*) ;; *) continue ;; esac
+  case " $* " in *" $call "*) kill -CONT "\${d#/proc/}" ;; esac
+done`;
+
+export interface HoldsOptions {
+  holdUntil: BpfMap;
+  letPass: BpfMap;
+  procfs: Procfs;
+}
+
+export class Holds {
+  private readonly held = new Map<number, ProcessRecord>();
+  private guard: ChildProcess | null = null;
+  private timer: NodeJS.Timeout | null = null;
+
+  constructor(private readonly options: HoldsOptions) {}
+
+  /** Begins, or ends, to hold processes. */
+  set(on: boolean): void {
+    if (this.timer) this.forgetPasses();
+    if (on === (this.timer !== null)) return;
+    if (!on) return this.close();
+    const calls = EXEC_CALLS[process.arch] ?? [];
+    // Of its own session, so that a signal to ours does not end it.
+    this.guard = spawn('/bin/sh', ['-c', GUARD, 'sh', ...calls.map(String)], {
+      stdio: ['pipe', 'ignore', 'ignore'],
+      detached: true,
+    });
+    this.guard.unref();
+    this.guard.on('error', () => this.close());
+    // Without it nobody may be held.
+    this.guard.on('exit', () => this.close());
+    this.guard.stdin?.on('error', () => undefined);
+    this.continueLeftOver(calls);
+    this.beat();
+    this.timer = setInterval(() => this.beat(), BEAT_MS);
+  }
+
+  /** A process has executed a program; it may be held. */
+  note(event: ProcessRecord): void {
+    this.held.delete(event.tgid);
+    if (!event.held) return;
+    if (this.timer) this.held.set(event.tgid, event);
+    else proceed(event.tgid);
+  }
+
+  /** It may go on. `pass`: so may all later processes of its executable, without being held. */
+  release(pid: number, pass: boolean): void {
+    const event = this.held.get(pid);
+    if (!event) return;
+    this.held.delete(pid);
+    if (pass) {
+      const key = Buffer.alloc(fileKey.size);
+      key.writeBigUInt64LE(event.device, fileKey.device);
+      key.writeBigUInt64LE(event.inode, fileKey.inode);
+      this.options.letPass.update(key, Buffer.alloc(4, 1));
+    }
+    proceed(pid);
+  }
+
+  /** Rules or probes have changed: what was let pass may have to be held. */
+  forgetPasses(): void {
+    const { letPass } = this.options;
+    void letPass.entries().then(
+      ({ keys }) => {
+        for (let at = 0; at < keys.length; at += fileKey.size) {
+          letPass.delete(keys.subarray(at, at + fileKey.size));
+        }
+      },
+      // Closed: nothing is held any more.
+      () => undefined,
+    );
+  }
+
+  close(): void {
+    if (!this.timer) return;
+    clearInterval(this.timer);
+    this.timer = null;
+    this.say(0n);
+    for (const pid of this.held.keys()) proceed(pid);
+    this.held.clear();
+    const { guard } = this;
+    this.guard = null;
+    guard?.stdin?.end('done\n');
+  }
+
+  private beat(): void {
+    this.say(process.hrtime.bigint() + HOLD_NS);
+  }
+
+  private say(until: bigint): void {
+    const value = Buffer.alloc(8);
+    value.writeBigUInt64LE(until);
+    this.options.holdUntil.update(Buffer.alloc(4), value);
+  }
+
+  /** Whoever was stopped by one before us that was killed, its guard included. */
+  private continueLeftOver(calls: readonly number[]): void {
+    const { procfs } = this.options;
+    for (const pid of procfs.pids()) {
+      try {
+        if (procfs.stat(pid).state === 'T' && calls.includes(procfs.systemCall(pid))) proceed(pid);
+      } catch {
+        // It has ended.
+      }
+    }
+  }
+}
+
+function proceed(pid: number): void {
+  try {
+    process.kill(pid, 'SIGCONT');
+  } catch {
+    // It has ended.
+  }
+}
