@@ -191,6 +191,7 @@ test('a body that does not come to an end is not waited for', async (t) => {
     socket.write('POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nx');
   });
   assert.match(received, /^HTTP\/1\.1 405/);
+  assert.match(received, /^connection: close\r$/im);
 });
 
 test('a client that sends no end of its headers is cut off', async (t) => {
@@ -224,7 +225,10 @@ test('closes though a client stays', async (t) => {
   const waiting = connect(port, '127.0.0.1');
   waiting.write('GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n');
   await ask(port, '/healthz');
-  await Promise.all([http.close(), once(idle, 'close'), once(waiting, 'close')]);
+  // As long as all of the agent may take to stop.
+  const signal = AbortSignal.timeout(5_000);
+  const gone = [idle, waiting].map((socket) => once(socket, 'close', { signal }));
+  await Promise.all([http.close(), ...gone]);
 });
 
 test('a port that is in use', async (t) => {
