@@ -1,6 +1,16 @@
 /** Agent fleet: which agents run, what they have attached, how they are themselves. */
 import { dashboard } from './layout.js';
-import { ceiling, instantStat, none, stat, states, table, timeSeries } from './panels.js';
+import {
+  ceiling,
+  instantStat,
+  none,
+  stat,
+  states,
+  table,
+  timeSeries,
+  type PanelOptions,
+  type SizedPanel,
+} from './panels.js';
 import { increase, ofAgents, rate, selectBy, sum } from './queries.js';
 import { AGENTS, DATA_SOURCES, rule } from './variables.js';
 
@@ -10,8 +20,14 @@ const WHERE_LEGEND = '{{node}} {{instance}}';
 
 /** A target of a job that had an agent within the day: an agent, also while it is down. */
 const down = `(${select('up')} == bool 0) and on (job) last_over_time(${selectBy()('underspan_build_info')}[1d])`;
-const started = ofAgents(select, select('process_start_time_seconds'));
 const restarts = ofAgents(select, `changes(${select('process_start_time_seconds')}[$__range])`);
+
+/** What each agent uses, by a metric that other programs have too. */
+function byAgent(panel: Omit<PanelOptions, 'size' | 'queries'> & { expr: string }): SizedPanel {
+  const { expr, ...rest } = panel;
+  const queries = [{ expr: sum(ofAgents(select, expr), ...WHERE), legend: WHERE_LEGEND }];
+  return timeSeries({ size: [8, 8], min: 0, queries, ...rest });
+}
 
 export const fleetDashboard = dashboard(
   'fleet',
@@ -175,80 +191,43 @@ export const fleetDashboard = dashboard(
     {
       title: 'Resources of the agents',
       panels: [
-        timeSeries({
-          size: [8, 8],
+        byAgent({
           title: 'CPU',
           description: 'CPU time of an agent itself; 100 % is one CPU.',
           unit: 'percentunit',
-          min: 0,
-          queries: [
-            {
-              expr: sum(ofAgents(select, rate(select('process_cpu_seconds_total'))), ...WHERE),
-              legend: WHERE_LEGEND,
-            },
-          ],
+          expr: rate(select('process_cpu_seconds_total')),
         }),
-        timeSeries({
-          size: [8, 8],
+        byAgent({
           title: 'Memory',
           description: 'Resident memory of an agent.',
           unit: 'bytes',
-          min: 0,
-          queries: [
-            {
-              expr: sum(ofAgents(select, select('process_resident_memory_bytes')), ...WHERE),
-              legend: WHERE_LEGEND,
-            },
-          ],
+          expr: select('process_resident_memory_bytes'),
         }),
-        timeSeries({
-          size: [8, 8],
+        byAgent({
           title: 'JavaScript heap',
           description: 'Used part of the heap of an agent.',
           unit: 'bytes',
-          min: 0,
-          queries: [
-            {
-              expr: sum(ofAgents(select, select('nodejs_heap_size_used_bytes')), ...WHERE),
-              legend: WHERE_LEGEND,
-            },
-          ],
+          expr: select('nodejs_heap_size_used_bytes'),
         }),
-        timeSeries({
-          size: [8, 8],
+        byAgent({
           title: 'Event loop lag',
           description:
             'By how much one turn of a hundred was late. Spans are decoded on this loop; the reader of the ring is a thread of its own.',
           unit: 's',
-          min: 0,
-          queries: [
-            {
-              expr: sum(ofAgents(select, select('nodejs_eventloop_lag_p99_seconds')), ...WHERE),
-              legend: WHERE_LEGEND,
-            },
-          ],
+          expr: select('nodejs_eventloop_lag_p99_seconds'),
           thresholds: ceiling(0.1, 0.5),
         }),
-        timeSeries({
-          size: [8, 8],
+        byAgent({
           title: 'Open files',
           description: 'Descriptors of an agent: probes, maps and files of what it traces.',
           unit: 'short',
-          min: 0,
-          queries: [
-            {
-              expr: sum(ofAgents(select, select('process_open_fds')), ...WHERE),
-              legend: WHERE_LEGEND,
-            },
-          ],
+          expr: select('process_open_fds'),
         }),
-        timeSeries({
-          size: [8, 8],
+        byAgent({
           title: 'Time since the start',
           description: 'It falls to nothing where an agent starts anew.',
           unit: 's',
-          min: 0,
-          queries: [{ expr: `time() - ${sum(started, ...WHERE)}`, legend: WHERE_LEGEND }],
+          expr: `time() - ${select('process_start_time_seconds')}`,
         }),
       ],
     },

@@ -254,7 +254,6 @@ export function table(panel: PanelOptions, columns: Column[], linked?: string): 
       showHeader: true,
       cellHeight: 'sm',
       sortBy: [{ displayName: columns[0]?.name ?? '', desc: true }],
-      footer: { show: false, reducer: ['sum'], countRows: false, fields: '' },
     },
     { align: 'auto', filterable: true, inspect: false },
     overrides,
