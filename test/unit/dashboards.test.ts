@@ -3,6 +3,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { collectDefaultMetrics, Registry } from 'prom-client';
+import { parse } from 'yaml';
 import { DASHBOARDS, render } from '../../dashboards/source/index.js';
 import { COLUMNS } from '../../dashboards/source/layout.js';
 import { METRICS } from '../../dashboards/source/metrics.js';
@@ -38,6 +39,13 @@ test('the committed dashboards are what the code makes', async () => {
     const text = await readFile(join(folder, name), 'utf8');
     assert.ok(text === render(dashboard), `${name} is stale: npm run dashboards`);
   }
+});
+
+test('the Kustomize component holds every dashboard', async () => {
+  const text = await readFile(join(folder, 'kustomization.yaml'), 'utf8');
+  const { configMapGenerator } = parse(text) as { configMapGenerator: { files: string[] }[] };
+  const files = configMapGenerator.flatMap((each) => each.files);
+  assert.deepEqual(files.sort(), Object.keys(DASHBOARDS).sort());
 });
 
 test('dashboards have what Grafana needs to tell them apart', () => {
