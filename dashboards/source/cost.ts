@@ -2,7 +2,7 @@
 import { dashboard } from './layout.js';
 import { bars, ceiling, none, stat, timeSeries } from './panels.js';
 import { rate, selectBy, sum } from './queries.js';
-import { AGENTS, DATA_SOURCES, executable, rule } from './variables.js';
+import { AGENTS, METRICS_SOURCE, executable, rule } from './variables.js';
 
 const select = selectBy(rule, executable);
 const overhead = rate(select('underspan_overhead_cpu_seconds_total'));
@@ -34,7 +34,7 @@ export const costDashboard = dashboard(
   'cost',
   'What tracing costs',
   'CPU time that tracing adds to what is traced, against its budget; calls that made no span, and why; what the kernel and the exporter hold.',
-  [...DATA_SOURCES, ...AGENTS, rule, executable],
+  [...METRICS_SOURCE, ...AGENTS, rule, executable],
   [
     {
       title: 'Overview',

@@ -12,7 +12,7 @@ import {
   type SizedPanel,
 } from './panels.js';
 import { increase, ofAgents, rate, selectBy, sum } from './queries.js';
-import { AGENTS, DATA_SOURCES, rule } from './variables.js';
+import { AGENTS, METRICS_SOURCE, rule } from './variables.js';
 
 const select = selectBy(rule);
 const WHERE = ['node', 'instance'];
@@ -33,7 +33,7 @@ export const fleetDashboard = dashboard(
   'fleet',
   'Agent fleet',
   'The agents themselves: which run, whether their rules are ready, what they have attached, what they use and deliver.',
-  [...DATA_SOURCES, ...AGENTS, rule],
+  [...METRICS_SOURCE, ...AGENTS, rule],
   [
     {
       title: 'Overview',

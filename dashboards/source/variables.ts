@@ -31,6 +31,11 @@ export const DATA_SOURCES: readonly DataSourceVariable[] = [
   dataSource('jaeger', 'Jaeger', 'jaeger', 'Where links to traces lead that say Jaeger.'),
 ];
 
+/** Where nothing leads to a trace: kept for the dashboards that links lead to. */
+export const METRICS_SOURCE: readonly DataSourceVariable[] = DATA_SOURCES.map((variable) =>
+  variable.query === 'prometheus' ? variable : { ...variable, hide: 2 },
+);
+
 /** A label by which series are chosen. All is `.*`, which also fits a series without the label. */
 function choice(
   label: string,

@@ -11,6 +11,8 @@ export interface DashboardQuery {
   expr: string;
   /** variable: an instant query, whose series carry the variable's values as their only label. */
   kind: 'range' | 'instant' | 'variable';
+  /** The exemplars of what it reads are asked for too. */
+  exemplar: boolean;
 }
 
 export interface Substitution {
@@ -74,28 +76,20 @@ function valuesQuery(variable: QueryVariable): string {
 export function dashboardQueries(how: Substitution): DashboardQuery[] {
   const queries: DashboardQuery[] = [];
   for (const [name, dashboard] of Object.entries(DASHBOARDS)) {
-    const add = (
-      panel: string,
-      refId: string,
-      expr: string,
-      kind: DashboardQuery['kind'],
-    ): void => {
-      queries.push({
-        dashboard: name,
-        panel,
-        refId,
-        expr: substitute(dashboard, expr, how),
-        kind,
-      });
+    const add = (query: Omit<DashboardQuery, 'dashboard'>): void => {
+      const expr = substitute(dashboard, query.expr, how);
+      queries.push({ dashboard: name, ...query, expr });
     };
     for (const variable of dashboard.templating.list) {
       if (variable.type !== 'query') continue;
-      add(`$${variable.name}`, variable.query.refId, valuesQuery(variable), 'variable');
+      const { refId } = variable.query;
+      const expr = valuesQuery(variable);
+      add({ panel: `$${variable.name}`, refId, expr, kind: 'variable', exemplar: false });
     }
     for (const panel of dashboard.panels) {
       if (panel.type === 'row') continue;
-      for (const { refId, expr, instant } of panel.targets) {
-        add(panel.title, refId, expr, instant ? 'instant' : 'range');
+      for (const { refId, expr, instant, exemplar } of panel.targets) {
+        add({ panel: panel.title, refId, expr, kind: instant ? 'instant' : 'range', exemplar });
       }
     }
   }
