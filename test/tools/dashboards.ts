@@ -34,7 +34,10 @@ function escapePlain(value: string): string {
 
 /** And each of several, for "=~": a regular expression within a PromQL string. */
 function escapeRegex(value: string): string {
-  return value.replace(/\\/g, '\\\\\\\\').replace(/[$^*{}[\]'+?.()|]/g, '\\\\$&');
+  return value
+    .replace(/\\/g, '\\\\\\\\')
+    .replace(/"/g, '\\\\\\"')
+    .replace(/[$^*{}[\]'+?.()|]/g, '\\\\$&');
 }
 
 function valueOf(variable: Variable, given: string | string[] | undefined): string {

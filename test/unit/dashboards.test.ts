@@ -228,12 +228,12 @@ test('the types of the queries have the labels of the metrics', () => {
 test('values of variables are put in as Grafana does', () => {
   const [first] = dashboardQueries({
     rateInterval: '10s',
-    values: { instance: ['a:1', 'b+c'], rule: 'x', function: 'f' },
+    values: { instance: ['a:1', 'b+c'], rule: 'x"', function: 'f' },
   }).filter(({ dashboard, panel }) => dashboard === 'functions.json' && panel === 'Calls');
   assert.equal(
     first?.expr,
     'sum(rate(underspan_function_calls_total{namespace=~".*",node=~".*",' +
-      'instance=~"(a:1|b\\\\+c)",rule=~"x",executable=~".*",function=~"f"}[10s]))',
+      'instance=~"(a:1|b\\\\+c)",rule=~"x\\\\\\"",executable=~".*",function=~"f"}[10s]))',
   );
   assert.throws(() => dashboardQueries({ rateInterval: '10s' }), /\$function must be given/);
 });
