@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { debianPackage } from './debian.js';
+import type { Skippable } from './require.js';
 
 export interface PromtoolResult {
   ok: boolean;
@@ -20,6 +21,17 @@ export async function promtool(args: string[], input = ''): Promise<PromtoolResu
     once(child, 'exit') as Promise<[number | null]>,
   ]);
   return { ok: status === 0, output: stdout + stderr };
+}
+
+/** Null if the test was skipped, since there is no way to get it. */
+export async function needPromtool(t: Skippable): Promise<typeof promtool | null> {
+  try {
+    await debianPackage('trixie', 'promtool');
+    return promtool;
+  } catch (error) {
+    t.skip(`promtool cannot be had: ${String(error).split('\n')[0] ?? ''}`);
+    return null;
+  }
 }
 
 /**
