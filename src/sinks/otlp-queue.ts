@@ -1,14 +1,18 @@
 /** Spans on their way to a collector: bounded, taken and refused by whole trees. */
-import type { FunctionSpan } from '../spans/span.js';
+import type { FunctionSpan, ProcessResource } from '../spans/span.js';
+import { sizeOfResource, sizeOfSpan, sizeOfTree } from './otlp-size.js';
 import type { EncodedBatch } from './otlp-wire.js';
 
 /** What is sent in one request. */
 export interface Batch {
-  spans: readonly FunctionSpan[];
+  readonly count: number;
+  /** What it takes of the queue's room. */
   bytes: number;
-  encoded: EncodedBatch | null;
+  content: { spans: readonly FunctionSpan[] } | { encoded: EncodedBatch };
   /** Milliseconds of the clock at its first failure. */
   failedSince: number | null;
+  /** Tries whose answer was missed. */
+  uncertain: number;
 }
 
 /** Largest request. A collector refuses more than 4 MiB unless told otherwise. */
@@ -20,12 +24,10 @@ export class OtlpQueue {
   private next = 0;
   private queued = 0;
   private spans = 0;
-  private bytes = 0;
+  private held = 0;
+  private abandoned = false;
 
-  constructor(
-    private readonly maxSpans: number,
-    private readonly maxBytes: number,
-  ) {}
+  constructor(private readonly maxBytes: number) {}
 
   /** Spans that no request holds yet. */
   get waiting(): number {
@@ -37,32 +39,40 @@ export class OtlpQueue {
     return this.spans;
   }
 
+  /** Of all that is pending. */
+  get bytes(): number {
+    return this.held;
+  }
+
   /** False where there is no room: nothing of the tree was taken. */
   offer(tree: readonly FunctionSpan[]): boolean {
-    const bytes = sizeOf(tree);
-    if (this.spans + tree.length > this.maxSpans || this.bytes + bytes > this.maxBytes) {
-      return false;
-    }
+    const bytes = sizeOfTree(tree);
+    if (this.held + bytes > this.maxBytes) return false;
     this.trees.push(tree);
     this.queued += tree.length;
     this.spans += tree.length;
-    this.bytes += bytes;
+    this.held += bytes;
     return true;
   }
 
   /** The next batch: whole trees as far as they fit, a larger tree in several batches. */
   take(): Batch | null {
     const spans: FunctionSpan[] = [];
+    const resources = new Set<ProcessResource>();
     let bytes = 0;
+    let shared = 0;
     for (let tree = this.trees[this.next]; tree; tree = this.trees[this.next]) {
       if (spans.length > 0 && spans.length + tree.length > BATCH.spans) break;
       let taken = 0;
       for (const span of tree) {
         const size = sizeOfSpan(span);
-        const full = spans.length === BATCH.spans || bytes + size > BATCH.bytes;
-        if (full && spans.length > 0) break;
+        const more = resources.has(span.resource) ? 0 : sizeOfResource(span.resource);
+        const full = bytes + shared + size + more > BATCH.bytes;
+        if (spans.length > 0 && (full || spans.length === BATCH.spans)) break;
         spans.push(span);
+        resources.add(span.resource);
         bytes += size;
+        shared += more;
         taken++;
       }
       if (taken < tree.length) {
@@ -77,24 +87,32 @@ export class OtlpQueue {
     }
     if (spans.length === 0) return null;
     this.queued -= spans.length;
-    return { spans, bytes, encoded: null, failedSince: null };
+    return { count: spans.length, bytes, content: { spans }, failedSince: null, uncertain: 0 };
   }
 
-  /** A batch is delivered or given up: its room is free. */
+  /** Its bytes take the place of its spans. */
+  encoded(batch: Batch, encode: (spans: readonly FunctionSpan[]) => EncodedBatch): EncodedBatch {
+    if ('encoded' in batch.content) return batch.content.encoded;
+    const encoded = encode(batch.content.spans);
+    batch.content = { encoded };
+    this.held += encoded.length - batch.bytes;
+    batch.bytes = encoded.length;
+    return encoded;
+  }
+
+  /** A batch is delivered, on disk or given up: its room is free. */
   done(batch: Batch): void {
-    this.spans -= batch.spans.length;
-    this.bytes -= batch.bytes;
+    if (this.abandoned) return;
+    this.spans -= batch.count;
+    this.held -= batch.bytes;
   }
-}
 
-/** About what a span takes once encoded, without looking at each attribute. */
-function sizeOfSpan(span: FunctionSpan): number {
-  const file = span.attributes['code.file.path'];
-  return 300 + 2 * span.name.length + (typeof file === 'string' ? file.length : 0);
-}
-
-function sizeOf(tree: readonly FunctionSpan[]): number {
-  let bytes = 0;
-  for (const span of tree) bytes += sizeOfSpan(span);
-  return bytes;
+  /** Gives up all that is pending, and says how many spans that were. */
+  abandon(): number {
+    const { spans } = this;
+    this.abandoned = true;
+    this.trees = [];
+    this.next = this.queued = this.spans = this.held = 0;
+    return spans;
+  }
 }
