@@ -1,7 +1,7 @@
 /** Spans on their way to a collector: bounded, taken and refused by whole trees. */
 import type { FunctionSpan, ProcessResource } from '../spans/span.js';
 import { sizeOfResource, sizeOfSpan, sizeOfTree } from './otlp-size.js';
-import type { EncodedBatch } from './otlp-wire.js';
+import type { EncodedBatch, OtlpWire } from './otlp-wire.js';
 
 /** What is sent in one request. */
 export interface Batch {
@@ -91,9 +91,9 @@ export class OtlpQueue {
   }
 
   /** Its bytes take the place of its spans. */
-  encoded(batch: Batch, encode: (spans: readonly FunctionSpan[]) => EncodedBatch): EncodedBatch {
+  encoded(batch: Batch, wire: Pick<OtlpWire, 'encode'>): EncodedBatch {
     if ('encoded' in batch.content) return batch.content.encoded;
-    const encoded = encode(batch.content.spans);
+    const encoded = wire.encode(batch.content.spans);
     batch.content = { encoded };
     this.held += encoded.length - batch.bytes;
     batch.bytes = encoded.length;

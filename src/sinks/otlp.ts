@@ -248,7 +248,7 @@ export class OtlpSink implements Sink {
 
   private async sendBatch(wire: OtlpWire, batch: Batch | null): Promise<void> {
     if (!batch) return;
-    const encoded = this.queue.encoded(batch, wire.encode);
+    const encoded = this.queue.encoded(batch, wire);
     this.sending.add(batch);
     this.underWay++;
     const result = await wire.send(encoded);
@@ -313,7 +313,7 @@ export class OtlpSink implements Sink {
     const directory = this.options.spool?.directory ?? '';
     try {
       if (!this.wire) return false;
-      const encoded = this.queue.encoded(batch, this.wire.encode);
+      const encoded = this.queue.encoded(batch, this.wire);
       if (await spool.write(encoded, batch.count, batch.uncertain)) {
         this.queue.done(batch);
         return true;

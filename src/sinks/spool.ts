@@ -33,9 +33,9 @@ export class Spool {
   corrupt = 0;
   /** A write found no room, and none has been made since. */
   full = false;
-  private held = { spans: 0, bytes: 0 };
+  private readonly held = { spans: 0, bytes: 0 };
   /** Oldest first: those that nobody is sending. */
-  private idle: Segment[];
+  private readonly idle: Segment[];
   private nextSequence: number;
   private closed = false;
 
