@@ -19,6 +19,8 @@ export interface Batch {
 const BATCH = { spans: 2_048, bytes: 2 * 1024 * 1024 };
 
 export class OtlpQueue {
+  /** Batches to be sent again, oldest first. */
+  private readonly returned: Batch[] = [];
   private trees: (readonly FunctionSpan[])[] = [];
   /** Trees before this one have been taken. */
   private next = 0;
@@ -29,7 +31,12 @@ export class OtlpQueue {
 
   constructor(private readonly maxBytes: number) {}
 
-  /** Spans that no request holds yet. */
+  /** Batches that were given back. */
+  get failed(): number {
+    return this.returned.length;
+  }
+
+  /** Spans that are neither under way nor being written. */
   get waiting(): number {
     return this.queued;
   }
@@ -55,8 +62,49 @@ export class OtlpQueue {
     return true;
   }
 
-  /** The next batch: whole trees as far as they fit, a larger tree in several batches. */
+  /** The next batch, first what was given back. */
   take(): Batch | null {
+    const batch = this.returned.shift() ?? this.gather();
+    if (batch) this.queued -= batch.count;
+    return batch;
+  }
+
+  /** To be taken again, before all others. */
+  giveBack(batch: Batch): void {
+    if (this.abandoned) return;
+    this.returned.unshift(batch);
+    this.queued += batch.count;
+  }
+
+  /** Its bytes take the place of its spans. */
+  encoded(batch: Batch, wire: Pick<OtlpWire, 'encode'>): EncodedBatch {
+    if ('encoded' in batch.content) return batch.content.encoded;
+    const encoded = wire.encode(batch.content.spans);
+    batch.content = { encoded };
+    this.held += encoded.length - batch.bytes;
+    batch.bytes = encoded.length;
+    return encoded;
+  }
+
+  /** A batch is delivered, on disk or given up: its room is free. */
+  done(batch: Batch): void {
+    if (this.abandoned) return;
+    this.spans -= batch.count;
+    this.held -= batch.bytes;
+  }
+
+  /** Gives up all that is pending, and says how many spans that were. */
+  abandon(): number {
+    const { spans } = this;
+    this.abandoned = true;
+    this.returned.length = 0;
+    this.trees = [];
+    this.next = this.queued = this.spans = this.held = 0;
+    return spans;
+  }
+
+  /** A new batch: whole trees as far as they fit, a larger tree in several batches. */
+  private gather(): Batch | null {
     const spans: FunctionSpan[] = [];
     const resources = new Set<ProcessResource>();
     let bytes = 0;
@@ -86,33 +134,6 @@ export class OtlpQueue {
       this.next = 0;
     }
     if (spans.length === 0) return null;
-    this.queued -= spans.length;
     return { count: spans.length, bytes, content: { spans }, failedSince: null, uncertain: 0 };
-  }
-
-  /** Its bytes take the place of its spans. */
-  encoded(batch: Batch, wire: Pick<OtlpWire, 'encode'>): EncodedBatch {
-    if ('encoded' in batch.content) return batch.content.encoded;
-    const encoded = wire.encode(batch.content.spans);
-    batch.content = { encoded };
-    this.held += encoded.length - batch.bytes;
-    batch.bytes = encoded.length;
-    return encoded;
-  }
-
-  /** A batch is delivered, on disk or given up: its room is free. */
-  done(batch: Batch): void {
-    if (this.abandoned) return;
-    this.spans -= batch.count;
-    this.held -= batch.bytes;
-  }
-
-  /** Gives up all that is pending, and says how many spans that were. */
-  abandon(): number {
-    const { spans } = this;
-    this.abandoned = true;
-    this.trees = [];
-    this.next = this.queued = this.spans = this.held = 0;
-    return spans;
   }
 }

@@ -6,47 +6,19 @@
 import type { FunctionSpan } from '../spans/span.js';
 import { checkSettings, chooseProtocol, type OtlpProtocol } from './otlp-environment.js';
 import { NOTICES } from './otlp-notices.js';
+import { Overflow } from './otlp-overflow.js';
+import { OTLP_DEFAULTS, type OtlpOptions } from './otlp-options.js';
 import { OtlpPace } from './otlp-pace.js';
 import { type Batch, OtlpQueue } from './otlp-queue.js';
 import { type ExportResult, openWire, type OtlpWire } from './otlp-wire.js';
 import type { Notice, Sink, SinkState } from './sink.js';
 import type { Segment } from './spool-segment.js';
-import { Spool, type SpoolOptions } from './spool.js';
-
-export interface OtlpOptions {
-  /** null: as OTEL_EXPORTER_OTLP_* say. */
-  endpoint: string | null;
-  /** grpc or http/protobuf; null: as OTEL_EXPORTER_OTLP_* say, else grpc. */
-  protocol?: string | null;
-  /** Of underspan, for the scope. */
-  version: string;
-  onNotice: (notice: Notice) => void;
-  /** What waits in memory or is under way from there. */
-  maxBytes?: number;
-  /** null: what does not fit the queue is dropped. */
-  spool?: SpoolOptions | null;
-  /** How long few spans wait for more. */
-  delayMs?: number;
-  /** A batch that could not be delivered for so long is given up, unless there is a spool. */
-  maxRetryMs?: number;
-  /**
-   * Without a spool the deadline of flush() counts anew from every answer, so that a slow endpoint
-   * is not cut off.
-   */
-  patient?: boolean;
-}
+import { Spool } from './spool.js';
 
 /** A request is worth sending at once. */
 const ENOUGH_SPANS = 512;
-const DEFAULTS = {
-  maxBytes: 64 * 1024 * 1024,
-  delayMs: 500,
-  maxRetryMs: 300_000,
-};
 /** Of the queue: what is above goes to the spool, so that a burst still finds room. */
 const SPOOL_ABOVE = 0.5;
-/** After a write for which there was no room, or that failed. */
-const SPOOL_PAUSE_MS = 1_000;
 const SPOOL_REOPEN_MS = 5_000;
 const LONGEST_FLUSH_MS = 60_000;
 /** For what is left when nobody asked for more with flush(). */
@@ -56,14 +28,11 @@ export class OtlpSink implements Sink {
   private readonly protocol: OtlpProtocol;
   private readonly queue: OtlpQueue;
   private readonly pace = new OtlpPace();
-  /** Batches to be sent again, oldest first. */
-  private readonly retries: Batch[] = [];
   private readonly sending = new Set<Batch>();
   private underWay = 0;
   private wire: OtlpWire | null = null;
   private spool: Spool | null = null;
-  private spoolPausedUntil = 0;
-  private writing: Promise<void> | null = null;
+  private overflow: Overflow | null = null;
   private flushing = false;
   /** Nothing is sent any more. */
   private stopped = false;
@@ -88,9 +57,9 @@ export class OtlpSink implements Sink {
   constructor(private readonly options: OtlpOptions) {
     this.protocol = chooseProtocol(options.protocol ?? null, process.env);
     checkSettings(options.endpoint, this.protocol, process.env);
-    this.maxBytes = options.maxBytes ?? DEFAULTS.maxBytes;
+    this.maxBytes = options.maxBytes ?? OTLP_DEFAULTS.maxBytes;
     this.queue = new OtlpQueue(this.maxBytes);
-    this.delayMs = options.delayMs ?? DEFAULTS.delayMs;
+    this.delayMs = options.delayMs ?? OTLP_DEFAULTS.delayMs;
     this.opening = Promise.all([this.open(), this.openSpool()]);
   }
 
@@ -141,7 +110,8 @@ export class OtlpSink implements Sink {
       await this.emptied(this.spool ? deadlineMs / 2 : deadlineMs);
     }
     this.stop();
-    if (this.spool) await within(end, this.spoolRest(this.spool, end));
+    const { overflow, wire } = this;
+    if (overflow && wire) await within(end, overflow.rest(wire, end, this.sending));
     this.giveUp();
   }
 
@@ -174,24 +144,6 @@ export class OtlpSink implements Sink {
     for (const resolve of this.idle.splice(0)) resolve();
   }
 
-  /** What an answer is still missing for comes last, and perhaps twice. */
-  private async spoolRest(spool: Spool, end: number): Promise<void> {
-    await this.writing;
-    while (Date.now() < end) {
-      const batch = this.retries.shift() ?? this.queue.take() ?? this.takeUnanswered();
-      if (!batch || !(await this.toSpool(spool, batch))) return;
-    }
-  }
-
-  private takeUnanswered(): Batch | null {
-    for (const batch of this.sending) {
-      this.sending.delete(batch);
-      batch.uncertain++;
-      return batch;
-    }
-    return null;
-  }
-
   /** What is neither delivered nor spooled by now is lost. */
   private giveUp(): void {
     this.counts[this.spool ? 'spool' : 'export'] += this.queue.abandon();
@@ -214,7 +166,14 @@ export class OtlpSink implements Sink {
   private async openSpool(): Promise<void> {
     if (!this.options.spool || this.stopped) return;
     try {
-      this.spool = await Spool.open(this.options.spool);
+      const spool = await Spool.open(this.options.spool);
+      if (this.stopped) return await spool.close();
+      this.overflow = new Overflow(this.queue, spool, {
+        directory: this.options.spool.directory,
+        onWritten: () => this.scheduleNext(),
+        onNotice: (notice) => this.tellOnce(notice),
+      });
+      this.spool = spool;
       this.schedule(0);
     } catch (error) {
       this.tellOnce(NOTICES.spoolUnavailable(error));
@@ -224,25 +183,24 @@ export class OtlpSink implements Sink {
 
   /** Sends what is due. One batch a turn of the event loop: encoding one takes some 10 ms. */
   private pump(): void {
-    const { wire, spool } = this;
+    const { wire, spool, queue } = this;
     if (!wire || this.stopped) return;
-    if (spool) this.spoolNext(spool);
+    if (this.pace.failing || queue.bytes > SPOOL_ABOVE * this.maxBytes) this.overflow?.next(wire);
     const wait = this.pace.waitMs(Date.now());
     if (wait > 0) return this.schedule(wait);
     if (this.underWay >= this.pace.limit) return;
     // The oldest first; at the end what is on disk can wait.
-    const batch = this.retries.shift() ?? (this.flushing ? this.queue.take() : null);
-    const segment = batch || this.flushing ? null : spool?.take();
+    const segment = this.flushing ? null : spool?.take();
     if (spool && segment) void this.sendSegment(wire, spool, segment);
-    else void this.sendBatch(wire, batch ?? this.queue.take());
+    else void this.sendBatch(wire, queue.take());
     this.scheduleNext();
   }
 
   private scheduleNext(): void {
     if (this.queue.pending === 0) for (const resolve of this.idle.splice(0)) resolve();
-    const { waiting } = this.queue;
+    const { waiting, failed } = this.queue;
     const spooled = this.flushing ? 0 : (this.spool?.waiting ?? 0);
-    if (this.retries.length > 0 || waiting >= ENOUGH_SPANS || spooled > 0) this.schedule(0);
+    if (failed > 0 || waiting >= ENOUGH_SPANS || spooled > 0) this.schedule(0);
     else if (waiting > 0) this.schedule(this.flushing ? 0 : this.delayMs);
   }
 
@@ -266,14 +224,14 @@ export class OtlpSink implements Sink {
         this.queue.done(batch);
         this.counts.export += batch.count;
       } else {
-        this.retries.unshift(batch);
+        this.queue.giveBack(batch);
       }
     }
     this.scheduleNext();
   }
 
   private isTooOld({ failedSince }: Batch): boolean {
-    const limit = this.options.maxRetryMs ?? DEFAULTS.maxRetryMs;
+    const limit = this.options.maxRetryMs ?? OTLP_DEFAULTS.maxRetryMs;
     return failedSince !== null && Date.now() - failedSince > limit;
   }
 
@@ -293,37 +251,6 @@ export class OtlpSink implements Sink {
     }
     this.underWay--;
     if (!this.stopped) this.scheduleNext();
-  }
-
-  /** To the spool goes what the endpoint does not take, now or not fast enough. */
-  private spoolNext(spool: Spool): void {
-    if (this.writing || Date.now() < this.spoolPausedUntil) return;
-    if (!this.pace.failing && this.queue.bytes <= SPOOL_ABOVE * this.maxBytes) return;
-    const batch = this.retries.shift() ?? this.queue.take();
-    if (!batch) return;
-    this.writing = this.toSpool(spool, batch).then((written) => {
-      this.writing = null;
-      if (!written) this.spoolPausedUntil = Date.now() + SPOOL_PAUSE_MS;
-      this.scheduleNext();
-    });
-  }
-
-  /** What cannot be written waits in memory as before. */
-  private async toSpool(spool: Spool, batch: Batch): Promise<boolean> {
-    const directory = this.options.spool?.directory ?? '';
-    try {
-      if (!this.wire) return false;
-      const encoded = this.queue.encoded(batch, this.wire);
-      if (await spool.write(encoded, batch.count, batch.uncertain)) {
-        this.queue.done(batch);
-        return true;
-      }
-      this.tellOnce(NOTICES.spoolFull(directory));
-    } catch (error) {
-      this.tellOnce(NOTICES.spoolFailed(directory, error));
-    }
-    this.retries.unshift(batch);
-    return false;
   }
 
   private settled(

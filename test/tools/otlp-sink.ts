@@ -1,5 +1,6 @@
 /** Spans, and sinks that deliver them. */
-import { type OtlpOptions, OtlpSink } from '../../src/sinks/otlp.js';
+import type { OtlpOptions } from '../../src/sinks/otlp-options.js';
+import { OtlpSink } from '../../src/sinks/otlp.js';
 import type { Notice } from '../../src/sinks/sink.js';
 import type { FunctionSpan, ProcessResource } from '../../src/spans/span.js';
 
