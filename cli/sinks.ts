@@ -21,6 +21,7 @@ export function openSinks(
       new OtlpSink({
         endpoint: otlpEndpoint ?? null,
         version: version(),
+        patient: true,
         onNotice: (notice) => {
           for (const sink of sinks) sink.notice?.(notice);
         },

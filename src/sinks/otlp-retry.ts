@@ -1,4 +1,4 @@
-/** What the OTLP specification says about failed exports over gRPC. */
+/** What the OTLP specification says about failed exports. */
 
 /** By number, so that nothing of gRPC need be loaded to read them. */
 const Status = {
@@ -23,11 +23,47 @@ const RETRYABLE = new Set<number>([
 /** Key of the gRPC trailer that holds a serialised google.rpc.Status. */
 export const STATUS_DETAILS = 'grpc-status-details-bin';
 
+const TOO_MANY_REQUESTS = 429;
+const BAD_GATEWAY = 502;
+const SERVICE_UNAVAILABLE = 503;
+const GATEWAY_TIMEOUT = 504;
+
+const RETRYABLE_HTTP = new Set<number>([
+  TOO_MANY_REQUESTS,
+  BAD_GATEWAY,
+  SERVICE_UNAVAILABLE,
+  GATEWAY_TIMEOUT,
+]);
+
+/** No server is believed that wants a longer pause. */
+const LONGEST_DELAY_MS = 3_600_000;
+
 const BACKOFF = { firstMs: 250, lastMs: 5_000 };
 
 /** Whether to try again; RESOURCE_EXHAUSTED only if the server says that it will recover. */
 export function isRetryable(code: number, retryInfoMs: number | null): boolean {
   return RETRYABLE.has(code) || (code === Status.RESOURCE_EXHAUSTED && retryInfoMs !== null);
+}
+
+export function isRetryableHttp(code: number): boolean {
+  return RETRYABLE_HTTP.has(code);
+}
+
+/** A gateway that has no answer for us does not know what its server did. */
+export function mayHaveArrived(code: number): boolean {
+  return code === BAD_GATEWAY || code === GATEWAY_TIMEOUT;
+}
+
+/** Of the header Retry-After: seconds or a date; null if it says neither. */
+export function retryAfterMs(header: string | undefined, now: number): number | null {
+  if (header === undefined) return null;
+  const text = header.trim();
+  const ms = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - now;
+  return Number.isNaN(ms) ? null : bounded(ms);
+}
+
+function bounded(ms: number): number {
+  return Math.min(Math.max(0, ms), LONGEST_DELAY_MS);
 }
 
 /** Exponential, with "equal jitter": between half and the whole of the step. */
@@ -57,9 +93,15 @@ export function retryDelayMs(status: Uint8Array): number | null {
       if (field.number === 1) ms += field.integer * 1000;
       if (field.number === 2) ms += field.integer / 1e6;
     }
-    return ms;
+    return bounded(ms);
   }
   return null;
+}
+
+/** The text of a google.rpc.Status. */
+export function statusMessage(status: Uint8Array): string {
+  const message = fields(status).find((field) => field.number === 2)?.bytes;
+  return message ? Buffer.from(message).toString('utf8') : '';
 }
 
 interface Field {

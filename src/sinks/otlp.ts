@@ -1,224 +1,284 @@
 /**
  * To a collector. What the OpenTelemetry exporter lacks is added here: a bounded queue of whole
- * trees, several requests under way, retries as the specification wants them, and a count of
- * everything that was not delivered.
+ * trees, a spool on disk for what the collector does not take, several requests under way,
+ * retries as the specification wants them, and a count of everything that was not delivered.
  */
-import { UnderspanError } from '../errors.js';
 import type { FunctionSpan } from '../spans/span.js';
+import { checkSettings, chooseProtocol, type OtlpProtocol } from './otlp-environment.js';
+import { NOTICES } from './otlp-notices.js';
+import { Overflow } from './otlp-overflow.js';
+import { OTLP_DEFAULTS, type OtlpOptions } from './otlp-options.js';
+import { OtlpPace } from './otlp-pace.js';
 import { type Batch, OtlpQueue } from './otlp-queue.js';
-import { backoffMs } from './otlp-retry.js';
 import { type ExportResult, openWire, type OtlpWire } from './otlp-wire.js';
-import type { Notice, Sink } from './sink.js';
+import type { Notice, Sink, SinkState } from './sink.js';
+import type { Segment } from './spool-segment.js';
+import { Spool } from './spool.js';
 
-export interface OtlpOptions {
-  /** null: as OTEL_EXPORTER_OTLP_* say. */
-  endpoint: string | null;
-  /** Of underspan, for the scope. */
-  version: string;
-  onNotice: (notice: Notice) => void;
-  /** Spans that wait or are under way. */
-  maxSpans?: number;
-  maxBytes?: number;
-  /** How long few spans wait for more. */
-  delayMs?: number;
-  /** A batch that could not be delivered for so long is given up. */
-  maxRetryMs?: number;
-}
-
-const REQUESTS = 8;
 /** A request is worth sending at once. */
 const ENOUGH_SPANS = 512;
-const DEFAULTS = {
-  maxSpans: 100_000,
-  maxBytes: 64 * 1024 * 1024,
-  delayMs: 500,
-  maxRetryMs: 300_000,
-};
+/** Of the queue: what is above goes to the spool, so that a burst still finds room. */
+const SPOOL_ABOVE = 0.5;
+const SPOOL_REOPEN_MS = 5_000;
 const LONGEST_FLUSH_MS = 60_000;
-/** Between tries when little time is left. */
-const FLUSH_PAUSE_MS = 250;
 /** For what is left when nobody asked for more with flush(). */
 const CLOSE_MS = 5_000;
 
 export class OtlpSink implements Sink {
+  private readonly protocol: OtlpProtocol;
   private readonly queue: OtlpQueue;
-  /** Batches to be sent again, oldest first. */
-  private readonly retries: Batch[] = [];
-  private wire: OtlpWire | null = null;
+  private readonly pace = new OtlpPace();
+  private readonly sending = new Set<Batch>();
   private underWay = 0;
-  /** In a row, of whatever batch: it is the endpoint that fails. */
-  private failures = 0;
-  private pausedUntil = 0;
+  private wire: OtlpWire | null = null;
+  private spool: Spool | null = null;
+  private overflow: Overflow | null = null;
   private flushing = false;
+  /** Nothing is sent any more. */
   private stopped = false;
   private answeredAt = 0;
   private timer: NodeJS.Timeout | null = null;
   private timerAt = 0;
   private readonly idle: (() => void)[] = [];
-  private readonly counts = { queue: 0, export: 0 };
+  private readonly counts = {
+    delivered: 0,
+    repeated: 0,
+    retries: 0,
+    queue: 0,
+    export: 0,
+    spool: 0,
+  };
   private readonly told = new Set<string>();
+  private readonly maxBytes: number;
   private readonly delayMs: number;
-  private readonly opening: Promise<void>;
+  private readonly opening: Promise<unknown>;
 
-  /** Throws UnderspanError if the endpoint is no URL. */
+  /** Throws UnderspanError if a setting cannot be followed. */
   constructor(private readonly options: OtlpOptions) {
-    checkEndpoint(options.endpoint);
-    this.queue = new OtlpQueue(
-      options.maxSpans ?? DEFAULTS.maxSpans,
-      options.maxBytes ?? DEFAULTS.maxBytes,
-    );
-    this.delayMs = options.delayMs ?? DEFAULTS.delayMs;
-    this.opening = this.open();
+    this.protocol = chooseProtocol(options.protocol ?? null, process.env);
+    checkSettings(options.endpoint, this.protocol, process.env);
+    this.maxBytes = options.maxBytes ?? OTLP_DEFAULTS.maxBytes;
+    this.queue = new OtlpQueue(this.maxBytes);
+    this.delayMs = options.delayMs ?? OTLP_DEFAULTS.delayMs;
+    this.opening = Promise.all([this.open(), this.openSpool()]);
   }
 
   spans(tree: readonly FunctionSpan[]): void {
     if (this.stopped) {
       this.counts.export += tree.length;
-    } else if (!this.queue.offer(tree)) {
-      this.counts.queue += tree.length;
-      this.tellOnce('otlp-queue-full', {
-        message: 'the queue to the collector is full: spans are being dropped, and counted',
-        hint: 'trace fewer functions, or sample (--sample, --max-rate)',
-      });
-    } else {
+    } else if (this.queue.offer(tree)) {
       this.schedule(this.queue.waiting >= ENOUGH_SPANS ? 0 : this.delayMs);
+    } else if (this.spool?.full) {
+      // The newest goes: of a tree that is refused here nothing has been kept anywhere.
+      this.counts.spool += tree.length;
+    } else {
+      this.counts.queue += tree.length;
+      this.tellOnce(NOTICES.queueFull());
     }
   }
 
   lost(): Record<string, number> {
-    return { ...this.counts };
+    const { queue, export: refused, spool } = this.counts;
+    if (!this.options.spool) return { queue, export: refused };
+    return { queue, export: refused, spool, spoolCorrupt: this.spool?.corrupt ?? 0 };
   }
 
-  /** The deadline counts anew from every answer, so that a slow endpoint is not cut off. */
+  state(): SinkState {
+    const { delivered, repeated, retries } = this.counts;
+    return {
+      name: 'otlp',
+      queuedSpans: this.queue.pending,
+      queuedBytes: this.queue.bytes,
+      spooledSpans: this.spool?.spans ?? 0,
+      spooledBytes: this.spool?.bytes ?? 0,
+      delivered,
+      repeated,
+      retries,
+      lost: this.lost(),
+    };
+  }
+
+  /** What is not delivered half-way to the deadline goes to the spool, if there is one. */
   async flush(deadlineMs: number): Promise<void> {
-    if (this.queue.pending > 0 && !this.stopped) {
-      // There is no later: the endpoint may be back long before the pause is over.
+    if (this.stopped) return;
+    const end = Date.now() + deadlineMs;
+    if (this.options.spool) await within(end, this.opening);
+    if (this.queue.pending > 0) {
       this.flushing = true;
-      this.pausedUntil = 0;
+      this.pace.hurry();
       this.schedule(0);
-      const idle = new Promise<void>((resolve) => this.idle.push(resolve));
-      const begin = Date.now();
-      this.answeredAt = begin;
-      let timer: NodeJS.Timeout | undefined;
-      const late = new Promise<void>((resolve) => {
-        timer = setInterval(() => {
-          const now = Date.now();
-          if (now - this.answeredAt > deadlineMs || now - begin > LONGEST_FLUSH_MS) resolve();
-        }, 50);
-      });
-      await Promise.race([idle, late]);
-      clearInterval(timer);
+      await this.emptied(this.spool ? deadlineMs / 2 : deadlineMs);
     }
     this.stop();
+    const { overflow, wire } = this;
+    if (overflow && wire) await within(end, overflow.rest(wire, end, this.sending));
+    this.giveUp();
   }
 
   async close(): Promise<void> {
     await this.flush(CLOSE_MS);
     await this.opening;
     this.wire?.close();
+    await this.spool?.close();
   }
 
-  private pauseMs(): number {
-    const pause = backoffMs(this.failures);
-    return this.flushing ? Math.min(pause, FLUSH_PAUSE_MS) : pause;
+  /** Resolves when nothing is left in memory, or at the deadline. */
+  private async emptied(deadlineMs: number): Promise<void> {
+    const begin = Date.now();
+    this.answeredAt = begin;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setInterval(() => {
+        const now = Date.now();
+        const since = this.options.patient && !this.spool ? this.answeredAt : begin;
+        if (now - since > deadlineMs || now - begin > LONGEST_FLUSH_MS) resolve();
+      }, 20);
+    });
+    await Promise.race([new Promise<void>((resolve) => this.idle.push(resolve)), late]);
+    clearInterval(timer);
   }
 
-  /** What is not delivered by now is lost. */
   private stop(): void {
-    if (this.stopped) return;
     this.stopped = true;
     if (this.timer) clearTimeout(this.timer);
-    this.counts.export += this.queue.pending;
     for (const resolve of this.idle.splice(0)) resolve();
   }
 
+  /** What is neither delivered nor spooled by now is lost. */
+  private giveUp(): void {
+    this.counts[this.spool ? 'spool' : 'export'] += this.queue.abandon();
+    this.sending.clear();
+  }
+
   private async open(): Promise<void> {
+    const { endpoint, version } = this.options;
     try {
-      this.wire = await openWire(this.options.endpoint, this.options.version);
+      this.wire = await openWire(this.protocol, { endpoint, version });
       this.schedule(0);
     } catch (error) {
-      this.tellOnce('otlp-configuration', {
-        message: `OTLP export is not possible: ${error instanceof Error ? error.message : String(error)}`,
-        hint: 'check --otlp-endpoint and the OTEL_EXPORTER_OTLP_* variables',
-      });
+      this.tellOnce(NOTICES.configuration(error));
       this.stop();
+      this.giveUp();
+    }
+  }
+
+  /** What hinders it may pass: another process that is about to end, a disk that is not there yet. */
+  private async openSpool(): Promise<void> {
+    if (!this.options.spool || this.stopped) return;
+    try {
+      const spool = await Spool.open(this.options.spool);
+      if (this.stopped) return await spool.close();
+      this.overflow = new Overflow(this.queue, spool, {
+        directory: this.options.spool.directory,
+        onWritten: () => this.scheduleNext(),
+        onNotice: (notice) => this.tellOnce(notice),
+      });
+      this.spool = spool;
+      this.schedule(0);
+    } catch (error) {
+      this.tellOnce(NOTICES.spoolUnavailable(error));
+      setTimeout(() => void this.openSpool(), SPOOL_REOPEN_MS).unref();
     }
   }
 
   /** Sends what is due. One batch a turn of the event loop: encoding one takes some 10 ms. */
   private pump(): void {
-    const { wire } = this;
+    const { wire, spool, queue } = this;
     if (!wire || this.stopped) return;
-    const wait = this.pausedUntil - Date.now();
+    if (this.pace.failing || queue.bytes > SPOOL_ABOVE * this.maxBytes) this.overflow?.next(wire);
+    const wait = this.pace.waitMs(Date.now());
     if (wait > 0) return this.schedule(wait);
-    // While the endpoint fails, one request finds out whether it is back.
-    if (this.underWay >= (this.failures > 0 ? 1 : REQUESTS)) return;
-    const batch = this.retries.shift() ?? this.queue.take();
-    if (!batch) return;
-    batch.encoded ??= wire.encode(batch.spans);
-    this.underWay++;
-    void wire.send(batch.encoded).then((result) => this.answered(batch, result));
+    if (this.underWay >= this.pace.limit) return;
+    // The oldest first; at the end what is on disk can wait.
+    const segment = this.flushing ? null : spool?.take();
+    if (spool && segment) void this.sendSegment(wire, spool, segment);
+    else void this.sendBatch(wire, queue.take());
     this.scheduleNext();
   }
 
   private scheduleNext(): void {
-    const { waiting } = this.queue;
-    if (this.retries.length > 0 || waiting >= ENOUGH_SPANS) this.schedule(0);
+    if (this.queue.pending === 0) for (const resolve of this.idle.splice(0)) resolve();
+    const { waiting, failed } = this.queue;
+    const spooled = this.flushing ? 0 : (this.spool?.waiting ?? 0);
+    if (failed > 0 || waiting >= ENOUGH_SPANS || spooled > 0) this.schedule(0);
     else if (waiting > 0) this.schedule(this.flushing ? 0 : this.delayMs);
   }
 
-  private answered(batch: Batch, result: ExportResult): void {
+  private async sendBatch(wire: OtlpWire, batch: Batch | null): Promise<void> {
+    if (!batch) return;
+    const encoded = this.queue.encoded(batch, wire);
+    this.sending.add(batch);
+    this.underWay++;
+    const result = await wire.send(encoded);
     this.underWay--;
-    if (this.stopped) return;
-    if (result.kind === 'retry') this.failed(batch, result);
-    else {
-      this.reached();
-      this.answeredAt = Date.now();
+    // At the end it may have gone to the spool, or be given up.
+    if (!this.sending.delete(batch)) return;
+    if (result.kind !== 'retry') {
       this.queue.done(batch);
-      const { kind, message } = result;
-      const lost = kind === 'refused' ? batch.spans.length : result.rejected;
-      this.counts.export += Math.min(lost, batch.spans.length);
-      if (lost > 0) {
-        this.tellOnce('otlp-refused', {
-          message: `the collector refuses spans: ${message || 'it does not say why'}`,
-          hint: 'they are counted as lost (export); the collector has more in its own log',
-        });
+      this.settled(result, batch.count, batch.uncertain);
+    } else {
+      if (result.uncertain) batch.uncertain++;
+      batch.failedSince ??= Date.now();
+      this.failed(result);
+      if (!this.spool && this.isTooOld(batch)) {
+        this.queue.done(batch);
+        this.counts.export += batch.count;
+      } else {
+        this.queue.giveBack(batch);
       }
     }
-    if (this.queue.pending === 0) for (const resolve of this.idle.splice(0)) resolve();
-    else this.scheduleNext();
+    this.scheduleNext();
   }
 
-  private failed(batch: Batch, { delayMs, message }: ExportResult & { kind: 'retry' }): void {
-    const now = Date.now();
-    batch.failedSince ??= now;
-    if (now - batch.failedSince > (this.options.maxRetryMs ?? DEFAULTS.maxRetryMs)) {
-      this.queue.done(batch);
-      this.counts.export += batch.spans.length;
-    } else {
-      this.retries.unshift(batch);
+  private isTooOld({ failedSince }: Batch): boolean {
+    const limit = this.options.maxRetryMs ?? OTLP_DEFAULTS.maxRetryMs;
+    return failedSince !== null && Date.now() - failedSince > limit;
+  }
+
+  private async sendSegment(wire: OtlpWire, spool: Spool, segment: Segment): Promise<void> {
+    this.underWay++;
+    const { uncertain } = segment;
+    const payload = await spool.read(segment);
+    if (payload) {
+      const result = await wire.send(payload);
+      if (result.kind !== 'retry') {
+        this.settled(result, segment.spans, uncertain);
+        await spool.remove(segment);
+      } else {
+        this.failed(result);
+        await spool.release(segment, result.uncertain);
+      }
     }
-    // Requests that were under way together fail together: that is one failure.
-    if (now >= this.pausedUntil) this.failures++;
-    this.pausedUntil = Math.max(this.pausedUntil, now + (delayMs ?? this.pauseMs()));
-    this.tellOnce('otlp-unreachable', {
-      message: `no answer from the collector at ${this.wire?.endpoint ?? 'its endpoint'}: ${message}`,
-      hint: 'spans are kept and sent again as far as they fit the queue; the endpoint must speak OTLP over gRPC (usually port 4317), without TLS only if written with http://',
-    });
+    this.underWay--;
+    if (!this.stopped) this.scheduleNext();
   }
 
-  private reached(): void {
-    this.failures = 0;
-    this.pausedUntil = 0;
-    if (this.told.delete('otlp-unreachable')) {
-      this.options.onNotice({ code: 'otlp-back', message: 'the collector answers again' });
-    }
+  private settled(
+    result: Exclude<ExportResult, { kind: 'retry' }>,
+    count: number,
+    uncertain: number,
+  ): void {
+    this.answeredAt = Date.now();
+    this.pace.reached();
+    if (this.told.delete('otlp-unreachable')) this.options.onNotice(NOTICES.back());
+    const lost = result.kind === 'refused' ? count : Math.min(result.rejected, count);
+    this.counts.export += lost;
+    this.counts.delivered += count - lost;
+    if (result.kind === 'delivered') this.counts.repeated += count * uncertain;
+    if (lost > 0) this.tellOnce(NOTICES.refused(result.message));
   }
 
-  private tellOnce(code: string, notice: Omit<Notice, 'code'>): void {
-    if (this.told.has(code)) return;
-    this.told.add(code);
-    this.options.onNotice({ code, ...notice });
+  private failed({ delayMs, message }: ExportResult & { kind: 'retry' }): void {
+    this.counts.retries++;
+    this.pace.failed(Date.now(), delayMs);
+    const endpoint = this.wire?.endpoint ?? 'its endpoint';
+    this.tellOnce(NOTICES.unreachable(endpoint, message, this.spool !== null));
+  }
+
+  private tellOnce(notice: Notice): void {
+    if (this.told.has(notice.code)) return;
+    this.told.add(notice.code);
+    this.options.onNotice(notice);
   }
 
   private schedule(delayMs: number): void {
@@ -236,14 +296,12 @@ export class OtlpSink implements Sink {
   }
 }
 
-function checkEndpoint(endpoint: string | null): void {
-  if (endpoint === null) return;
-  const url = /^\w{1,8}:\/\//.test(endpoint.trim()) ? endpoint : `https://${endpoint}`;
-  if (/^(https?|unix):/i.test(url.trim()) && URL.canParse(url.trim())) return;
-  throw new UnderspanError(
-    'usage',
-    'otlp-endpoint',
-    `not an OTLP endpoint: ${endpoint}`,
-    'write it as http://HOST:PORT or https://HOST:PORT',
-  );
+/** Waits for `work`, but not beyond `end`. */
+async function within(end: number, work: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, Math.max(0, end - Date.now()));
+  });
+  await Promise.race([work, late]);
+  clearTimeout(timer);
 }

@@ -1,13 +1,14 @@
-import { Server, ServerCredentials, status } from '@grpc/grpc-js';
+import { Metadata, Server, ServerCredentials, status } from '@grpc/grpc-js';
 import { decodeTraces, encodeTracesResponse, type OtlpSpan } from './otlp.js';
 
 /** How a request is answered; by default it is accepted whole. */
 export type Answer =
   | { accept: true; rejected?: number; message?: string }
-  | { accept: false; code: status; message: string };
+  | { accept: false; code: status; message: string; details?: Buffer };
 
 export interface ReceiverOptions {
   port?: number;
+  credentials?: ServerCredentials;
   /** Asked for each request with its spans and its number from 0; may take its time. */
   answer?: (spans: OtlpSpan[], request: number) => Answer | Promise<Answer>;
 }
@@ -17,6 +18,8 @@ export class Receiver {
   /** All that were accepted. */
   readonly spans: OtlpSpan[] = [];
   requests = 0;
+  /** Of each request. */
+  readonly metadata: Metadata[] = [];
   private port = 0;
   private readonly server = new Server({ 'grpc.max_receive_message_length': 64 << 20 });
 
@@ -36,14 +39,22 @@ export class Receiver {
       },
       {
         Export: (
-          call: { request: Buffer },
-          reply: (error: { code: status; details: string } | null, response?: Buffer) => void,
+          call: { request: Buffer; metadata: Metadata },
+          reply: (
+            error: { code: status; details: string; metadata?: Metadata } | null,
+            response?: Buffer,
+          ) => void,
         ) => {
+          this.metadata.push(call.metadata);
           this.receive(call.request).then(
             (answer) => {
               if (answer.accept)
                 reply(null, encodeTracesResponse(answer.rejected ?? 0, answer.message ?? ''));
-              else reply({ code: answer.code, details: answer.message });
+              else {
+                const metadata = new Metadata();
+                if (answer.details) metadata.set('grpc-status-details-bin', answer.details);
+                reply({ code: answer.code, details: answer.message, metadata });
+              }
             },
             (error: unknown) => reply({ code: status.INVALID_ARGUMENT, details: String(error) }),
           );
@@ -57,7 +68,7 @@ export class Receiver {
     receiver.port = await new Promise<number>((resolve, reject) =>
       receiver.server.bindAsync(
         `127.0.0.1:${options.port ?? 0}`,
-        ServerCredentials.createInsecure(),
+        options.credentials ?? ServerCredentials.createInsecure(),
         (error, port) => (error ? reject(error) : resolve(port)),
       ),
     );
@@ -65,7 +76,7 @@ export class Receiver {
   }
 
   get endpoint(): string {
-    return `http://127.0.0.1:${this.port}`;
+    return `${this.options.credentials ? 'https' : 'http'}://127.0.0.1:${this.port}`;
   }
 
   private async receive(message: Buffer): Promise<Answer> {
@@ -75,6 +86,11 @@ export class Receiver {
     // One by one: a request can hold more spans than a call can have arguments.
     if (answer.accept) for (const span of spans) this.spans.push(span);
     return answer;
+  }
+
+  /** Cuts connections off, and goes on. */
+  cut(): void {
+    this.server.drain(`127.0.0.1:${this.port}`, 0);
   }
 
   /** Cuts connections off, as a receiver that has died would. */

@@ -4,52 +4,9 @@ import { status } from '@grpc/grpc-js';
 import { UnderspanError } from '../../src/errors.js';
 import { backoffMs, isRetryable, retryDelayMs } from '../../src/sinks/otlp-retry.js';
 import { OtlpQueue } from '../../src/sinks/otlp-queue.js';
-import { type OtlpOptions, OtlpSink } from '../../src/sinks/otlp.js';
-import type { Notice } from '../../src/sinks/sink.js';
-import type { FunctionSpan, ProcessResource } from '../../src/spans/span.js';
+import { sizeOfTree } from '../../src/sinks/otlp-size.js';
+import { codes, sinkTo, spanOf, treeOf } from '../tools/otlp-sink.js';
 import { Receiver } from '../tools/receiver.js';
-
-const resource: ProcessResource = { attributes: { 'service.name': 'shop', 'process.pid': 7 } };
-let ids = 0;
-
-function spanOf(overrides: Partial<FunctionSpan> = {}): FunctionSpan {
-  return {
-    traceId: '0af7651916cd43dd8448eb211c80319c',
-    spanId: (++ids).toString(16).padStart(16, '0'),
-    parentSpanId: 'b7ad6b7169203331',
-    traceFlags: 1,
-    name: 'main.work',
-    startTimeUnixNano: 1_700_000_000_123_456_789n,
-    endTimeUnixNano: 1_700_000_000_123_457_790n,
-    durationNano: 1_001,
-    status: { code: 'unset' },
-    attributes: { 'code.function.name': 'main.work', 'thread.id': 9, 'underspan.incomplete': true },
-    resource,
-    functionIndex: 1,
-    ...overrides,
-  };
-}
-
-function treeOf(size: number): FunctionSpan[] {
-  return Array.from({ length: size }, () => spanOf());
-}
-
-function sinkTo(
-  endpoint: string,
-  options: Partial<OtlpOptions> = {},
-): { sink: OtlpSink; notices: Notice[] } {
-  const notices: Notice[] = [];
-  const sink = new OtlpSink({
-    endpoint,
-    version: '1.2.3',
-    onNotice: (notice) => notices.push(notice),
-    delayMs: 10,
-    ...options,
-  });
-  return { sink, notices };
-}
-
-const codes = (notices: Notice[]): string[] => notices.map(({ code }) => code);
 
 test('a span arrives as it was', async () => {
   const receiver = await Receiver.start();
@@ -167,7 +124,8 @@ test('a partial success is counted', async () => {
 test('a full queue refuses whole trees', async () => {
   const receiver = await Receiver.start();
   receiver.stop();
-  const { sink, notices } = sinkTo(receiver.endpoint, { maxSpans: 100 });
+  const maxBytes = sizeOfTree(treeOf(100));
+  const { sink, notices } = sinkTo(receiver.endpoint, { maxBytes });
   sink.spans(treeOf(60));
   sink.spans(treeOf(50));
   sink.spans(treeOf(40));
@@ -179,12 +137,12 @@ test('a full queue refuses whole trees', async () => {
 });
 
 test('batches hold whole trees where these fit', () => {
-  const queue = new OtlpQueue(100_000, 1e9);
+  const queue = new OtlpQueue(1e9);
   const trees = [1_500, 1_500, 5_000, 10];
   for (const size of trees) assert.ok(queue.offer(treeOf(size)));
   const sizes: number[] = [];
   for (let batch = queue.take(); batch; batch = queue.take()) {
-    sizes.push(batch.spans.length);
+    sizes.push(batch.count);
     queue.done(batch);
   }
   assert.deepEqual(sizes, [1_500, 1_500, 2_048, 2_048, 914]);
