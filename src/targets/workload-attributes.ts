@@ -43,13 +43,16 @@ export function workloadAttributes(workload: DetailedWorkload): Record<string, R
 }
 
 function podAttributes(pod: PodFacts): Record<string, string | null> {
-  const owners = (pod.owners ?? []).map(({ kind, name }) => [OWNERS[kind], name]);
-  return {
+  const attributes: Record<string, string | null> = {
     'k8s.namespace.name': pod.namespace,
     'k8s.pod.name': pod.name,
     'k8s.node.name': pod.node,
-    ...Object.fromEntries(owners.filter(([attribute]) => attribute !== undefined)),
   };
+  for (const { kind, name } of pod.owners ?? []) {
+    const attribute = OWNERS[kind];
+    if (attribute !== undefined) attributes[attribute] = name;
+  }
+  return attributes;
 }
 
 function present(
