@@ -1,10 +1,11 @@
 /** Whose spans those of each process are: what its SDK says, else its environment. */
+import type { GoFacts } from '../native/native.js';
 import type { ModulePlan } from '../plan/plan.js';
 import type { Notice } from '../sinks/sink.js';
 import type { TracerRecord } from '../spans/call.js';
 import type { ProcessResource } from '../spans/span.js';
 import type { Procfs } from '../targets/procfs.js';
-import { readResource } from '../targets/resource.js';
+import { addedAttributes, readResource, type ResourceSources } from '../targets/resource.js';
 import { readSdkResource } from '../targets/sdk-resource.js';
 import { isRunning, type Target } from '../targets/target.js';
 
@@ -17,7 +18,7 @@ const sdkAttributes = (version: string): Record<string, string> => ({
   'telemetry.sdk.version': version.replace(/^v/, ''),
 });
 
-export interface ProcessResourcesOptions {
+export interface ProcessResourcesOptions extends ResourceSources {
   procfs: Procfs;
   /**
    * The process as it is now, else as it was last known: of an exec that is not followed yet only
@@ -29,20 +30,28 @@ export interface ProcessResourcesOptions {
   onNotice: (notice: Notice) => void;
 }
 
+interface Known {
+  fileId: string;
+  resource: ProcessResource;
+  /** What the program's SDK holds; null: it has not been read. */
+  sdk: ProcessResource['attributes'] | null;
+}
+
 export class ProcessResources {
-  private readonly known = new Map<number, { fileId: string; resource: ProcessResource }>();
+  private readonly known = new Map<number, Known>();
+  private readonly unsubscribe: (() => void) | undefined;
 
-  constructor(private readonly options: ProcessResourcesOptions) {}
+  constructor(private readonly options: ProcessResourcesOptions) {
+    this.unsubscribe = options.workloads?.onChange((ids) => this.refresh(ids));
+  }
 
-  /** One object per process, until its SDK says more. */
+  /** One object per process, until its SDK says more, or more is known of where it runs. */
   of(pid: number): ProcessResource {
     const known = this.known.get(pid);
     if (known) return known.resource;
     const target = this.options.target(pid);
-    const resource = target ? readResource(target, this.options.procfs) : { attributes: {} };
-    const sdk = target && this.options.plan(target.fileId)?.module.facts.go?.modules[SDK];
-    if (sdk) Object.assign(resource.attributes, sdkAttributes(sdk));
-    this.known.set(pid, { fileId: target?.fileId ?? '', resource });
+    const resource = target ? this.fromEnvironment(target) : { attributes: {} };
+    this.known.set(pid, { fileId: target?.fileId ?? '', resource, sdk: null });
     return resource;
   }
 
@@ -53,8 +62,9 @@ export class ProcessResources {
     const layout = target && this.options.plan(target.fileId)?.layout.resource;
     if (!layout) return;
     try {
-      const attributes = readSdkResource(tgid, tracer, layout);
-      this.known.set(tgid, { fileId: target.fileId, resource: { attributes } });
+      const sdk = readSdkResource(tgid, tracer, layout);
+      const resource = { attributes: { ...this.added(target), ...sdk } };
+      this.known.set(tgid, { fileId: target.fileId, resource, sdk });
     } catch (error) {
       if (!isRunning(target, procfs)) return;
       onNotice({
@@ -62,6 +72,38 @@ export class ProcessResources {
         message: `the resource of process ${tgid} is taken from its environment, since that of its SDK could not be read: ${error instanceof Error ? error.message : String(error)}`,
       });
     }
+  }
+
+  private fromEnvironment(target: Target): ProcessResource {
+    const resource = readResource(target, this.options.procfs, this.added(target));
+    const sdk = this.go(target)?.modules[SDK];
+    if (sdk) Object.assign(resource.attributes, sdkAttributes(sdk));
+    return resource;
+  }
+
+  private added(target: Target): ProcessResource['attributes'] {
+    return addedAttributes(target, this.go(target), this.options);
+  }
+
+  private go(target: Target): GoFacts | null {
+    return this.options.plan(target.fileId)?.module.facts.go ?? null;
+  }
+
+  /** More is known of these containers. What the program said of itself stays. */
+  private refresh(containerIds: ReadonlySet<string>): void {
+    for (const [pid, known] of this.known) {
+      const id = this.options.workloads?.of(pid).container?.id;
+      const target = id !== undefined && containerIds.has(id) ? this.options.target(pid) : null;
+      if (target?.fileId !== known.fileId) continue;
+      known.resource = known.sdk
+        ? { attributes: { ...this.added(target), ...known.sdk } }
+        : this.fromEnvironment(target);
+    }
+  }
+
+  /** Nothing more is heard of workloads. */
+  close(): void {
+    this.unsubscribe?.();
   }
 
   /** The process runs another program now, or none. */

@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { placeOf, type CgroupPlace } from './cgroup.js';
 
 /** What /proc/PID/stat says, as far as it is needed. */
 export interface ProcessStat {
@@ -91,9 +92,13 @@ export class Procfs {
     return variables;
   }
 
+  cgroup(pid: number): CgroupPlace {
+    return placeOf(readFileSync(this.path(pid, 'cgroup'), 'utf8'));
+  }
+
   /** Id of the container that the process runs in, or null. */
   container(pid: number): string | null {
-    return containerOf(readFileSync(this.path(pid, 'cgroup'), 'utf8'));
+    return this.cgroup(pid).containers.at(-1) ?? null;
   }
 }
 
@@ -101,24 +106,6 @@ export class Procfs {
 export function fileId(path: string): string {
   const { dev, ino } = statSync(path, { bigint: true });
   return `${dev}:${ino}`;
-}
-
-/**
- * Container id in the text of /proc/PID/cgroup. Engines name the control group by 64 hex digits,
- * bare or as "docker-….scope"; Amazon's Fargate by 32 and a number. The last one counts, since a
- * container may hold others. An engine's monitor ("crio-conmon-…") is not in the container.
- */
-export function containerOf(cgroup: string): string | null {
-  let found: string | null = null;
-  for (const line of cgroup.split('\n')) {
-    for (const element of line.replace(/^\d+:[^:]*:/, '').split('/')) {
-      if (element.includes('conmon')) continue;
-      const id = /(?:^|[-:])([0-9a-f]{64}|[0-9a-f]{32}-\d+)(?:\.scope)?$/.exec(element)?.[1];
-      if (id !== undefined) found = id;
-    }
-    if (found !== null) return found;
-  }
-  return null;
 }
 
 const errnoOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;

@@ -1,19 +1,52 @@
 import { basename } from 'node:path';
+import type { GoFacts } from '../native/native.js';
 import type { ProcessResource } from '../spans/span.js';
 import { Procfs } from './procfs.js';
 import type { Target } from './target.js';
+import type { Workloads } from './workload.js';
+
+/** What an agent adds to what the program says of itself. */
+export interface ResourceSources {
+  /** Where the process runs. */
+  workloads?: Workloads;
+  /** Adds process.executable.* and process.runtime.*. */
+  processAttributes?: boolean;
+}
 
 /**
  * The resource of a process as its environment says it. It is the program's own: nothing is added
- * that its SDK would not have, but the name that the specification demands and the container.
+ * that its SDK would not have, but the name that the specification demands, the container, and
+ * what the sources say.
  */
-export function readResource(target: Target, procfs = new Procfs()): ProcessResource {
+export function readResource(
+  target: Target,
+  procfs = new Procfs(),
+  added: ProcessResource['attributes'] = {},
+): ProcessResource {
   const environment = attempt(() => procfs.environment(target.pid)) ?? new Map<string, string>();
   const attributes: ProcessResource['attributes'] = environmentAttributes(environment);
+  for (const [name, value] of Object.entries(added)) attributes[name] ??= value;
   attributes['service.name'] ??= `unknown_service:${basename(target.argv[0] || target.exe)}`;
   const container = attempt(() => procfs.container(target.pid));
   if (container) attributes['container.id'] ??= container;
   return { attributes };
+}
+
+/** What the sources say of a process; it never replaces what the program says. */
+export function addedAttributes(
+  target: Target,
+  go: GoFacts | null,
+  { workloads, processAttributes = false }: ResourceSources,
+): ProcessResource['attributes'] {
+  return {
+    ...workloads?.attributes(target.pid),
+    ...(processAttributes && {
+      'process.executable.name': basename(target.exe),
+      'process.executable.path': target.exe,
+      ...(go && { 'process.runtime.name': 'go' }),
+      ...(go?.version && { 'process.runtime.version': go.version }),
+    }),
+  };
 }
 
 /** The service's name, if the environment gives one. */

@@ -31,8 +31,8 @@ export interface Workloads {
   of(pid: number): Workload;
   /** Attributes of the resource: container.*, k8s.*. */
   attributes(pid: number): Record<string, ResourceValue>;
-  /** Called with container ids of which more is known than of() last said. */
-  onChange(listener: (containerIds: ReadonlySet<string>) => void): void;
+  /** Called with container ids of which more is known than of() last said; returns what ends it. */
+  onChange(listener: (containerIds: ReadonlySet<string>) => void): () => void;
   /** Begins to ask, as far as there is a source. */
   start(): void;
   close(): void;

@@ -1,40 +1,51 @@
-import { execFile } from 'node:child_process';
-import { writeFile } from 'node:fs/promises';
+/** Certificates for a test, made by openssl. */
+import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 
-const run = promisify(execFile);
-
-/** Paths of PEM files. */
-export interface Certificates {
-  authority: string;
-  server: { certificate: string; key: string };
-  client: { certificate: string; key: string };
+export interface Certificate {
+  certificate: string;
+  key: string;
 }
 
-/** An authority in `folder`, and what it says a server at 127.0.0.1 and a client are. */
-export async function makeCertificates(folder: string): Promise<Certificates> {
-  const path = (name: string): string => join(folder, name);
-  const openssl = (...args: string[]): Promise<unknown> => run('openssl', args, { cwd: folder });
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-  await openssl(
-    ...['req', '-x509', ...key, '-days', '2', '-subj', '/CN=authority'],
-    ...['-keyout', 'authority.key', '-out', 'authority.pem'],
-  );
-  await writeFile(path('extensions'), 'subjectAltName=IP:127.0.0.1\n');
-  for (const name of ['server', 'client']) {
-    await openssl(
-      ...['req', '-new', ...key, '-subj', `/CN=${name}`],
-      ...['-keyout', `${name}.key`, '-out', `${name}.csr`],
-    );
-    await openssl(
-      ...['x509', '-req', '-in', `${name}.csr`, '-CA', 'authority.pem', '-CAkey', 'authority.key'],
-      ...['-CAcreateserial', '-days', '2', '-extfile', 'extensions', '-out', `${name}.pem`],
-    );
-  }
+/** One that signs itself, and may sign others. */
+export function makeAuthority(folder: string, name: string): Certificate {
+  return make(folder, name, ['-addext', 'basicConstraints=critical,CA:TRUE']);
+}
+
+/** For a client, and for a server on this machine. */
+export function makeCertificate(folder: string, name: string, by: Certificate): Certificate {
+  return make(folder, name, [
+    ...['-CA', by.certificate, '-CAkey', by.key],
+    ...['-addext', 'basicConstraints=critical,CA:FALSE'],
+    ...['-addext', 'subjectAltName=IP:127.0.0.1,DNS:localhost'],
+  ]);
+}
+
+/** One authority, and what it says a server and a client are. */
+export function makeCertificates(folder: string): {
+  authority: Certificate;
+  server: Certificate;
+  client: Certificate;
+} {
+  const authority = makeAuthority(folder, 'authority');
   return {
-    authority: path('authority.pem'),
-    server: { certificate: path('server.pem'), key: path('server.key') },
-    client: { certificate: path('client.pem'), key: path('client.key') },
+    authority,
+    server: makeCertificate(folder, 'server', authority),
+    client: makeCertificate(folder, 'client', authority),
   };
+}
+
+function make(folder: string, name: string, options: string[]): Certificate {
+  const certificate = join(folder, `${name}.crt`);
+  const key = join(folder, `${name}.key`);
+  execFileSync(
+    'openssl',
+    [
+      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
+      ...['-subj', `/O=Underspan/CN=${name}`, '-days', '2', '-keyout', key, '-out', certificate],
+      ...options,
+    ],
+    { stdio: ['ignore', 'ignore', 'pipe'] },
+  );
+  return { certificate, key };
 }

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { ServerCredentials } from '@grpc/grpc-js';
 import { UnderspanError } from '../../src/errors.js';
 import { checkSettings, chooseProtocol } from '../../src/sinks/otlp-environment.js';
-import { type Certificates, makeCertificates } from '../tools/certificates.js';
+import { makeCertificates } from '../tools/certificates.js';
 import { inFolder } from '../tools/folder.js';
 import { HttpReceiver } from '../tools/http-receiver.js';
 import type { OtlpSpan } from '../tools/otlp.js';
@@ -87,7 +87,7 @@ interface AnyReceiver {
 
 async function receiverOf(
   protocol: string,
-  tls: { certificates: Certificates; client: boolean } | null,
+  tls: { certificates: ReturnType<typeof makeCertificates>; client: boolean } | null,
 ): Promise<AnyReceiver> {
   const read = (path: string): Buffer => readFileSync(path);
   if (protocol === 'grpc') {
@@ -95,7 +95,7 @@ async function receiverOf(
       private_key: read(tls.certificates.server.key),
       cert_chain: read(tls.certificates.server.certificate),
     };
-    const authority = tls ? read(tls.certificates.authority) : null;
+    const authority = tls ? read(tls.certificates.authority.certificate) : null;
     const receiver = await Receiver.start(
       pair ? { credentials: ServerCredentials.createSsl(authority, [pair], tls.client) } : {},
     );
@@ -112,7 +112,7 @@ async function receiverOf(
           tls: {
             key: read(tls.certificates.server.key),
             cert: read(tls.certificates.server.certificate),
-            ca: read(tls.certificates.authority),
+            ca: read(tls.certificates.authority.certificate),
             requestCert: tls.client,
             rejectUnauthorized: tls.client,
           },
@@ -167,12 +167,12 @@ for (const protocol of ['grpc', 'http/protobuf']) {
 
   test(`TLS, with and without a client certificate, by ${protocol}`, async () => {
     await inFolder(async (folder) => {
-      const certificates = await makeCertificates(folder);
+      const certificates = makeCertificates(folder);
       const receiver = await receiverOf(protocol, { certificates, client: true });
       const server = {
         PROTOCOL: protocol,
         ENDPOINT: receiver.endpoint,
-        CERTIFICATE: certificates.authority,
+        CERTIFICATE: certificates.authority.certificate,
       };
       const client = {
         TRACES_CLIENT_CERTIFICATE: certificates.client.certificate,
