@@ -163,7 +163,7 @@ export class ControlServer {
     const caller = await identify(request);
     const { method = '' } = request;
     const [path = ''] = (request.url ?? '').split('?');
-    const id = /^\/v1\/sessions\/([\w-]{1,64})$/.exec(path)?.[1];
+    const id = /^\/v1\/sessions\/([^/]{1,100})$/.exec(path)?.[1];
     if (method === 'GET' && path === '/v1/version') {
       await caller.require('get');
       answer(response, 200, { version: this.options.version });
