@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import {
   chmodSync,
+  closeSync,
+  openSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -13,9 +15,13 @@ import {
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
+import type { SessionInfo } from '../../src/agent/control/protocol.js';
+import { loadNative } from '../../src/native/load.js';
 import type { Native } from '../../src/native/native.js';
-import { ask, controlServer, withControl, WISHES } from '../tools/control.js';
+import { ask, controlServer, Lines, withControl, WISHES } from '../tools/control.js';
 import { inFolder } from '../tools/folder.js';
+import { requireRoot } from '../tools/require.js';
 
 test('the socket is for its owner alone, and gone afterwards', async () => {
   let path = '';
@@ -95,4 +101,31 @@ test('a peer that is not root is not let in, whatever the mode of the socket', a
       assert.deepEqual(engine.traces, []);
     });
   }
+});
+
+test('the kernel says who connects', async (t) => {
+  if (!requireRoot(t)) return;
+  await withControl({ native: loadNative() }, async ({ socket, folder }) => {
+    for (const path of [folder, dirname(socket)]) chmodSync(path, 0o755);
+    const open = await Lines.open(socket, WISHES);
+    const [own] = (await ask(socket, 'GET', '/v1/sessions')).body['sessions'] as SessionInfo[];
+    assert.deepEqual([own?.who, own?.peer], ['uid 0', `socket, pid ${process.pid}`]);
+    open.response.destroy();
+    // As if somebody had opened it to all.
+    chmodSync(socket, 0o666);
+    const script = `require('http').get({ socketPath: process.argv[1], path: '/v1/version' },
+      ({ statusCode }) => console.log(statusCode))`;
+    const { stdout } = await promisify(execFile)(process.execPath, ['-e', script, socket], {
+      uid: 65_534,
+    });
+    assert.equal(stdout, '401\n');
+  });
+});
+
+test('what is no Unix socket has no peer', () => {
+  const native = loadNative();
+  assert.equal(native.peerCredentials(-1), null);
+  const descriptor = openSync('/dev/null', 'r');
+  assert.equal(native.peerCredentials(descriptor), null);
+  closeSync(descriptor);
 });

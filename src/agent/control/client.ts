@@ -9,6 +9,7 @@ import { Incoming } from './incoming.js';
 import type { ErrorBody, SessionInfo, SessionRequest, StartedEvent } from './protocol.js';
 
 const CONNECT_MS = 10_000;
+const KEEP_ALIVE_MS = 30_000;
 const MAX_ANSWER_BYTES = 4 << 20;
 
 /** Files are read for each request. */
@@ -73,7 +74,11 @@ export class AgentClient {
         () => outgoing.destroy(new Error('no connection in time')),
         CONNECT_MS,
       );
-      outgoing.on('socket', (socket) => socket.once('connect', () => clearTimeout(timer)));
+      outgoing.on('socket', (socket) => {
+        socket.once('connect', () => clearTimeout(timer));
+        // An agent whose node is gone does not say so.
+        socket.setKeepAlive(true, KEEP_ALIVE_MS);
+      });
       outgoing.on('error', (error) => {
         clearTimeout(timer);
         reject(this.unreachable(error));
