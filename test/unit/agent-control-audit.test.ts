@@ -99,8 +99,8 @@ test('without a file the records go to the log', async () => {
         ...[level, message, (object['audit'] as { id: string }).id],
       ]),
       [
-        ['info', 'session-start', id],
-        ['info', 'session-end', id],
+        ['warn', 'session-start', id],
+        ['warn', 'session-end', id],
       ],
     );
   });

@@ -270,12 +270,14 @@ test('an error that no agent would give is one', async () => {
       assert.match(stderr, /cannot be understood: status 502/);
     },
   );
-  await withStranger(
-    (_request, response) => void response.end('7'),
-    async (socket) => {
-      const { status, stderr } = await trace('sessions', `--agent=${socket}`);
-      assert.equal(status, 1);
-      assert.match(stderr, /cannot be understood/);
-    },
-  );
+  for (const body of ['7', 'null', '<html>']) {
+    await withStranger(
+      (_request, response) => void response.end(body),
+      async (socket) => {
+        const { status, stderr } = await trace('sessions', `--agent=${socket}`);
+        assert.equal(status, 1);
+        assert.match(stderr, /cannot be understood/);
+      },
+    );
+  }
 });

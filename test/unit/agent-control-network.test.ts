@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -211,6 +211,31 @@ test('with both ways in a foreign certificate counts for nothing', async () => {
       await assert.rejects(client(control, mallory).sessions(), { code: 'NOT_LET_IN' });
       await assert.rejects(client(control).sessions(), { code: 'NOT_LET_IN' });
     });
+  });
+});
+
+test('certificates are renewed while it runs, and kept where the new ones are bad', async () => {
+  const own = { certificate: join(folder, 'own.crt'), key: join(folder, 'own.key') };
+  const use = ({ certificate, key }: Certificate): void => {
+    copyFileSync(certificate, own.certificate);
+    copyFileSync(key, own.key);
+  };
+  use(agent);
+  const { network } = settings({ certificates: true });
+  assert.ok(network);
+  await withControl({ network: { ...network, ...own } }, async (control) => {
+    const { server, log } = control;
+    use(makeCertificate(folder, 'foreign', strangers));
+    server.renewCertificates();
+    await assert.rejects(client(control, alice).sessions(), { code: 'AGENT_UNREACHABLE' });
+    use(agent);
+    server.renewCertificates();
+    await client(control, alice).sessions();
+    await assert.rejects(client(control, mallory).sessions(), { code: 'AGENT_UNREACHABLE' });
+    writeFileSync(own.certificate, 'nonsense');
+    server.renewCertificates();
+    assert.equal(log.at(-1)?.level, 'error');
+    await client(control, alice).sessions();
   });
 });
 

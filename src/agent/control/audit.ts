@@ -20,7 +20,8 @@ export class Audit {
   /** Throws where the record cannot be kept. */
   write(record: AuditRecord): void {
     if (this.file === null) {
-      this.log.info({ audit: record }, record.event);
+      // Also where the log is told to be quiet.
+      this.log.warn({ audit: record }, record.event);
       return;
     }
     const line = Buffer.from(`${JSON.stringify({ time: new Date().toISOString(), ...record })}\n`);

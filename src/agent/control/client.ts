@@ -61,9 +61,13 @@ export class AgentClient {
   }
 
   private async ask(method: string, path: string): Promise<Record<string, unknown>> {
-    const answer: unknown = JSON.parse(await textOf(await this.send(method, path)));
-    if (typeof answer !== 'object' || answer === null) throw strangeAnswer('it is no object');
-    return answer as Record<string, unknown>;
+    const text = await textOf(await this.send(method, path));
+    try {
+      // What is no object has none of the fields that are looked for.
+      return Object(JSON.parse(text)) as Record<string, unknown>;
+    } catch (error) {
+      throw strangeAnswer('it is no JSON', error);
+    }
   }
 
   /** The answer, its body still to be read; an error of the agent is thrown as it was there. */

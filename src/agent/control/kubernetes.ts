@@ -167,7 +167,7 @@ function clusterUrl(env: NodeJS.ProcessEnv): string {
       'usage',
       'NO_CLUSTER',
       'control.network.kubernetesTokens: this is no pod, so that there is no API server to ask',
-      'run the agent in the cluster, or let in certificates: control.network.clientAuthority',
+      'run the agent in the cluster, or let in certificates: control.network.tls.clientAuthority',
     );
   }
   return `https://${host.includes(':') ? `[${host}]` : host}:${port}`;

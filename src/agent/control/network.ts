@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage, RequestListener } from 'node:http';
 import { createServer, type Server } from 'node:https';
-import type { TLSSocket } from 'node:tls';
+import type { SecureContextOptions, TLSSocket } from 'node:tls';
+import { isDeepStrictEqual } from 'node:util';
 import { UnderspanError } from '../../errors.js';
 import type { ControlNetworkConfig } from '../config/config.js';
 import { type Caller, notLetIn } from './caller.js';
@@ -15,6 +16,7 @@ const KEEP_ALIVE_MS = 30_000;
 export class NetworkListener {
   readonly server: Server;
   private readonly tokens: KubernetesTokens | null;
+  private proofs: SecureContextOptions;
 
   constructor(
     private readonly config: ControlNetworkConfig,
@@ -27,19 +29,16 @@ export class NetworkListener {
         'usage',
         'NO_WAY_IN',
         'control.network: nobody could be let in',
-        'set control.network.clientAuthority, or control.network.kubernetesTokens: true',
+        'set control.network.tls.clientAuthority, or control.network.kubernetesTokens: true',
       );
     }
     this.tokens = kubernetesTokens ? new KubernetesTokens(kubernetes) : null;
+    this.proofs = this.readProofs();
     const options = {
-      cert: readNamed(config.certificate, 'certificate'),
-      key: readNamed(config.key, 'key'),
-      ...(clientAuthority === null
-        ? {}
-        : { ca: readNamed(clientAuthority, 'clientAuthority'), requestCert: true }),
+      ...this.proofs,
+      requestCert: clientAuthority !== null,
       // Without a certificate there may still be a token.
       rejectUnauthorized: clientAuthority !== null && !kubernetesTokens,
-      minVersion: 'TLSv1.2' as const,
       handshakeTimeout: HANDSHAKE_MS,
       // For a client that is no more, and could not say so.
       keepAlive: true,
@@ -48,16 +47,39 @@ export class NetworkListener {
     try {
       this.server = createServer(options, handle);
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      throw unusable('certificate and key', reason);
+      throw unusable('tls', error);
     }
     this.server.maxConnections = MAX_CONNECTIONS;
+  }
+
+  /** Certificates are renewed while the agent runs. Throws, and keeps those it has, if it cannot. */
+  renew(): void {
+    const proofs = this.readProofs();
+    if (isDeepStrictEqual(proofs, this.proofs)) return;
+    try {
+      this.server.setSecureContext(proofs);
+    } catch (error) {
+      throw unusable('tls', error);
+    }
+    this.proofs = proofs;
+  }
+
+  private readProofs(): SecureContextOptions {
+    const { certificate, key, clientAuthority } = this.config;
+    return {
+      cert: readNamed(certificate, 'tls.certificate'),
+      key: readNamed(key, 'tls.key'),
+      ...(clientAuthority === null
+        ? {}
+        : { ca: readNamed(clientAuthority, 'tls.clientAuthority') }),
+      minVersion: 'TLSv1.2',
+    };
   }
 
   async listen(): Promise<void> {
     const { host, port } = this.config.listen;
     await new Promise<void>((resolve, reject) => {
-      this.server.once('error', ({ message }) => reject(unusable('listen', message)));
+      this.server.once('error', (error) => reject(unusable('listen', error)));
       this.server.listen(port, host, resolve);
     });
   }
@@ -104,14 +126,15 @@ function readNamed(file: string, field: string): Buffer {
   try {
     return readFileSync(file);
   } catch (error) {
-    throw unusable(field, error instanceof Error ? error.message : String(error));
+    throw unusable(field, error);
   }
 }
 
-const unusable = (field: string, reason: string): UnderspanError =>
+const unusable = (field: string, cause: unknown): UnderspanError =>
   new UnderspanError(
     'failed',
     'NETWORK_UNUSABLE',
-    `control.network cannot be served: ${field}: ${reason}`,
+    `control.network.${field}: ${cause instanceof Error ? cause.message : String(cause)}`,
     'correct it, or leave out control.network',
+    { cause },
   );

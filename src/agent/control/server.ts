@@ -25,6 +25,8 @@ import { parseRequest } from './wishes.js';
 const MAX_BODY_BYTES = 64 << 10;
 /** For a request to arrive as a whole; answers may take as long as they do. */
 const REQUEST_MS = 10_000;
+/** How often it is looked whether certificates have been renewed. */
+const RENEWAL_MS = 60_000;
 
 export interface ControlServerOptions {
   config: ControlConfig;
@@ -44,6 +46,7 @@ export class ControlServer {
   private readonly audit: Audit;
   private readonly servers: Server[] = [];
   private network: NetworkListener | null = null;
+  private renewal: NodeJS.Timeout | undefined;
 
   constructor(private readonly options: ControlServerOptions) {
     const { config, native, log } = options;
@@ -74,6 +77,18 @@ export class ControlServer {
     }
   }
 
+  /** Takes the certificates that are there now; it also looks for new ones by itself. */
+  renewCertificates(): void {
+    try {
+      this.network?.renew();
+    } catch (error) {
+      this.options.log.error(
+        { err: error },
+        'the certificates of control.network were not renewed',
+      );
+    }
+  }
+
   /** Ends all sessions; resolves within 2 s. */
   async close(reason: string): Promise<void> {
     for (const server of this.servers) server.close();
@@ -94,6 +109,7 @@ export class ControlServer {
       this.network = listener;
       this.add(listener.server);
       await listener.listen();
+      this.renewal = setInterval(() => this.renewCertificates(), RENEWAL_MS).unref();
       this.options.log.info({ ...network.listen, port: this.port }, 'control over the network');
     }
     if (socket !== null) {
@@ -111,6 +127,7 @@ export class ControlServer {
   }
 
   private shut(): void {
+    clearInterval(this.renewal);
     for (const server of this.servers.splice(0)) {
       server.close();
       server.closeAllConnections();
@@ -142,8 +159,7 @@ export class ControlServer {
       // The other end went away while it was answered.
       response.on('error', () => undefined);
       this.handle(identify, request, response).catch((error: unknown) => {
-        const { code } = error as { code?: unknown };
-        const about = { err: error, code, method: request.method, url: request.url };
+        const about = { err: error, method: request.method, url: request.url };
         if (error instanceof UnderspanError) {
           this.options.log.warn(
             { ...about, from: request.socket.remoteAddress },
