@@ -2,6 +2,7 @@
 
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
+#include <sys/socket.h>
 
 #include <ctime>
 #include <system_error>
@@ -364,6 +365,22 @@ Napi::Value clock_offset(const Napi::CallbackInfo &info) {
     return Napi::BigInt::New(info.Env(), offset);
 }
 
+// Who opened the other end of a Unix socket, as the kernel noted it then; null where there is none.
+Napi::Value peer_credentials(const Napi::CallbackInfo &info) {
+    ucred peer{};
+    socklen_t length = sizeof peer;
+    if (!info[0].IsNumber() || getsockopt(info[0].As<Napi::Number>().Int32Value(), SOL_SOCKET,
+                                          SO_PEERCRED, &peer, &length) != 0)
+        return info.Env().Null();
+    // A socket of another family knows nobody. The pid is 0 for a process that cannot be seen here.
+    if (peer.uid == static_cast<uid_t>(-1))
+        return info.Env().Null();
+    auto result = Napi::Object::New(info.Env());
+    result.Set("pid", peer.pid);
+    result.Set("uid", peer.uid);
+    return result;
+}
+
 } // namespace
 
 void init_kernel(Napi::Env env, Napi::Object exports) {
@@ -381,4 +398,5 @@ void init_kernel(Napi::Env env, Napi::Object exports) {
     add("enableRunTimeStatistics", enable_run_time_statistics);
     add("leaseFile", lease_file);
     add("clockOffset", clock_offset);
+    add("peerCredentials", peer_credentials);
 }

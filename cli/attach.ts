@@ -1,6 +1,7 @@
 import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Plan, Trace, TraceOptions } from '../src/engine.js';
+import { type TracedModule, tracedModules } from '../src/agent/control/protocol.js';
+import type { Trace, TraceOptions } from '../src/engine.js';
 import { UnderspanError } from '../src/errors.js';
 import { examplePatterns } from '../src/plan/example.js';
 import { FirstTraces } from '../src/sinks/first-traces.js';
@@ -13,7 +14,7 @@ import { type Context, say, sayProgress } from './context.js';
 import { OWN_FAILURE } from './errors.js';
 import { type Interrupt, Interrupts } from './interrupts.js';
 import { type AttachValues, toTraceOptions } from './options.js';
-import { modulesOf, renderPlan, renderPlanJson } from './plan.js';
+import { renderPlan, renderPlanJson } from './plan.js';
 
 /** Resolves to the exit status. */
 export async function attach(
@@ -46,7 +47,7 @@ export async function attach(
 }
 
 /** Why tracing comes to its end; the first reason counts. */
-class Stop {
+export class Stop {
   request!: () => void;
   readonly requested = new Promise<void>((resolve) => (this.request = resolve));
 }
@@ -65,21 +66,24 @@ async function start(
       onWait: (description) => say(context, `waiting for ${description}…`),
     });
   }
-  // A reader that went away, as head(1) does, wants no more; that is no failure.
-  const opened = context.openSinks(values, stop.request, ({ message, hint }) =>
-    say(context, message, hint),
-  );
-  const sinks: Sink[] =
-    values.maxSpans === undefined
-      ? opened
-      : [new FirstTraces(opened, values.maxSpans, stop.request)];
+  const sinks = sinksFor(context, values, stop);
   sayProgress(context, 'looking for functions…');
   const trace = await context.startTrace(native, { ...options, sinks });
-  say(context, describe(trace.plan));
+  say(context, describe(tracedModules(trace.plan)));
   for (const notice of trace.plan.notices) {
     for (const sink of sinks) sink.notice?.(notice);
   }
   return trace;
+}
+
+export function sinksFor(context: Context, values: AttachValues, stop: Stop): Sink[] {
+  // A reader that went away, as head(1) does, wants no more; that is no failure.
+  const opened = context.openSinks(values, stop.request, ({ message, hint }) =>
+    say(context, message, hint),
+  );
+  return values.maxSpans === undefined
+    ? opened
+    : [new FirstTraces(opened, values.maxSpans, stop.request)];
 }
 
 async function follow(
@@ -128,12 +132,10 @@ function statusOf({ code, signal }: CommandEnd): number {
   return code ?? 128 + (signal === null ? 0 : constants.signals[signal]);
 }
 
-function describe(plan: Plan): string {
-  const parts = modulesOf(plan).map(({ executable, pids, plan: { functions } }) => {
-    const comms = plan.targets.filter(({ pid }) => pids.includes(pid)).map(({ comm }) => comm);
-    const name = comms[0] ?? executable;
+export function describe(modules: readonly TracedModule[]): string {
+  const parts = modules.map(({ executable, pids, comm, functions }) => {
     const whose = pids.length > 3 ? `${pids.length} processes` : `pid ${pids.join(', ')}`;
-    return `${functions.length} function${functions.length === 1 ? '' : 's'} in ${whose} (${name})`;
+    return `${functions} function${functions === 1 ? '' : 's'} in ${whose} (${comm ?? executable})`;
   });
   return parts.length > 0
     ? `attached to ${parts.join('; ')}…`

@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander';
 import type { Selection, TraceOptions } from '../src/engine.js';
 import { UnderspanError } from '../src/errors.js';
 import { MAX_CONTEXT_HOPS } from '../src/spans/records.generated.js';
+import type { AgentValues } from './agent.js';
 import type { SinkValues } from './context.js';
 import {
   collect,
@@ -29,7 +30,7 @@ export function splitCommand(argv: readonly string[]): Arguments {
   const at = argv.indexOf('--');
   const own = (at < 0 ? argv : argv.slice(0, at)).map((argument) =>
     // Otherwise the pattern behind it would be taken for its value.
-    argument === '--wait' ? '--wait=' : argument,
+    argument === '--wait' || argument === '--agent' ? `${argument}=` : argument,
   );
   const command = at < 0 ? null : argv.slice(at + 1);
   if (command?.length === 0) {
@@ -98,7 +99,7 @@ export function toSelection(values: SelectionValues, command: string[] | null): 
   return selection;
 }
 
-export interface AttachValues extends SelectionValues, SinkValues {
+export interface AttachValues extends SelectionValues, SinkValues, AgentValues {
   symbol?: string[];
   exclude?: string[];
   minDuration: number;

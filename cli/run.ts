@@ -1,5 +1,7 @@
-import { Command, CommanderError, Option } from 'commander';
+import { Argument, Command, CommanderError, Option } from 'commander';
+import { addAgent, type AgentValues } from './agent.js';
 import { attach } from './attach.js';
+import { attachThroughAgent } from './attach-agent.js';
 import type { Context } from './context.js';
 import { daemon, type DaemonValues } from './daemon.js';
 import { doctor } from './doctor.js';
@@ -12,6 +14,7 @@ import {
   splitCommand,
   toSelection,
 } from './options.js';
+import { sessions } from './sessions.js';
 import { symbols } from './symbols.js';
 import { version } from './version.js';
 
@@ -58,13 +61,20 @@ function build(
   const refuseCommand = (): void => {
     if (command !== null) program.error("only what takes a SELECTION takes a COMMAND behind '--'");
   };
-  addTracing(addSelection(program.command('attach')))
+  addAgent(addTracing(addSelection(program.command('attach'))))
     .description('trace functions now')
     .argument('[pattern...]', 'functions to trace')
     .usage('SELECTION [options] PATTERN… | [options] PATTERN… -- COMMAND ARG…')
     .addHelpText('after', PATTERN_HELP)
     .action(async (patterns: string[], values: AttachValues) =>
-      setStatus(await attach(context, values, patterns, command)),
+      setStatus(
+        await (values.agent === undefined ? attach : attachThroughAgent)(
+          context,
+          values,
+          patterns,
+          command,
+        ),
+      ),
     );
   addSelection(program.command('symbols'))
     .description('what could be traced, and what not and why')
@@ -80,6 +90,20 @@ function build(
         patterns,
         json: values.output === 'json',
       }),
+    );
+  addAgent(program.command('sessions'))
+    .description('sessions that an agent runs')
+    .addArgument(new Argument('[action]', 'what to do').choices(['list', 'stop']).default('list'))
+    .argument('[id]', 'the session to stop')
+    .usage('[list | stop ID] [options]')
+    .optionsGroup('Output:')
+    .addOption(listOutput())
+    .addOption(verboseOption())
+    .action(
+      async (action: 'list' | 'stop', id: string | undefined, values: AgentValues & ListValues) => {
+        refuseCommand();
+        await sessions(context, values, action, id, values.output === 'json');
+      },
     );
   program
     .command('agent')

@@ -351,4 +351,9 @@ export interface Native {
   leaseFile(path: string): Lease;
   /** Nanoseconds of CLOCK_REALTIME less those of CLOCK_MONOTONIC, taken as close together as can be. */
   clockOffset(): bigint;
+  /**
+   * Who opened the other end of a Unix socket, by our descriptor of it; null where it is none. The
+   * pid is 0 if it belongs to a PID namespace that cannot be seen from here.
+   */
+  peerCredentials(descriptor: number): { pid: number; uid: number } | null;
 }

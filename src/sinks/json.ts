@@ -1,6 +1,7 @@
 /** One JSON object a line: span, notice, and a summary at the end. */
 import type { Writable } from 'node:stream';
-import type { FunctionSpan, ProcessResource } from '../spans/span.js';
+import type { FunctionSpan } from '../spans/span.js';
+import { JsonLines } from './json-lines.js';
 import { Output, type OutputOptions } from './output.js';
 import type { Notice, Sink, Summary } from './sink.js';
 
@@ -9,7 +10,7 @@ const CLOSE_MS = 10_000;
 
 export class JsonSink implements Sink {
   private readonly output: Output;
-  private readonly resources = new WeakMap<ProcessResource, string>();
+  private readonly lines = new JsonLines();
   private refused = 0;
 
   constructor(stream: Writable, options: OutputOptions = {}) {
@@ -18,7 +19,7 @@ export class JsonSink implements Sink {
 
   spans(tree: readonly FunctionSpan[]): void {
     let text = '';
-    for (const span of tree) text += this.line(span);
+    for (const span of tree) text += this.lines.span(span);
     if (!this.output.offer(text)) this.refused += tree.length;
   }
 
@@ -37,31 +38,5 @@ export class JsonSink implements Sink {
   close(summary: Summary): Promise<void> {
     this.output.put(`${JSON.stringify({ type: 'summary', ...summary })}\n`);
     return this.output.flush(CLOSE_MS);
-  }
-
-  private line(span: FunctionSpan): string {
-    const head = JSON.stringify({
-      type: 'span',
-      traceId: span.traceId,
-      spanId: span.spanId,
-      parentSpanId: span.parentSpanId,
-      name: span.name,
-      startTimeUnixNano: span.startTimeUnixNano.toString(),
-      endTimeUnixNano: span.endTimeUnixNano.toString(),
-      durationNano: span.durationNano,
-      status: span.status,
-      attributes: span.attributes,
-    });
-    // A process's resource is the same on every line: serialised once.
-    return `${head.slice(0, -1)},"resource":${this.resource(span.resource)}}\n`;
-  }
-
-  private resource(resource: ProcessResource): string {
-    let text = this.resources.get(resource);
-    if (text === undefined) {
-      text = JSON.stringify(resource.attributes);
-      this.resources.set(resource, text);
-    }
-    return text;
   }
 }

@@ -1,0 +1,51 @@
+/** Spans as JSON, one object a line. */
+import type { FunctionSpan, ProcessResource, ProgramSpan } from '../spans/span.js';
+
+export class JsonLines {
+  private readonly resources = new WeakMap<ProcessResource, string>();
+
+  /** `more`: fields besides those that a span always has. */
+  span(span: FunctionSpan, more: Record<string, unknown> = {}): string {
+    return this.line(
+      {
+        type: 'span',
+        traceId: span.traceId,
+        spanId: span.spanId,
+        parentSpanId: span.parentSpanId,
+        name: span.name,
+        startTimeUnixNano: span.startTimeUnixNano.toString(),
+        endTimeUnixNano: span.endTimeUnixNano.toString(),
+        durationNano: span.durationNano,
+        status: span.status,
+        attributes: span.attributes,
+        ...more,
+      },
+      span.resource,
+    );
+  }
+
+  programSpan(span: ProgramSpan): string {
+    return this.line(
+      {
+        type: 'programSpan',
+        traceId: span.traceId,
+        spanId: span.spanId,
+        parentSpanId: span.parentSpanId,
+        name: span.name,
+        startTimeUnixNano: span.startTimeUnixNano.toString(),
+        endTimeUnixNano: span.endTimeUnixNano.toString(),
+      },
+      span.resource,
+    );
+  }
+
+  /** A process's resource is the same on every line: serialised once. */
+  private line(fields: object, resource: ProcessResource): string {
+    let text = this.resources.get(resource);
+    if (text === undefined) {
+      text = JSON.stringify(resource.attributes);
+      this.resources.set(resource, text);
+    }
+    return `${JSON.stringify(fields).slice(0, -1)},"resource":${text}}\n`;
+  }
+}
