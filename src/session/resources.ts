@@ -1,9 +1,10 @@
 /** Whose spans those of each process are: what its SDK says, else its environment. */
+import { READ_OTHERS } from '../native/host.js';
 import type { ModulePlan } from '../plan/plan.js';
 import type { Notice } from '../sinks/sink.js';
 import type { TracerRecord } from '../spans/call.js';
 import type { ProcessResource } from '../spans/span.js';
-import type { Procfs } from '../targets/procfs.js';
+import { isDenied, type Procfs } from '../targets/procfs.js';
 import { readResource } from '../targets/resource.js';
 import { readSdkResource } from '../targets/sdk-resource.js';
 import { isRunning, type Target } from '../targets/target.js';
@@ -31,6 +32,7 @@ export interface ProcessResourcesOptions {
 
 export class ProcessResources {
   private readonly known = new Map<number, { fileId: string; resource: ProcessResource }>();
+  private denied = false;
 
   constructor(private readonly options: ProcessResourcesOptions) {}
 
@@ -39,7 +41,9 @@ export class ProcessResources {
     const known = this.known.get(pid);
     if (known) return known.resource;
     const target = this.options.target(pid);
-    const resource = target ? readResource(target, this.options.procfs) : { attributes: {} };
+    const resource = target
+      ? readResource(target, this.options.procfs, () => this.tellDenied(target))
+      : { attributes: {} };
     const sdk = target && this.options.plan(target.fileId)?.module.facts.go?.modules[SDK];
     if (sdk) Object.assign(resource.attributes, sdkAttributes(sdk));
     this.known.set(pid, { fileId: target?.fileId ?? '', resource });
@@ -57,11 +61,23 @@ export class ProcessResources {
       this.known.set(tgid, { fileId: target.fileId, resource: { attributes } });
     } catch (error) {
       if (!isRunning(target, procfs)) return;
+      if (isDenied(error)) return this.tellDenied(target);
       onNotice({
         code: 'RESOURCE_NOT_READ',
         message: `the resource of process ${tgid} is taken from its environment, since that of its SDK could not be read: ${error instanceof Error ? error.message : String(error)}`,
       });
     }
+  }
+
+  /** Once: what holds for one process of another user holds for all of them. */
+  private tellDenied({ pid, comm }: Target): void {
+    if (this.denied) return;
+    this.denied = true;
+    this.options.onNotice({
+      code: 'RESOURCE_NOT_PERMITTED',
+      message: `whose spans those of process ${pid} (${comm}) are is not known: its environment and memory are closed to this user`,
+      hint: `run as root, or with ${READ_OTHERS}`,
+    });
   }
 
   /** The process runs another program now, or none. */

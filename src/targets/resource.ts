@@ -1,14 +1,24 @@
 import { basename } from 'node:path';
 import type { ProcessResource } from '../spans/span.js';
-import { Procfs } from './procfs.js';
+import { isDenied, Procfs } from './procfs.js';
 import type { Target } from './target.js';
 
 /**
  * The resource of a process as its environment says it. It is the program's own: nothing is added
  * that its SDK would not have, but the name that the specification demands and the container.
+ * `onDenied` is called if the environment is closed to this user.
  */
-export function readResource(target: Target, procfs = new Procfs()): ProcessResource {
-  const environment = attempt(() => procfs.environment(target.pid)) ?? new Map<string, string>();
+export function readResource(
+  target: Target,
+  procfs = new Procfs(),
+  onDenied?: () => void,
+): ProcessResource {
+  let environment: ReadonlyMap<string, string> = new Map();
+  try {
+    environment = procfs.environment(target.pid);
+  } catch (error) {
+    if (isDenied(error)) onDenied?.();
+  }
   const attributes: ProcessResource['attributes'] = environmentAttributes(environment);
   attributes['service.name'] ??= `unknown_service:${basename(target.argv[0] || target.exe)}`;
   const container = attempt(() => procfs.container(target.pid));
