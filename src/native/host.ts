@@ -33,9 +33,14 @@ const HOST: HostPaths = { proc: '/proc', sys: '/sys' };
 const CAPABILITIES = [
   { name: 'CAP_BPF', bit: 39n, gives: 'BPF programs and maps' },
   { name: 'CAP_PERFMON', bit: 38n, gives: 'probes, and reading memory from BPF' },
-  { name: 'CAP_SYS_PTRACE', bit: 19n, gives: 'executables and environments of other processes' },
+  { name: 'CAP_SYS_PTRACE', bit: 19n, gives: 'other processes' },
 ];
 const CAP_SYS_ADMIN = 21n;
+
+/** The kernel guards what belongs to another user by file modes too, whoever may trace it. */
+export const READ_OTHERS = 'CAP_DAC_READ_SEARCH';
+const CAP_DAC_OVERRIDE = 1n;
+const CAP_DAC_READ_SEARCH = 2n;
 
 /** PROC_PID_INIT_INO of the kernel: the PID namespace that the host began with. */
 const INITIAL_PID_NAMESPACE = 'pid:[4026531836]';
@@ -49,6 +54,12 @@ export function missingCapabilities(procRoot = HOST.proc): string[] {
     const implied = name !== 'CAP_SYS_PTRACE' && has(CAP_SYS_ADMIN);
     return !implied && !has(bit);
   }).map(({ name }) => name);
+}
+
+/** Whether files, environments and memory of other users' processes can be read. */
+export function mayReadOthers(procRoot = HOST.proc): boolean {
+  const effective = effectiveCapabilities(procRoot);
+  return [CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH].some((bit) => ((effective >> bit) & 1n) === 1n);
 }
 
 /** What this host allows. `native` is null, with the reason, where the addon cannot be loaded. */
@@ -99,6 +110,7 @@ function capabilityFindings(procRoot: string): Finding[] {
   }));
   const [first] = findings.filter(({ state }) => state === 'missing');
   if (first) first.remedy = `run as root, or grant all of them: ${missing.join(', ')}`;
+  findings.push(othersFinding(procRoot));
   if (!inInitialUserNamespace(procRoot)) {
     findings.push({
       name: 'user namespace',
@@ -108,6 +120,17 @@ function capabilityFindings(procRoot: string): Finding[] {
     });
   }
   return findings;
+}
+
+function othersFinding(procRoot: string): Finding {
+  return mayReadOthers(procRoot)
+    ? { name: READ_OTHERS, state: 'ok', detail: 'processes of other users' }
+    : {
+        name: READ_OTHERS,
+        state: 'limited',
+        detail: "of other users' processes only what everyone may read: no resource attributes",
+        remedy: `grant ${READ_OTHERS}`,
+      };
 }
 
 function kernelFindings({ proc, sys }: HostPaths): Finding[] {

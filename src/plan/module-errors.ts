@@ -1,4 +1,5 @@
 import { UnderspanError } from '../errors.js';
+import { mayReadOthers, READ_OTHERS } from '../native/host.js';
 import type { NativeError } from '../native/native.js';
 
 export function isNativeError(error: unknown): error is NativeError {
@@ -15,7 +16,9 @@ export function moduleError(error: unknown, file: string): unknown {
         error.errno === 13 || error.errno === 1 ? 'not-permitted' : 'not-found',
         error.code,
         `${file} cannot be read: ${error.message}`,
-        'run as root, or see trace doctor for the capabilities that are needed',
+        mayReadOthers()
+          ? 'run as root, or see trace doctor for the capabilities that are needed'
+          : `run as root, or with ${READ_OTHERS}: it is closed to other users`,
         options,
       );
     case 'ELF_NOT_ELF':

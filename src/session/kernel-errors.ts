@@ -1,5 +1,5 @@
 import { UnderspanError } from '../errors.js';
-import { missingCapabilities } from '../native/host.js';
+import { missingCapabilities, READ_OTHERS } from '../native/host.js';
 import { isNativeError } from '../plan/module-errors.js';
 
 const DOCTOR = "'trace doctor' says what this host allows and how to get the rest";
@@ -14,7 +14,7 @@ export function kernelError(error: unknown): unknown {
         'not-permitted',
         error.code,
         notPermitted(error.message),
-        `run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE; ${DOCTOR}`,
+        `run as root, or with CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and ${READ_OTHERS}; ${DOCTOR}`,
         options,
       );
     case 'BPF_UNSUPPORTED':

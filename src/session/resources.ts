@@ -1,10 +1,11 @@
 /** Whose spans those of each process are: what its SDK says, else its environment. */
+import { READ_OTHERS } from '../native/host.js';
 import type { GoFacts } from '../native/native.js';
 import type { ModulePlan } from '../plan/plan.js';
 import type { Notice } from '../sinks/sink.js';
 import type { TracerRecord } from '../spans/call.js';
 import type { ProcessResource } from '../spans/span.js';
-import type { Procfs } from '../targets/procfs.js';
+import { isDenied, type Procfs } from '../targets/procfs.js';
 import { addedAttributes, readResource, type ResourceSources } from '../targets/resource.js';
 import { readSdkResource } from '../targets/sdk-resource.js';
 import { isRunning, type Target } from '../targets/target.js';
@@ -40,6 +41,7 @@ interface Known {
 export class ProcessResources {
   private readonly known = new Map<number, Known>();
   private readonly unsubscribe: (() => void) | undefined;
+  private denied = false;
 
   constructor(private readonly options: ProcessResourcesOptions) {
     this.unsubscribe = options.workloads?.onChange((ids) => this.refresh(ids));
@@ -67,6 +69,7 @@ export class ProcessResources {
       this.known.set(tgid, { fileId: target.fileId, resource, sdk });
     } catch (error) {
       if (!isRunning(target, procfs)) return;
+      if (isDenied(error)) return this.tellDenied(target);
       onNotice({
         code: 'RESOURCE_NOT_READ',
         message: `the resource of process ${tgid} is taken from its environment, since that of its SDK could not be read: ${error instanceof Error ? error.message : String(error)}`,
@@ -75,7 +78,9 @@ export class ProcessResources {
   }
 
   private fromEnvironment(target: Target): ProcessResource {
-    const resource = readResource(target, this.options.procfs, this.added(target));
+    const resource = readResource(target, this.options.procfs, this.added(target), () =>
+      this.tellDenied(target),
+    );
     const sdk = this.go(target)?.modules[SDK];
     if (sdk) Object.assign(resource.attributes, sdkAttributes(sdk));
     return resource;
@@ -104,6 +109,17 @@ export class ProcessResources {
   /** Nothing more is heard of workloads. */
   close(): void {
     this.unsubscribe?.();
+  }
+
+  /** Once: what holds for one process of another user holds for all of them. */
+  private tellDenied({ pid, comm }: Target): void {
+    if (this.denied) return;
+    this.denied = true;
+    this.options.onNotice({
+      code: 'RESOURCE_NOT_PERMITTED',
+      message: `whose spans those of process ${pid} (${comm}) are is not known: its environment and memory are closed to this user`,
+      hint: `run as root, or with ${READ_OTHERS}`,
+    });
   }
 
   /** The process runs another program now, or none. */

@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import type { GoFacts } from '../native/native.js';
 import type { ProcessResource } from '../spans/span.js';
-import { Procfs } from './procfs.js';
+import { isDenied, Procfs } from './procfs.js';
 import type { Target } from './target.js';
 import type { Workloads } from './workload.js';
 
@@ -16,14 +16,20 @@ export interface ResourceSources {
 /**
  * The resource of a process as its environment says it. It is the program's own: nothing is added
  * that its SDK would not have, but the name that the specification demands, the container, and
- * what the sources say.
+ * what the sources say. `onDenied` is called if the environment is closed to this user.
  */
 export function readResource(
   target: Target,
   procfs = new Procfs(),
   added: ProcessResource['attributes'] = {},
+  onDenied?: () => void,
 ): ProcessResource {
-  const environment = attempt(() => procfs.environment(target.pid)) ?? new Map<string, string>();
+  let environment: ReadonlyMap<string, string> = new Map();
+  try {
+    environment = procfs.environment(target.pid);
+  } catch (error) {
+    if (isDenied(error)) onDenied?.();
+  }
   const attributes: ProcessResource['attributes'] = environmentAttributes(environment);
   for (const [name, value] of Object.entries(added)) attributes[name] ??= value;
   attributes['service.name'] ??= `unknown_service:${basename(target.argv[0] || target.exe)}`;

@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Selection } from '../engine.js';
 import { UnderspanError } from '../errors.js';
-import { missingCapabilities } from '../native/host.js';
+import { mayReadOthers, missingCapabilities, READ_OTHERS } from '../native/host.js';
 import { interpreterOf } from './executable.js';
 import { fileId, hasEnded, isDenied, isGone, isKernelThread, Procfs } from './procfs.js';
 import { serviceName } from './resource.js';
@@ -153,12 +153,16 @@ function nothingFits(
 ): UnderspanError {
   const what = `no process fits ${describe(selection)}${waited ? ', and none came' : ''}`;
   // Some processes are closed even to root; then it is not for lack of rights that nothing fits.
-  if (denied > 0 && missingCapabilities(procfs.root).includes('CAP_SYS_PTRACE')) {
+  const missing: string[] = missingCapabilities(procfs.root).filter(
+    (name) => name === 'CAP_SYS_PTRACE',
+  );
+  if (!mayReadOthers(procfs.root)) missing.push(READ_OTHERS);
+  if (denied > 0 && missing.length > 0) {
     return new UnderspanError(
       'not-permitted',
       'NOTHING_FITS',
       `${what}, but ${denied} could not be looked at by this user`,
-      'run as root, or with CAP_SYS_PTRACE; trace doctor shows all that is missing',
+      `run as root, or with ${missing.join(' and ')}; trace doctor shows all that is missing`,
     );
   }
   return new UnderspanError('not-found', 'NOTHING_FITS', what, nothingFitsHint(selection, waited));

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { AttributeValue } from '../../src/spans/span.js';
 import type { Notice, Summary } from '../../src/sinks/sink.js';
+import { LEAST_CAPABILITIES, type Rights, withRights } from './capabilities.js';
 import { projectRoot } from './go.js';
 import { sleep } from './process.js';
 
@@ -22,6 +23,16 @@ export interface JsonSpan {
 }
 
 export const traceCommand = join(projectRoot, 'dist/cli/main.js');
+
+/** UNDERSPAN_TEST_LEAST=1: every tracer has only the rights that the least-privilege overlay has. */
+const RIGHTS: Rights | null =
+  process.env['UNDERSPAN_TEST_LEAST'] === '1' ? { capabilities: LEAST_CAPABILITIES, uid: 0 } : null;
+
+function commandLine(args: readonly string[], rights: Rights | null): [string, string[]] {
+  const prefix = rights ? withRights(rights) : [];
+  const [command = '', ...rest] = [...prefix, process.execPath, traceCommand, ...args];
+  return [command, rest];
+}
 
 /** The command line tool as a user runs it, with `attach --output json`. */
 export class Tracer {
@@ -42,9 +53,13 @@ export class Tracer {
     this.read = once(lines, 'close');
   }
 
-  static start(args: readonly string[], env: Record<string, string> = {}): Tracer {
+  static start(
+    args: readonly string[],
+    env: Record<string, string> = {},
+    rights: Rights | null = RIGHTS,
+  ): Tracer {
     return new Tracer(
-      spawn(process.execPath, [traceCommand, 'attach', '--output', 'json', ...args], {
+      spawn(...commandLine(['attach', '--output', 'json', ...args], rights), {
         env: { ...process.env, ...env },
         stdio: ['ignore', 'pipe', 'pipe'],
       }),
@@ -52,8 +67,12 @@ export class Tracer {
   }
 
   /** Resolves when it says that it is attached. */
-  static async attach(args: readonly string[], env: Record<string, string> = {}): Promise<Tracer> {
-    const tracer = Tracer.start(args, env);
+  static async attach(
+    args: readonly string[],
+    env: Record<string, string> = {},
+    rights: Rights | null = RIGHTS,
+  ): Promise<Tracer> {
+    const tracer = Tracer.start(args, env, rights);
     for (const deadline = Date.now() + 30_000; !/attached to/.test(tracer.stderr);) {
       if (tracer.child.exitCode !== null) throw new Error(`not attached:\n${tracer.stderr}`);
       if (Date.now() > deadline) throw new Error(`not attached in time:\n${tracer.stderr}`);
@@ -106,9 +125,14 @@ export class Tracer {
 /** A whole run of the tool: exit status and what it wrote. */
 export async function trace(
   args: readonly string[],
-  options: { cwd?: string; env?: Record<string, string>; timeoutMs?: number } = {},
+  options: {
+    cwd?: string;
+    env?: Record<string, string>;
+    timeoutMs?: number;
+    rights?: Rights | null;
+  } = {},
 ): Promise<{ status: number | null; stdout: string; stderr: string }> {
-  const child = spawn(process.execPath, [traceCommand, ...args], {
+  const child = spawn(...commandLine(args, options.rights ?? RIGHTS), {
     cwd: options.cwd ?? projectRoot,
     env: { ...process.env, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
