@@ -6,9 +6,10 @@ import { Running } from '../session/running.js';
 import { OtlpSink } from '../sinks/otlp.js';
 import type { Notice, Sink, Summary } from '../sinks/sink.js';
 import { Procfs } from '../targets/procfs.js';
-import type { Workloads } from '../targets/workload.js';
+import { NodeWorkloads } from '../targets/node-workloads.js';
 import type { AgentConfig } from './config/config.js';
 import { type ParsedConfig, readConfig } from './config/parse.js';
+import { ControlServer } from './control/server.js';
 import { FileWatch } from './file-watch.js';
 import { AgentHttp, type Health } from './http.js';
 import { createLog, type Log } from './log.js';
@@ -37,6 +38,7 @@ export class Agent {
   private readonly ruleSet: RuleSet;
   private readonly watch: FileWatch;
   private http: AgentHttp | null = null;
+  private control: ControlServer | null = null;
   private pulse: NodeJS.Timeout | null = null;
   private pulseAt = performance.now();
   /** Reloads are done one after the other. */
@@ -48,7 +50,7 @@ export class Agent {
     parsed: ParsedConfig,
     ruleSet: RuleSet,
     log: Log,
-    private readonly workloads: Workloads | null,
+    private readonly workloads: NodeWorkloads,
   ) {
     this.parsed = parsed;
     this.ruleSet = ruleSet;
@@ -63,8 +65,13 @@ export class Agent {
     const log = options.log ?? createLog({ level: parsed.config.log.level, version });
     const features = await featuresOf(native);
     requireFeatures(features);
-    const workloads: Workloads | null = null;
-    const ruleSet = new RuleSet({ features, procfs: new Procfs(), workloads });
+    const procfs = new Procfs();
+    const workloads = new NodeWorkloads({
+      procfs,
+      kubernetes: parsed.config.kubernetes,
+      onNotice: ({ code, hint, message }) => log.warn({ code, hint }, message),
+    });
+    const ruleSet = new RuleSet({ features, procfs, workloads });
     const agent = new Agent(options, parsed, ruleSet, log, workloads);
     try {
       await agent.begin(features);
@@ -83,7 +90,7 @@ export class Agent {
     const otlp = this.openOtlp(config);
     if (otlp) sinks.push(otlp);
     const rules = this.ruleSet.from(config);
-    this.workloads?.start();
+    this.workloads.start();
     const running = await Running.start(
       native,
       features,
@@ -95,13 +102,15 @@ export class Agent {
         watchesExecs: true,
         idleMs: config.limits.idleMs,
         flushMs: FLUSH_MS,
+        workloads: this.workloads,
+        processAttributes: true,
         onNotice: (notice, rule) => this.tell(notice, rule),
         onForgotten: (index) => exemplars.forget(index),
       },
       [],
     );
     this.state = { running, config, rules, sinks, settled: true };
-    this.workloads?.onChange(() => void this.reconsider());
+    this.workloads.onChange(() => this.reconsider());
     this.beat();
     const metrics = new AgentMetrics({
       snapshot: () => snapshotOf(this.state),
@@ -118,6 +127,8 @@ export class Agent {
         log: this.log,
       });
     }
+    this.control = new ControlServer({ config: config.control, native, log: this.log, version });
+    await this.control.start();
     this.watch.start();
     this.log.info(
       {
@@ -129,10 +140,11 @@ export class Agent {
     );
   }
 
-  private openOtlp({ export: { otlp, queueBytes } }: AgentConfig): OtlpSink | null {
+  private openOtlp({ export: { otlp, queueBytes, spool } }: AgentConfig): OtlpSink | null {
     if (!otlp) return null;
     return new OtlpSink({
-      endpoint: otlp.endpoint,
+      ...otlp,
+      spool,
       version: this.options.version,
       maxBytes: queueBytes,
       onNotice: (notice) => this.tell(notice, null),
@@ -175,10 +187,14 @@ export class Agent {
   }
 
   /** More is known of where processes run, so others may fall under the rules. */
-  private async reconsider(): Promise<void> {
+  private reconsider(): void {
     if (this.stopped) return;
     const { running, rules } = this.state;
-    await running.followed.setRules(rules);
+    running.followed
+      .setRules(rules)
+      .catch((error: unknown) =>
+        this.log.error({ err: error }, 'rules could not be looked at anew'),
+      );
   }
 
   private beat(): void {
@@ -226,10 +242,13 @@ export class Agent {
     this.watch.close();
     if (this.pulse) clearInterval(this.pulse);
     await this.reloading;
-    this.workloads?.close();
+    this.workloads.close();
     const state = this.state as AgentState | undefined;
-    const summary = await state?.running.stop();
-    await this.http?.close();
+    const [summary] = await Promise.all([
+      state?.running.stop(),
+      this.control?.close('the agent stops'),
+      this.http?.close(),
+    ]);
     if (summary) this.log.info(endOf(summary), 'the agent has stopped');
   }
 }

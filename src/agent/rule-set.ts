@@ -10,7 +10,7 @@ import { selectsOf } from './selects.js';
 export interface RuleSetOptions {
   features: Features;
   procfs: Procfs;
-  workloads: Workloads | null;
+  workloads: Workloads;
 }
 
 export class RuleSet {

@@ -27,11 +27,7 @@ function anyOf(globs: readonly string[]): Test | null {
   return (value) => compiled.some((fits) => fits(value));
 }
 
-export function selectsOf(
-  select: SelectConfig,
-  procfs: Procfs,
-  workloads: Workloads | null,
-): Selects {
+export function selectsOf(select: SelectConfig, procfs: Procfs, workloads: Workloads): Selects {
   const executable = anyOf(select.executables);
   const command = anyOf(select.commands);
   const service = anyOf(select.services);
@@ -68,7 +64,7 @@ export function selectsOf(
     if (executable && !executable(withoutDeleted(procfs.exe(pid)))) return 'no';
     if (command && !command(procfs.argv(pid).join(' '))) return 'no';
     if (service && !service(serviceName(procfs.environment(pid)) ?? '')) return 'no';
-    const { container: found, pod } = workloads?.of(pid) ?? { container: null, pod: null };
+    const { container: found, pod } = workloads.of(pid);
     if (image && !(found?.image != null && image(found.image))) return 'no';
     if (container && !(found?.name != null && container(found.name))) return 'no';
     return podFits(pod, () => uptime() - stat.startTime / TICKS_PER_SECOND);

@@ -6,6 +6,7 @@ import type { OpenStack } from '../spans/call.js';
 import { decodeOpenCalls } from '../spans/decode.js';
 import { stackKey } from '../spans/records.generated.js';
 import { Procfs } from '../targets/procfs.js';
+import type { ResourceSources } from '../targets/resource.js';
 import { readTarget, type Target } from '../targets/target.js';
 import { type DetachReason, Executables, type Probed, sitesOf } from './executables.js';
 import { Followed } from './followed.js';
@@ -28,7 +29,7 @@ const CHECK_MS = 1_000;
 const CLOCK_MS = 10_000;
 const FLUSH_MS = 5_000;
 
-export interface RunningOptions {
+export interface RunningOptions extends ResourceSources {
   rules: readonly TraceRule[];
   sinks: readonly Sink[];
   ringBytes: number;
@@ -122,6 +123,8 @@ export class Running {
       onRemoved: (probed, open, why) => this.unregister(probed, open, why),
     });
     this.resources = new ProcessResources({
+      ...(options.workloads ? { workloads: options.workloads } : {}),
+      processAttributes: options.processAttributes ?? false,
       procfs,
       target: (pid) => tryRead(pid, procfs) ?? this.followed.targetOf(pid),
       plan: (fileId) => this.planOf(fileId),
@@ -284,6 +287,7 @@ export class Running {
   }
 
   private async close(): Promise<void> {
+    this.resources.close();
     await this.executables.close();
     await this.session.close();
     process.off('SIGIO', this.onSignal);
