@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -128,9 +127,9 @@ export class AgentProcess {
   }
 
   async kill(): Promise<void> {
-    const ended = once(this.process.child, 'exit');
+    if (!this.process.running) return;
     this.process.child.kill('SIGKILL');
-    await ended;
+    await this.process.ended();
   }
 }
 
