@@ -217,6 +217,7 @@ const BAD: [string, ...string[]][] = [
     selecting('{ executable: *shop }'),
     "3:27: '*shop' refers to nothing; put a value that begins with * in quotes: '*shop'",
   ],
+  [selecting('{ executable: * }'), '3:27: put a value that begins with * in quotes'],
   // What to trace.
   [tracing('{ symbols: [] }'), "4:23: 'symbols' is empty"],
   [tracing("{ symbols: ['main.*', ''] }"), "4:34: an element of 'symbols' is empty"],

@@ -29,6 +29,7 @@ const MAX_ALIASES = 1_000;
 const WORDS: Record<string, string> = {
   MULTIPLE_DOCS: "the file holds more than one document; leave out what begins at this '---'",
   TAB_AS_INDENT: 'tabs cannot indent YAML; use spaces',
+  BAD_ALIAS: 'put a value that begins with * in quotes',
   NON_STRING_KEY: 'keys must be text; put this one in quotes',
 };
 
@@ -78,7 +79,7 @@ export class Source {
 
   private at(offset: number): Position {
     const { line, col } = this.lines.linePos(offset);
-    return { line: Math.max(line, 1), column: Math.max(col, 1) };
+    return { line, column: col };
   }
 
   private parse(text: string): Document.Parsed {
@@ -129,13 +130,13 @@ export class Source {
           this.report(offset, `the file has more than ${MAX_ALIASES} aliases`);
           return visit.BREAK;
         }
-        if (!target) {
+        if (!target && node.source !== '') {
           const quoted = `in quotes: '*${node.source}'`;
           this.report(
             offset,
             `'*${node.source}' refers to nothing; put a value that begins with * ${quoted}`,
           );
-        } else if (ancestors.includes(target)) {
+        } else if (target && ancestors.includes(target)) {
           this.report(offset, `'*${node.source}' refers to what holds it`);
         }
         return undefined;
