@@ -165,7 +165,7 @@ const exportSchema = z
       }),
       'keys with values',
     )
-      .default(false)
+      .prefault(false)
       .describe('Spans that cannot be delivered wait here, also while the agent restarts.'),
   })
   .transform(({ otlp, queueSize, spool }) => ({
@@ -218,7 +218,7 @@ const controlSchema = z
       .default('/run/underspan/agent.sock')
       .describe('Socket that root on this node may use; `false`: none.'),
     network: orFalse(networkSchema, 'keys with values')
-      .default(false)
+      .prefault(false)
       .describe('The same over the network.'),
     maxDuration: limitMs
       .prefault('10m')
@@ -288,7 +288,9 @@ export const agentSchema = z.strictObject({
   limits: limitsSchema.prefault({}).describe('Bounds of the agent itself.'),
 }) satisfies z.ZodType<AgentConfig>;
 
+let jsonSchema: z.core.JSONSchema.BaseSchema | undefined;
+
 /** Of the file as it is written, for editors, the reference and the search for mistyped words. */
 export function agentJsonSchema(): z.core.JSONSchema.BaseSchema {
-  return z.toJSONSchema(agentSchema, { io: 'input' });
+  return (jsonSchema ??= z.toJSONSchema(agentSchema, { io: 'input' }));
 }
