@@ -275,6 +275,7 @@ test('an engine in a container has its files there', () => {
   const host = newHost();
   const node = new HostFiles(join(host.root, 'of-the-node'));
   node.containerd(B, criAnnotations({ pod: pod.name, uid: UID }));
+  node.containerd('c'.repeat(64), criAnnotations({ pod: 'not-this', uid: UID }));
   const slice = `kubelet-kubepods-pod${UID.replaceAll('-', '_')}.slice`;
   const inPod = (id: string): string =>
     `0::/docker/${A}/kubelet.slice/${slice}/cri-containerd-${id}.scope\n`;
@@ -284,7 +285,7 @@ test('an engine in a container has its files there', () => {
     8: inPod('a'.repeat(64)),
     9: `0::/docker/${A}/system.slice/containerd.service\n`,
     10: '0::/\n',
-    // In another node.
+    // In another node, of which no process is up its line.
     11: inPod(B).replace(A, 'b'.repeat(64)).replace(B, 'c'.repeat(64)),
   });
   for (const [pid, parent, root] of [
