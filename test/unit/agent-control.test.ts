@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { test } from 'node:test';
 import { UnderspanError } from '../../src/errors.js';
@@ -358,12 +359,13 @@ test('close() ends all sessions, each with its summary', async () => {
 });
 
 test('close() does not wait for a client that reads nothing', async () => {
-  await withControl({}, async ({ socket, engine, server }) => {
+  await withControl({}, async ({ socket, engine, server, auditLog }) => {
     const response = await send(socket, ...POST, WISHES);
     const { sink, stopped } = await engine.trace();
     flood(sink);
     await server.close('now');
     await stopped;
+    assert.match(readFileSync(auditLog, 'utf8'), /"session-end".*the agent stops: now/);
     response.destroy();
   });
 });
