@@ -289,7 +289,7 @@ test('a session lasts as long as it was asked to, and no longer than the agent a
 test('no more sessions than are allowed', async () => {
   await withControl({ maxSessions: 1 }, async ({ socket, engine }) => {
     const lines = await Lines.open(socket, WISHES);
-    const refused = await ask(socket, ...POST, WISHES);
+    const refused = await ask(socket, ...POST, { ...WISHES, durationMs: 50 });
     assert.deepEqual([refused.status, refused.body.error?.code], [429, 'TOO_MANY_SESSIONS']);
     (await engine.trace()).end();
     await lines.rest();
