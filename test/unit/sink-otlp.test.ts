@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { afterEach, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { UnderspanError } from '../../src/errors.js';
 import { backoffMs, isRetryable, retryDelayMs } from '../../src/sinks/otlp-retry.js';
 import { OtlpQueue } from '../../src/sinks/otlp-queue.js';
 import { sizeOfTree } from '../../src/sinks/otlp-size.js';
-import { codes, sinkTo, spanOf, treeOf } from '../tools/otlp-sink.js';
+import { closeAll, codes, sinkTo, spanOf, treeOf } from '../tools/otlp-sink.js';
 import { Receiver } from '../tools/receiver.js';
+
+afterEach(closeAll);
 
 test('a span arrives as it was', async () => {
   const receiver = await Receiver.start();
