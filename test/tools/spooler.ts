@@ -1,13 +1,14 @@
 /**
- * A process that delivers spans through a spool, to be killed: `ENDPOINT DIRECTORY PREFIX`. The
- * spans' ids begin with PREFIX; with none it delivers what it finds and ends. It writes a line of
- * JSON whenever one of its counts changes.
+ * A process that delivers spans through a spool, to be killed, or stopped by SIGTERM:
+ * `ENDPOINT DIRECTORY PREFIX [PROTOCOL]`. The spans' ids begin with PREFIX; with none it delivers
+ * what it finds and ends. It writes a line of JSON whenever one of its counts changes.
  */
 import { writeSync } from 'node:fs';
 import { sinkTo, spanOf } from './otlp-sink.js';
 
-const [endpoint = '', directory = '', prefix = ''] = process.argv.slice(2);
-const { sink } = sinkTo(endpoint, { spool: { directory, maxBytes: 64 * 1024 * 1024 } });
+const [endpoint = '', directory = '', prefix = '', protocol = 'grpc'] = process.argv.slice(2);
+const spool = { directory, maxBytes: 64 * 1024 * 1024 };
+const { sink } = sinkTo(endpoint, { spool, protocol });
 let made = 0;
 let told = '';
 
@@ -17,16 +18,29 @@ function tree(): ReturnType<typeof spanOf>[] {
   );
 }
 
-/** Every turn, so that hardly a count is missed when the process is killed. */
-function turn(): void {
+function tell(): void {
   const { delivered, repeated, spooledSpans, queuedSpans, lost } = sink.state();
-  const corrupt = lost['spoolCorrupt'] ?? 0;
-  const now = JSON.stringify({ delivered, repeated, spooledSpans, corrupt });
+  const now = JSON.stringify({ delivered, repeated, spooledSpans, queuedSpans, lost });
   if (now !== told) writeSync(1, `${now}\n`);
   told = now;
-  if (prefix !== '' && queuedSpans < 2_000) sink.spans(tree());
-  if (prefix === '' && delivered + corrupt > 0 && spooledSpans === 0) void sink.close();
-  else setTimeout(turn, 1);
 }
 
+/** Every turn, so that hardly a count is missed when the process is killed. */
+function turn(): void {
+  tell();
+  const { delivered, spooledSpans, queuedSpans, lost } = sink.state();
+  const settled = delivered + (lost['spoolCorrupt'] ?? 0);
+  if (prefix === '' && settled > 0 && spooledSpans === 0) return void sink.close();
+  if (prefix !== '' && queuedSpans < 2_000) sink.spans(tree());
+  timer = setTimeout(turn, 1);
+}
+
+let timer: NodeJS.Timeout | undefined;
+process.once('SIGTERM', () => {
+  clearTimeout(timer);
+  void sink.flush(5_000).then(async () => {
+    await sink.close();
+    tell();
+  });
+});
 turn();

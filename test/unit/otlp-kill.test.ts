@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterEach, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { parseName, payloadOf } from '../../src/sinks/spool-segment.js';
+import type { SinkState } from '../../src/sinks/sink.js';
 import { inFolder } from '../tools/folder.js';
 import { decodeTraces } from '../tools/otlp.js';
 import { closeAll } from '../tools/otlp-sink.js';
@@ -18,12 +19,7 @@ afterEach(closeAll);
 const SPOOLER = join(import.meta.dirname, '../tools/spooler.js');
 const KILLS = 20;
 
-interface Counts {
-  delivered: number;
-  repeated: number;
-  spooledSpans: number;
-  corrupt: number;
-}
+type Counts = Pick<SinkState, 'delivered' | 'repeated' | 'spooledSpans' | 'lost'>;
 
 /** Runs until `enough`, then kills it; or until it ends. What it said last. */
 async function run(
@@ -94,7 +90,7 @@ test(`killed ${KILLS} times while it fills and empties its spool`, async (t) => 
         return seen > 0 && Date.now() - seen >= wait;
       });
       repeated += counts.repeated;
-      corrupt += counts.corrupt;
+      corrupt += counts.lost['spoolCorrupt'] ?? 0;
       const found = await look(directory);
       for (const id of found.ids) spooled.add(id);
       torn += found.torn;
@@ -104,7 +100,7 @@ test(`killed ${KILLS} times while it fills and empties its spool`, async (t) => 
     if (before > 0) {
       const counts = await run([receiver.endpoint, directory, ''], null);
       repeated += counts.repeated;
-      corrupt += counts.corrupt;
+      corrupt += counts.lost['spoolCorrupt'] ?? 0;
     }
     receiver.stop();
     const ids = receiver.spans.map(({ spanId }) => spanId);
