@@ -193,6 +193,17 @@ for (const protocol of ['grpc', 'http/protobuf']) {
   });
 }
 
+test('headers that cannot be sent are told, and end the export', async () => {
+  for (const protocol of ['grpc', 'http/protobuf']) {
+    for (const HEADERS of ['x-token=a%0Ab', 'x token=a']) {
+      assert.deepEqual(await deliver({ PROTOCOL: protocol, HEADERS }), {
+        lost: { queue: 0, export: 5 },
+        notices: ['otlp-configuration'],
+      });
+    }
+  }
+});
+
 test('the path of a general endpoint is where all signals go', async () => {
   const paths: string[] = [];
   for (const variables of [
