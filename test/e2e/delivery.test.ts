@@ -45,42 +45,87 @@ test('trace attach over http/protobuf, as the environment says', async (t) => {
   });
 });
 
+/** A process that delivers to `collector` by way of a spool; with no prefix only what is there. */
+function startSpooler(
+  collector: Collector,
+  { directory, protocol, prefix }: { directory: string; protocol: string; prefix: string },
+): Promise<RunningProcess> {
+  const endpoint = protocol === 'grpc' ? collector.endpoint : collector.httpEndpoint;
+  const args = [SPOOLER, endpoint, directory, prefix, protocol];
+  return RunningProcess.start(process.execPath, args, { OTEL_EXPORTER_OTLP_TIMEOUT: '1000' });
+}
+
+/** Stops the first, lets a new one deliver what it left, and compares with what arrived. */
+async function assertAllArrive(
+  collector: Collector,
+  first: RunningProcess,
+  spooler: { directory: string; protocol: string },
+): Promise<string> {
+  await first.stop();
+  const before = last(first);
+  assert.equal(before.queuedSpans, 0);
+  assert.deepEqual(before.lost, { queue: 0, export: 0, spool: 0, spoolCorrupt: 0 });
+  let { delivered, repeated } = before;
+  if (before.spooledSpans > 0) {
+    await collector.stop();
+    await collector.resume();
+    const second = await startSpooler(collector, { ...spooler, prefix: '' });
+    await second.until('ended', () => (second.running ? null : true));
+    const { stdout } = second.child;
+    if (stdout && !stdout.closed) await once(stdout, 'close');
+    assert.equal(last(second).delivered, before.spooledSpans);
+    assert.equal(last(second).spooledSpans, 0);
+    delivered += last(second).delivered;
+    repeated += last(second).repeated;
+  }
+  const ids = (await collector.spans()).map(({ spanId }) => spanId);
+  const unique = new Set(ids);
+  assert.equal(unique.size, delivered);
+  const twice = ids.length - unique.size;
+  assert.ok(twice <= repeated, `${twice} came twice, ${repeated} were counted`);
+  return `${delivered} spans, ${before.spooledSpans} by the second process, ${twice} twice of ${repeated}`;
+}
+
 for (const protocol of ['grpc', 'http/protobuf']) {
   test(`the Collector is away: a new process delivers the spool, by ${protocol}`, async (t) => {
     if (!requireBpf(t)) return;
     await inFolder(async (folder) => {
       const collector = await Collector.start(folder);
-      const directory = join(folder, 'spool');
-      const start = (prefix: string): Promise<RunningProcess> =>
-        RunningProcess.start(process.execPath, [
-          SPOOLER,
-          protocol === 'grpc' ? collector.endpoint : collector.httpEndpoint,
-          directory,
-          prefix,
-          protocol,
-        ]);
-      const first = await start('aa');
+      const spooler = { directory: join(folder, 'spool'), protocol };
+      const first = await startSpooler(collector, { ...spooler, prefix: 'aa' });
       try {
         await first.until('delivered', () => (last(first).delivered > 1_000 ? true : null));
         await collector.stop();
         await first.until('spooled', () => (last(first).spooledSpans > 5_000 ? true : null));
-        await first.stop();
-        const before = last(first);
-        assert.equal(before.queuedSpans, 0);
-        assert.deepEqual(before.lost, { queue: 0, export: 0, spool: 0, spoolCorrupt: 0 });
-        await collector.resume();
-        const second = await start('');
-        await second.until('ended', () => (second.running ? null : true));
-        const { stdout } = second.child;
-        if (stdout && !stdout.closed) await once(stdout, 'close');
-        assert.equal(last(second).delivered, before.spooledSpans);
-        assert.equal(last(second).spooledSpans, 0);
-        const ids = (await collector.spans()).map(({ spanId }) => spanId);
-        const unique = new Set(ids);
-        assert.equal(unique.size, before.delivered + before.spooledSpans);
-        const repeated = before.repeated + last(second).repeated;
-        assert.ok(ids.length - unique.size <= repeated, `${ids.length} of ${unique.size}`);
+        t.diagnostic(await assertAllArrive(collector, first, spooler));
       } finally {
+        await first.stop('SIGKILL');
+        await collector.stop();
+      }
+    });
+  });
+
+  test(`the Collector is killed, comes back, stalls and goes on, by ${protocol}`, async (t) => {
+    if (!requireBpf(t)) return;
+    await inFolder(async (folder) => {
+      const collector = await Collector.start(folder);
+      const spooler = { directory: join(folder, 'spool'), protocol };
+      const first = await startSpooler(collector, { ...spooler, prefix: 'aa' });
+      const spooled = (): true | null => (last(first).spooledSpans > 5_000 ? true : null);
+      const caughtUp = (): true | null => (last(first).spooledSpans === 0 ? true : null);
+      try {
+        await first.until('delivered', () => (last(first).delivered > 1_000 ? true : null));
+        await collector.kill();
+        await first.until('spooled', spooled);
+        await collector.resume();
+        await first.until('caught up', caughtUp);
+        collector.stall();
+        await first.until('spooled again', spooled);
+        collector.goOn();
+        await first.until('caught up again', caughtUp);
+        t.diagnostic(await assertAllArrive(collector, first, spooler));
+      } finally {
+        collector.goOn();
         await first.stop('SIGKILL');
         await collector.stop();
       }
