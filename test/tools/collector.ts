@@ -71,6 +71,20 @@ export class Collector {
     await this.process?.stop();
   }
 
+  /** It is gone at once, without a word to those who are connected. */
+  async kill(): Promise<void> {
+    await this.process?.stop('SIGKILL');
+  }
+
+  /** It takes connections and answers nothing, until it goes on. */
+  stall(): void {
+    this.process?.child.kill('SIGSTOP');
+  }
+
+  goOn(): void {
+    this.process?.child.kill('SIGCONT');
+  }
+
   /** All spans that it has written so far. */
   async spans(): Promise<OtlpSpan[]> {
     const text = await readFile(this.file, 'utf8');
