@@ -66,7 +66,9 @@ const daemonSet = (manifests: readonly Manifest[]): DaemonSet =>
 /** Group, resource and verb of everything that the agent may do. */
 function rights(manifests: readonly Manifest[]): string[] {
   const rules = manifests
-    .filter(({ kind }) => kind === 'ClusterRole')
+    .filter(
+      ({ kind, metadata }) => kind === 'ClusterRole' && /^underspan-agent/.test(metadata.name),
+    )
     .flatMap(({ rules }) => rules as Record<'apiGroups' | 'resources' | 'verbs', string[]>[]);
   return rules
     .flatMap(({ apiGroups, resources, verbs }) =>
@@ -189,9 +191,10 @@ describe('manifests', () => {
   });
 
   test('the agent may read what it reads, and no more', async () => {
-    const read = ['get pods', 'get replicasets apps', 'list pods', 'watch pods'];
+    const read = ['get jobs batch', 'get pods', 'get replicasets apps', 'list pods', 'watch pods'];
     assert.deepEqual(rights(await kustomize(join(kubernetes, 'base'))), read);
     assert.deepEqual(rights(await withComponents('base', ['kubelet'])), [
+      'get jobs batch',
       'get nodes/pods',
       'get replicasets apps',
     ]);
