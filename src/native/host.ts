@@ -62,6 +62,13 @@ export function mayReadOthers(procRoot = HOST.proc): boolean {
   return [CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH].some((bit) => ((effective >> bit) & 1n) === 1n);
 }
 
+const RUN_TIMES = 'kernel.bpf_stats_enabled';
+
+/** Whether somebody has the kernel measure BPF programs for everyone: what only an admin may ask. */
+export function runTimesAreOn(procRoot = HOST.proc): boolean {
+  return read(join(procRoot, 'sys', RUN_TIMES.replace('.', '/')))?.trim() === '1';
+}
+
 /** What this host allows. `native` is null, with the reason, where the addon cannot be loaded. */
 export async function examineHost(
   native: Native | { unavailable: string },
@@ -80,7 +87,7 @@ export async function examineHost(
       remedy: 'npm run setup',
     });
   } else {
-    findings.push(...(await featureFindings(native)));
+    findings.push(...(await featureFindings(native, paths.proc)));
   }
   return {
     kernel: release(),
@@ -277,11 +284,11 @@ const FEATURES: Record<
     name: 'BPF run times',
     gives: 'the measured overhead',
     without: 'the overhead is predicted only',
-    since: 'Linux 5.8',
+    since: `Linux 5.8, and CAP_SYS_ADMIN or ${RUN_TIMES}=1 by sysctl`,
   },
 };
 
-async function featureFindings(native: Native): Promise<Finding[]> {
+async function featureFindings(native: Native, proc: string): Promise<Finding[]> {
   let features: Features;
   try {
     features = await native.features();
@@ -291,7 +298,7 @@ async function featureFindings(native: Native): Promise<Finding[]> {
   }
   return (Object.keys(FEATURES) as (keyof Features)[]).map((key) => {
     const { name, gives, without, since, needed } = FEATURES[key];
-    return features[key]
+    return features[key] || (key === 'runTimeStatistics' && runTimesAreOn(proc))
       ? { name, state: 'ok', detail: gives }
       : { name, state: needed ? 'missing' : 'limited', detail: without, remedy: since };
   });

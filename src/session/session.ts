@@ -1,4 +1,5 @@
 /** A plan that is attached: the loaded programs, the maps they share, the reader. */
+import { runTimesAreOn } from '../native/host.js';
 import type { BpfMap, Features, Link, Native, Programs, Reader } from '../native/native.js';
 import type { ModulePlan, PlannedFunction } from '../plan/plan.js';
 import { processSettings, target as targetLayout } from '../spans/records.generated.js';
@@ -91,6 +92,7 @@ export class Session {
         reader,
       );
       if (features.runTimeStatistics) session.runTimeStatistics = native.enableRunTimeStatistics();
+      else if (runTimesAreOn()) session.runTimeStatistics = { close: () => undefined };
       return session;
     } catch (error) {
       throw kernelError(error);
