@@ -1,5 +1,5 @@
 /** A plan that is attached: the loaded programs, the maps they share, the reader. */
-import { runTimesAreOn } from '../native/host.js';
+import { runTimesAreOn } from '../native/features.js';
 import type { BpfMap, Features, Link, Native, Programs, Reader } from '../native/native.js';
 import type { ModulePlan, PlannedFunction } from '../plan/plan.js';
 import { processSettings, target as targetLayout } from '../spans/records.generated.js';
