@@ -1,4 +1,5 @@
 /** What is loaded and attached: the maps that all programs share, the reader, the attachments. */
+import { runTimesAreOn } from '../native/features.js';
 import type {
   BpfMap,
   Features,
@@ -107,6 +108,7 @@ export class Session {
         reader,
       );
       if (features.runTimeStatistics) session.runTimeStatistics = native.enableRunTimeStatistics();
+      else if (runTimesAreOn()) session.runTimeStatistics = { close: () => undefined };
       return session;
     } catch (error) {
       throw kernelError(error);
