@@ -36,6 +36,7 @@ const CAPABILITIES = [
   { name: 'CAP_PERFMON', bit: 38n, gives: 'probes, and reading memory from BPF' },
   { name: 'CAP_SYS_PTRACE', bit: 19n, gives: 'other processes' },
 ];
+const CAP_KILL = 5n;
 const CAP_SYS_ADMIN = 21n;
 
 /** The kernel guards what belongs to another user by file modes too, whoever may trace it. */
@@ -61,6 +62,11 @@ export function missingCapabilities(procRoot = HOST.proc): string[] {
 export function mayReadOthers(procRoot = HOST.proc): boolean {
   const effective = effectiveCapabilities(procRoot);
   return [CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH].some((bit) => ((effective >> bit) & 1n) === 1n);
+}
+
+/** Whether processes of other users can be told to go on, once they have been stopped. */
+export function mayContinueOthers(procRoot = HOST.proc): boolean {
+  return ((effectiveCapabilities(procRoot) >> CAP_KILL) & 1n) === 1n;
 }
 
 /** What this host allows. `native` is null, with the reason, where the addon cannot be loaded. */

@@ -1,5 +1,5 @@
 /** The probes of each rule in each executable: planned once, linked to processes, taken back. */
-import { statSync } from 'node:fs';
+import { closeSync, openSync, statSync } from 'node:fs';
 import { UnderspanError } from '../errors.js';
 import type { Lease, Native } from '../native/native.js';
 import { planModule } from '../plan/plan-module.js';
@@ -25,6 +25,8 @@ export interface Probed {
   readonly pids: Set<number>;
   /** When its last process ended, in ms of performance.now(); null: some run. */
   idleSince: number | null;
+  /** By which it can be opened, also when none of its processes is left. */
+  readonly file: OpenFile;
   /** Keeps the file as it is while probes wait for its next process; null: they do not wait. */
   readonly lease: Lease | null;
 }
@@ -45,6 +47,7 @@ export interface ExecutablesOptions {
 const GRACE_MS = 100;
 /** How long probes stay in a file that nothing runs and that could be written over, in ms. */
 const UNGUARDED_MS = 500;
+const EXECUTABLE_GONE = 'EXECUTABLE_GONE';
 /** Executables that are remembered to have nothing to trace. */
 const MOST_BARREN = 10_000;
 
@@ -123,10 +126,12 @@ export class Executables {
   ): Promise<Probed | null> {
     const { native, session, onAdded } = this.options;
     const stamp = stampOf(target.file);
+    let file: OpenFile | null = null;
     try {
+      file = new OpenFile(target.file, target.exe);
       const plan =
         known ??
-        (await planModule(native, target.file, target.exe, {
+        (await planModule(native, file.path, target.exe, {
           ...rule.request,
           maxFunctions: Math.min(rule.request.maxFunctions, session.room),
         }));
@@ -139,13 +144,16 @@ export class Executables {
         attachment,
         pids: new Set(),
         idleSince: performance.now(),
-        lease: whole ? this.lease(target.file) : null,
+        file,
+        lease: whole ? this.lease(file.path) : null,
       };
       this.probed.set(key, probed);
       onAdded(probed);
       return probed;
     } catch (error) {
+      file?.close();
       if (!(error instanceof UnderspanError) || known) throw error;
+      if (error.code === EXECUTABLE_GONE) return null;
       this.barren.set(key, { error, stamp });
       const [oldest] = this.barren.keys();
       if (this.barren.size > MOST_BARREN && oldest !== undefined) this.barren.delete(oldest);
@@ -213,12 +221,25 @@ export class Executables {
     pids.add(target.pid);
     probed.idleSince = null;
     session.addTarget(target.pid, biasOf(target, attachment), attachment.number, rule.followForks);
-    if (attachment.isAttached(target.pid)) return;
     const scoped = !whole && session.features.uprobeMulti;
     try {
-      await attachment.attach(target.file, scoped ? target.pid : null);
+      await this.attach(probed, scoped ? target.pid : null);
     } catch (error) {
       this.left(probed, target.pid);
+      throw error;
+    }
+  }
+
+  /** For processes that are yet to come; the one that it was planned for has ended. */
+  arm(probed: Probed): Promise<void> {
+    return this.attach(probed, null);
+  }
+
+  private async attach({ attachment, file }: Probed, pid: number | null): Promise<void> {
+    if (attachment.isAttached(pid)) return;
+    try {
+      await attachment.attach(file.path, pid);
+    } catch (error) {
       throw kernelError(error);
     }
   }
@@ -258,6 +279,7 @@ export class Executables {
     await forgetHttpRequests(maps.http_requests, firstFunction, plan.functions.length);
     session.remove(attachment);
     probed.lease?.close();
+    probed.file.close();
   }
 
   private async openIn({ pids }: Probed): Promise<OpenGoroutine[]> {
@@ -277,8 +299,40 @@ export class Executables {
 
   async close(): Promise<void> {
     await this.loading;
+    for (const { lease, file } of this.probed.values()) {
+      lease?.close();
+      file.close();
+    }
     const rules = [...this.maps.keys()];
     await Promise.all(rules.map((rule) => this.forget(rule)));
+  }
+}
+
+/** A file that stays the same, whatever becomes of its path and of the processes that run it. */
+class OpenFile {
+  private readonly descriptor: number;
+
+  /** Throws an UnderspanError. `shownAs`: the path as its processes see it. */
+  constructor(path: string, shownAs: string) {
+    try {
+      this.descriptor = openSync(path, 'r');
+    } catch (error) {
+      throw new UnderspanError(
+        'not-found',
+        EXECUTABLE_GONE,
+        `${shownAs} cannot be opened: ${(error as Error).message}`,
+        undefined,
+        { cause: error },
+      );
+    }
+  }
+
+  get path(): string {
+    return `/proc/self/fd/${this.descriptor}`;
+  }
+
+  close(): void {
+    closeSync(this.descriptor);
   }
 }
 

@@ -22,7 +22,6 @@ export interface FollowedOptions {
   rules: readonly TraceRule[];
   /** Processes that start later and fall under a rule are targets too. */
   watchesExecs: boolean;
-  /** How long the probes of an executable stay that nothing runs, in ms. */
   idleMs: number;
   onNotice: (notice: Notice, rule: TraceRule) => void;
   /** All records of a process that has exited have come; its open calls are still in the table. */
@@ -45,6 +44,8 @@ export class Followed {
   /** Executables that are being planned, and links that are being closed. */
   private readonly underWay = new Set<Promise<unknown>>();
   private rules: readonly TraceRule[];
+  /** How long the probes of an executable stay that nothing runs, in ms. */
+  idleMs: number;
   /** Events are handled one after the other. */
   private queue: Promise<void> = Promise.resolve();
   private closed = false;
@@ -52,6 +53,7 @@ export class Followed {
 
   constructor(private readonly options: FollowedOptions) {
     this.rules = options.rules;
+    this.idleMs = options.idleMs;
     this.hold();
   }
 
@@ -76,8 +78,12 @@ export class Followed {
   async attach(target: Target, rule: TraceRule, plan: ModulePlan): Promise<void> {
     const attached = this.queue.then(async () => {
       const whole = rule.reach(target) === 'all';
-      const probed = await this.options.executables.need(rule, target, whole, plan);
-      if (probed) await this.link(target, rule, probed);
+      try {
+        const probed = await this.options.executables.need(rule, target, whole, plan);
+        if (probed) await this.link(target, rule, probed);
+      } catch (error) {
+        throw this.orEnded(target, error);
+      }
     });
     this.queue = attached.catch(() => undefined);
     return attached;
@@ -130,7 +136,7 @@ export class Followed {
 
   /** Takes back probes that are not needed, or that somebody waits for. */
   tidy(): void {
-    for (const { probed, why } of this.options.executables.due(this.options.idleMs)) {
+    for (const { probed, why } of this.options.executables.due(this.idleMs)) {
       this.queue = this.queue.then(() => this.remove(probed, why)).catch(() => undefined);
     }
   }
@@ -310,13 +316,26 @@ export class Followed {
     this.watch(target, decision.rule);
     // Reading an executable takes long: others go on meanwhile.
     this.background(
-      executables.need(decision.rule, target, decision.whole).then(() => {
+      executables.need(decision.rule, target, decision.whole).then((probed) => {
         this.queue = this.queue
-          .then(() => (this.isCurrent(target) ? this.take(target, decision) : undefined))
+          .then(async () => {
+            if (this.isCurrent(target)) await this.take(target, decision);
+            else if (probed) await this.arm(probed);
+          })
           .catch((error: unknown) => this.failed(pid, error))
           .finally(() => this.options.holds.release(pid, false));
       }),
       pid,
+    );
+  }
+
+  /** The process is gone; later ones are traced from their first call. */
+  private async arm(probed: Probed): Promise<void> {
+    if (!probed.whole || probed.attachment.isAttached(null)) return;
+    await this.options.executables.arm(probed);
+    this.options.onNotice(
+      { code: 'PROCESS_FOLLOWED', message: `attached to ${describe(probed)} for its next process` },
+      probed.rule,
     );
   }
 
@@ -351,7 +370,7 @@ export class Followed {
         onNotice(
           {
             code: 'PROCESS_FOLLOWED',
-            message: `attached to ${probed.attachment.plan.functions.length} functions of ${target.exe} in process ${target.pid}`,
+            message: `attached to ${describe(probed)} in process ${target.pid}`,
           },
           rule,
         );
@@ -365,24 +384,29 @@ export class Followed {
     const problem = executables.problem(rule, target.fileId);
     // Of a process that ended too soon nothing is known of its executable.
     if (!problem || !isRunning(target, procfs)) return;
-    if (problem.code === 'NOT_GO' || problem.code === 'NO_FUNCTION_MATCHES') return;
-    onNotice({ code: problem.code, message: problem.message }, rule);
+    // What is followed for the sake of its parent need not have what was asked for.
+    if (problem.code === 'NOT_GO' || (problem.code === 'NO_FUNCTION_MATCHES' && rule.followExecs)) {
+      return;
+    }
+    const { code, message, hint, pattern } = problem;
+    onNotice({ code, message, ...(hint ? { hint } : {}), ...(pattern ? { pattern } : {}) }, rule);
   }
 
   private async link(target: Target, rule: TraceRule, probed: Probed): Promise<void> {
     this.targets.set(target.pid, { target, rule, probed });
-    try {
-      await this.options.executables.link(probed, target);
-    } catch (error) {
-      if (isRunning(target, this.options.procfs)) throw error;
-      throw new UnderspanError(
-        'not-found',
-        'PROCESS_ENDED',
-        `process ${target.pid} (${target.comm}) ended while probes were being attached`,
-        undefined,
-        { cause: error },
-      );
-    }
+    await this.options.executables.link(probed, target);
+  }
+
+  /** What went wrong is of no interest where the process is gone. */
+  private orEnded(target: Target, error: unknown): unknown {
+    if (isRunning(target, this.options.procfs)) return error;
+    return new UnderspanError(
+      'not-found',
+      'PROCESS_ENDED',
+      `process ${target.pid} (${target.comm}) ended while probes were being attached`,
+      undefined,
+      { cause: error },
+    );
   }
 
   private async exited(pid: number, endNs: bigint): Promise<void> {
@@ -421,6 +445,9 @@ export class Followed {
     this.underWay.add(done);
   }
 }
+
+const describe = ({ attachment, exe }: Probed): string =>
+  `${attachment.plan.functions.length} functions of ${exe}`;
 
 function tryRead(pid: number, procfs: Procfs): Target | null {
   try {
