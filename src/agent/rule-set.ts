@@ -7,6 +7,7 @@ import { ruleOf, type TraceWishes } from '../session/wishes.js';
 import type { Procfs } from '../targets/procfs.js';
 import type { Workloads } from '../targets/workload.js';
 import type { AgentConfig, RuleConfig } from './config/config.js';
+import { nameBeginsWith } from './config/glob.js';
 import { selectsOf } from './selects.js';
 
 export interface RuleSetOptions {
@@ -53,7 +54,7 @@ export class RuleSet {
       name: config.name,
       ...selectsOf(config.select, procfs, workloads),
       followExecs: false,
-      hold: config.hold,
+      hold: config.hold ? config.select.executables.map(nameBeginsWith) : [],
     });
   }
 }

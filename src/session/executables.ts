@@ -1,10 +1,10 @@
 /** The probes of each rule in each executable: planned once, linked to processes, taken back. */
-import { closeSync, openSync, statSync } from 'node:fs';
 import { UnderspanError } from '../errors.js';
 import type { Lease, Native } from '../native/native.js';
 import { planModule } from '../plan/plan-module.js';
 import { type ModulePlan, siteCount } from '../plan/plan.js';
 import { moduleBias } from '../targets/mapped.js';
+import { EXECUTABLE_GONE, OpenFile, stampOf } from '../targets/open-file.js';
 import type { Target } from '../targets/target.js';
 import type { Attachment } from './attachment.js';
 import { forgetHttpRequests, type HttpRequests, readHttpRequests } from './http-requests.js';
@@ -47,7 +47,6 @@ export interface ExecutablesOptions {
 const GRACE_MS = 100;
 /** How long probes stay in a file that nothing runs and that could be written over, in ms. */
 const UNGUARDED_MS = 500;
-const EXECUTABLE_GONE = 'EXECUTABLE_GONE';
 /** Executables that are remembered to have nothing to trace. */
 const MOST_BARREN = 10_000;
 
@@ -305,44 +304,6 @@ export class Executables {
     }
     const rules = [...this.maps.keys()];
     await Promise.all(rules.map((rule) => this.forget(rule)));
-  }
-}
-
-/** A file that stays the same, whatever becomes of its path and of the processes that run it. */
-class OpenFile {
-  private readonly descriptor: number;
-
-  /** Throws an UnderspanError. `shownAs`: the path as its processes see it. */
-  constructor(path: string, shownAs: string) {
-    try {
-      this.descriptor = openSync(path, 'r');
-    } catch (error) {
-      throw new UnderspanError(
-        'not-found',
-        EXECUTABLE_GONE,
-        `${shownAs} cannot be opened: ${(error as Error).message}`,
-        undefined,
-        { cause: error },
-      );
-    }
-  }
-
-  get path(): string {
-    return `/proc/self/fd/${this.descriptor}`;
-  }
-
-  close(): void {
-    closeSync(this.descriptor);
-  }
-}
-
-/** Tells a file from another that has taken its inode, or its place. */
-function stampOf(file: string): string {
-  try {
-    const { ctimeNs, size } = statSync(file, { bigint: true });
-    return `${ctimeNs} ${size}`;
-  } catch {
-    return '';
   }
 }
 

@@ -5,12 +5,13 @@ import type { Notice } from '../sinks/sink.js';
 import type { ProcessRecord } from '../spans/call.js';
 import { ProcessEvent } from '../spans/records.generated.js';
 import type { Procfs } from '../targets/procfs.js';
-import { isRunning, readTarget, type Target } from '../targets/target.js';
+import { isRunning, type Target, tryReadTarget } from '../targets/target.js';
 import type { DetachReason, Executables, Probed } from './executables.js';
 import type { Holds } from './holds.js';
 import type { OpenGoroutine } from './open-calls.js';
 import type { ProcessResources } from './resources.js';
 import { type Decision, decide, type TraceRule } from './rule.js';
+import { compare, type FollowedProcess } from './rule-change.js';
 import type { Session } from './session.js';
 
 export interface FollowedOptions {
@@ -28,13 +29,6 @@ export interface FollowedOptions {
   onExited: (pid: number, endNs: bigint, open: readonly OpenGoroutine[]) => Promise<void>;
   /** The last process has ended, and no other can come. */
   onEmpty: () => void;
-}
-
-interface FollowedProcess {
-  target: Target;
-  /** null: nobody's yet; it is watched for what it may execute. */
-  rule: TraceRule | null;
-  probed: Probed | null;
 }
 
 export class Followed {
@@ -58,7 +52,7 @@ export class Followed {
   }
 
   private hold(): void {
-    this.options.holds.set(this.rules.some((rule) => rule.hold));
+    this.options.holds.set(this.rules.flatMap((rule) => rule.hold));
   }
 
   get count(): number {
@@ -145,7 +139,7 @@ export class Followed {
     // Meanwhile a process may have begun.
     if (why === 'idle' && probed.pids.size > 0) return;
     const pids = [...probed.pids];
-    if (probed.rule.hold) this.options.holds.forgetPasses();
+    if (probed.rule.hold.length > 0) this.options.holds.forgetPasses();
     await this.options.executables.remove(probed, why);
     for (const pid of pids) {
       const known = this.targets.get(pid);
@@ -179,21 +173,8 @@ export class Followed {
     const before = this.rules;
     this.rules = rules;
     this.hold();
-    const moves: { pid: number; target: Target; decision: Decision | null }[] = [];
-    const gone = new Set<Probed>();
-    for (const probed of executables.all) if (!rules.includes(probed.rule)) gone.add(probed);
-    for (const [pid, known] of this.targets) {
-      const decision = decide(rules, known.target);
-      if (decision === 'unknown') {
-        this.undecided.add(pid);
-        continue;
-      }
-      const { probed } = known;
-      const stays = decision?.rule === known.rule && !(probed?.whole && !decision?.whole);
-      if (stays && !(probed && gone.has(probed))) continue;
-      if (probed?.whole) gone.add(probed);
-      moves.push({ pid, target: known.target, decision });
-    }
+    const { moves, gone, undecided } = compare(rules, this.targets, executables.all);
+    for (const pid of undecided) this.undecided.add(pid);
     await Promise.all(
       moves.map(async ({ target, decision }) => {
         if (decision && executables.find(decision.rule, target.fileId) === null) {
@@ -202,13 +183,14 @@ export class Followed {
       }),
     );
     await Promise.all([...gone].map((probed) => this.remove(probed, 'reload')));
-    for (const { pid, target, decision } of moves) await this.move(pid, target, decision);
+    for (const { target, decision } of moves) await this.move(target, decision);
     for (const rule of before) if (!rules.includes(rule)) await executables.forget(rule);
     this.rescan();
   }
 
-  private async move(pid: number, target: Target, decision: Decision | null): Promise<void> {
+  private async move(target: Target, decision: Decision | null): Promise<void> {
     const { session, onExited } = this.options;
+    const { pid } = target;
     const known = this.targets.get(pid);
     if (!known) return;
     if (known.probed) {
@@ -223,7 +205,7 @@ export class Followed {
   }
 
   private hasExecuted(target: Target): boolean {
-    const now = tryRead(target.pid, this.options.procfs);
+    const now = tryReadTarget(target.pid, this.options.procfs);
     if (!now || now.fileId === target.fileId) return false;
     this.options.resources.keepFor(target.pid, now.fileId);
     return true;
@@ -232,7 +214,7 @@ export class Followed {
   private mayFit(pid: number): boolean {
     if (this.options.watchesExecs && this.rules.some((rule) => rule.fits(pid) !== 'no'))
       return true;
-    const child = tryRead(pid, this.options.procfs);
+    const child = tryReadTarget(pid, this.options.procfs);
     return child !== null && this.followChild(child);
   }
 
@@ -281,7 +263,7 @@ export class Followed {
   private async apply(event: ProcessRecord): Promise<void> {
     switch (event.event) {
       case ProcessEvent.FORKED: {
-        const child = tryRead(event.tgid, this.options.procfs);
+        const child = tryReadTarget(event.tgid, this.options.procfs);
         const parent = this.targets.get(event.parentTgid);
         // The kernel has made it a target like its parent.
         const rule = parent?.rule ?? null;
@@ -296,7 +278,7 @@ export class Followed {
   }
 
   private async executed(pid: number): Promise<void> {
-    const target = tryRead(pid, this.options.procfs);
+    const target = tryReadTarget(pid, this.options.procfs);
     const known = this.targets.get(pid);
     this.undecided.delete(pid);
     if (!target) return this.options.holds.release(pid, false);
@@ -346,7 +328,7 @@ export class Followed {
 
   /** No rule that holds can be meant for processes of this executable. */
   private neverHolds(target: Target): boolean {
-    return this.rules.every((rule) => !rule.hold || rule.reach(target) === 'none');
+    return this.rules.every((rule) => rule.hold.length === 0 || rule.reach(target) === 'none');
   }
 
   private decide(target: Target, known: FollowedProcess | null): Decision | 'unknown' | null {
@@ -448,14 +430,6 @@ export class Followed {
 
 const describe = ({ attachment, exe }: Probed): string =>
   `${attachment.plan.functions.length} functions of ${exe}`;
-
-function tryRead(pid: number, procfs: Procfs): Target | null {
-  try {
-    return readTarget(pid, procfs);
-  } catch {
-    return null;
-  }
-}
 
 function eventOf(event: number, tgid: number): ProcessRecord {
   const timeNs = process.hrtime.bigint();

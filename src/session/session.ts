@@ -257,8 +257,12 @@ export class Session {
   }
 
   /** Of the programs that watch processes; holds.ts says what for. */
-  get holdMaps(): { holdUntil: BpfMap; letPass: BpfMap } {
-    return { holdUntil: this.processes.map('hold_until'), letPass: this.processes.map('let_pass') };
+  get holdMaps(): { holdUntil: BpfMap; holdNames: BpfMap; letPass: BpfMap } {
+    return {
+      holdUntil: this.processes.map('hold_until'),
+      holdNames: this.processes.map('hold_names'),
+      letPass: this.processes.map('let_pass'),
+    };
   }
 
   /** How full the tables are that can run out of room. */

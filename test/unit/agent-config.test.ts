@@ -246,6 +246,14 @@ const BAD: [string, ...string[]][] = [
     "4:35: '-1' is not a rate; write a number: '100', '0.5'",
   ],
   [tracing('{ symbols: a, maxOverhead: 0% }'), "4:39: '0%' would allow nothing; write more"],
+  [
+    'rules:\n  - name: a\n    select: { service: a }\n    trace: { symbols: a }\n    hold: true',
+    "5:11: needs an 'executable', or every process on the host would be stopped",
+  ],
+  [
+    "rules:\n  - name: a\n    select: { executable: '/opt/shop/*' }\n    trace: { symbols: a }\n    hold: true",
+    "5:11: would stop processes of any name, since the file name in '/opt/shop/*' begins with a wildcard",
+  ],
   [tracing('{ symbols: a, contextHops: 101 }'), "4:39: 'contextHops' must be at most 100, not 101"],
   [tracing('{ symbols: a, contextHops: 0 }'), "4:39: 'contextHops' must be at least 1, not 0"],
   [

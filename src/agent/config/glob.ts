@@ -11,6 +11,12 @@ export function compileGlob(text: string): (value: string) => boolean {
   return (value) => fits(tokens, value);
 }
 
+/** How the file names of all paths begin that end as the glob does; "" where that is open. */
+export function nameBeginsWith(glob: string): string {
+  const name = glob.slice(glob.lastIndexOf('/') + 1);
+  return name.slice(0, name.search(/[*?[]|$/));
+}
+
 function tokensOf(text: string): Token[] {
   if (text === '') throw new InvalidGlob("is empty and would match nothing; '*' matches all");
   const tokens: Token[] = [];

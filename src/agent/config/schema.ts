@@ -2,6 +2,7 @@
  * All that may be written into the agent's configuration. docs/agent.schema.json and
  * docs/agent-configuration.md are generated from this.
  */
+import { nameBeginsWith } from './glob.js';
 import { z } from 'zod';
 import { MAX_CONTEXT_HOPS } from '../../spans/records.generated.js';
 import type { AgentConfig } from './config.js';
@@ -109,7 +110,9 @@ const traceSchema = z
     unsampled: flag
       .default(false)
       .describe("Spans also where the program's own trace is not sampled."),
-    followForks: flag.default(true).describe('Children too, whatever they run.'),
+    followForks: flag
+      .default(true)
+      .describe('Children too, until they execute another program: then the rules decide.'),
     maxOverhead: budget
       .prefault('5%')
       .describe(
@@ -130,7 +133,7 @@ const httpSchema = z.strictObject({
   route: text.describe('Value of the label `http_route`.'),
 });
 
-const ruleSchema = z.strictObject({
+const anyRule = z.strictObject({
   name: text.describe('Unique in the file; metrics and logs tell rules apart by it.'),
   select: selectSchema.describe(
     'Which processes. All kinds that are given must hold; within a kind any may.',
@@ -138,11 +141,26 @@ const ruleSchema = z.strictObject({
   trace: traceSchema.describe('What to trace there, as the options of `trace attach` say it.'),
   hold: flag
     .default(false)
-    .describe('Processes that start later are stopped at their exec until they are attached.'),
+    .describe(
+      'Processes that start later are stopped at their exec until they are attached. The file names in `executable` must begin with plain characters, for whatever begins like them is stopped for a moment.',
+    ),
   http: z
     .array(httpSchema, { error: 'a list' })
     .default([])
     .describe('Functions that handle HTTP requests, for `http_server_request_duration_seconds`.'),
+});
+
+const ruleSchema = anyRule.check(({ value, issues }) => {
+  const { executables } = value.select as Partial<typeof value.select>;
+  // A selection that is wrong itself has been told of.
+  if (!executables) return;
+  const open = executables.find((glob) => nameBeginsWith(glob) === '');
+  if (!value.hold || (executables.length > 0 && open === undefined)) return;
+  const message =
+    open === undefined
+      ? "needs an 'executable', or every process on the host would be stopped"
+      : `would stop processes of any name, since the file name in '${open}' begins with a wildcard`;
+  issues.push({ code: 'custom', message, input: value.hold, path: ['hold'] });
 });
 
 const otlpSchema = z.strictObject({
