@@ -155,6 +155,8 @@ describe('what is rendered', () => {
       [
         'underspan_function_calls_total{rule="shop",executable="/app/shop",function="main.work"} 2',
         'underspan_function_errors_total{rule="shop",executable="/app/shop",function="main.work"} 1',
+        'underspan_function_spans_total{rule="shop",executable="/app/shop",function="main.work"} 1',
+        'underspan_http_uncounted_requests_total{rule="shop"} 9',
         'underspan_spans_total 7',
         'underspan_lost_calls_total{reason="rate"} 3',
         'underspan_lost_calls_total{reason="queue"} 0',
@@ -184,7 +186,7 @@ describe('what is rendered', () => {
     );
     assert.match(
       body,
-      /^underspan_build_info\{version="1\.2\.3",node="\d+[^"]*",kernel="[^"]+"\} 1$/m,
+      /^underspan_build_info\{version="1\.2\.3",node_version="\d+[^"]*",kernel="[^"]+"\} 1$/m,
     );
   });
 
@@ -411,7 +413,8 @@ function fullSnapshot(): AgentSnapshot {
         runTimeNs: 1_500_000_000,
       },
     ],
-    functions: [functionSnapshot({}, [1_000, 2_000], 1)],
+    functions: [functionSnapshot({ spans: 1 }, [1_000, 2_000], 1)],
+    httpUncounted: [{ rule: 'shop', requests: 9 }],
     lost: { rate: 3, queue: 0 },
     spans: 7,
     detached: { idle: 4 },

@@ -1,5 +1,5 @@
 /** Every metric of the agent's own, and where in a snapshot its values are. docs/metrics.md has the same list. */
-import { HTTP_BUCKETS_SECONDS, type AgentSnapshot } from '../snapshot.js';
+import { HTTP_BUCKETS_SECONDS, type AgentSnapshot, type FunctionSnapshot } from '../snapshot.js';
 import { DURATION_BOUNDS_NS, durationBuckets } from './buckets.js';
 
 /** One series as the snapshot has it; several with the same labels are added up. */
@@ -44,7 +44,7 @@ export function families(build: Build): Family[] {
       name: 'underspan_build_info',
       type: 'gauge',
       help: 'Always 1. The labels say what runs.',
-      labels: ['version', 'node', 'kernel'],
+      labels: ['version', 'node_version', 'kernel'],
       read: () => [{ labels: [build.version, build.node, build.kernel], counts: [1] }],
     },
     ...FUNCTIONS,
@@ -58,11 +58,11 @@ export function families(build: Build): Family[] {
 /** The same functions stay in all of these: those with the most time, then with the most calls. */
 function functionRows(
   snapshot: AgentSnapshot,
-  counts: (statistics: AgentSnapshot['functions'][number]['statistics']) => number[],
+  counts: (statistics: FunctionSnapshot['statistics'], spans: number) => number[],
 ): Row[] {
-  return snapshot.functions.map(({ rule, executable, name, index, statistics }) => ({
+  return snapshot.functions.map(({ rule, executable, name, index, spans, statistics }) => ({
     labels: [rule, executable, name],
-    counts: counts(statistics),
+    counts: counts(statistics, spans),
     rank: statistics.totalNs + statistics.calls,
     functionIndex: index,
   }));
@@ -98,6 +98,13 @@ const FUNCTIONS: Family[] = [
     read: (snapshot) => functionRows(snapshot, ({ errors }) => [errors]),
   },
   {
+    name: 'underspan_function_spans_total',
+    type: 'counter',
+    help: 'Calls whose span was handed to the sinks.',
+    labels: FUNCTION_LABELS,
+    read: (snapshot) => functionRows(snapshot, (_, spans) => [spans]),
+  },
+  {
     name: 'http_server_request_duration_seconds',
     type: 'histogram',
     help: 'Durations of HTTP requests, as the calls of the functions that a rule names as handlers.',
@@ -115,6 +122,14 @@ const FUNCTIONS: Family[] = [
         counts: [...buckets, sumNs / 1e9],
         rank: buckets.reduce((sum, count) => sum + count, 0),
       })),
+  },
+  {
+    name: 'underspan_http_uncounted_requests_total',
+    type: 'counter',
+    help: 'HTTP requests that are missing above, since the kernel had no room for another status or method.',
+    labels: ['rule'],
+    read: ({ httpUncounted }) =>
+      httpUncounted.map(({ rule, requests }) => ({ labels: [rule], counts: [requests] })),
   },
 ];
 
