@@ -19,6 +19,8 @@ export interface LogLine {
 export interface AgentSettings {
   /** The configuration but for `metrics` and `control`: JSON is YAML too. */
   config: object;
+  /** Of `metrics`, but for `listen`. */
+  metrics?: object;
   env?: Record<string, string>;
   /** A command that is given the agent's, such as setpriv. */
   under?: string[];
@@ -38,7 +40,7 @@ export class AgentProcess {
     const configFile = join(folder, 'agent.yaml');
     const socket = join(folder, 'agent.sock');
     const port = await freePort();
-    await writeFile(configFile, text(settings.config, port, socket));
+    await writeFile(configFile, text(settings.config, port, socket, settings.metrics));
     return AgentProcess.restart(configFile, socket, port, settings);
   }
 
@@ -134,8 +136,8 @@ export class AgentProcess {
   }
 }
 
-function text(config: object, port: number, socket: string): string {
-  const metrics = { listen: `127.0.0.1:${port}` };
+function text(config: object, port: number, socket: string, more: object = {}): string {
+  const metrics = { listen: `127.0.0.1:${port}`, ...more };
   return JSON.stringify({ ...config, metrics, control: { socket } }, null, 2);
 }
 
