@@ -100,7 +100,10 @@ async function withProgram(
   await inFolder(async (folder) => {
     const program = await Answers.start(binary);
     try {
-      const agent = await AgentProcess.start(folder, { config: config(binary, trace) });
+      const agent = await AgentProcess.start(folder, {
+        config: config(binary, trace),
+        metrics: { maxSeries: 5_000 },
+      });
       try {
         await run(program, agent);
       } finally {

@@ -291,6 +291,25 @@ describe('too many series', () => {
   });
 });
 
+test('a scrape of many functions leaves others their turn', async () => {
+  const functions = Array.from({ length: 4_000 }, (_, index) =>
+    functionSnapshot({ index, name: `main.f${index}` }, [index]),
+  );
+  const metrics = metricsOf({ functions }, { maxSeries: 4_000 });
+  let turns = 0;
+  let rendered = false;
+  const others = (): void => {
+    turns++;
+    if (!rendered) setImmediate(others);
+  };
+  setImmediate(others);
+  const text = await parsed(metrics);
+  rendered = true;
+  assert.equal(text.samples(`${DURATION}_count`).length, 4_000);
+  // One before and one after would be none within.
+  assert.ok(turns > 2, `${turns} turns`);
+});
+
 describe('exemplars', () => {
   test('the latest span of a bucket', async () => {
     const exemplars = new Exemplars();
@@ -355,16 +374,16 @@ describe('exemplars', () => {
       { functions: [functionSnapshot({ index: 2 }, [1_500])] },
       { exemplars },
     ).render();
-    assert.equal(exemplars.latest(1, durationBucket(1_500), 0n), null);
-    assert.notEqual(exemplars.latest(2, durationBucket(1_500), 0n), null);
+    assert.equal(exemplars.latestOf(0n)(1, durationBucket(1_500)), null);
+    assert.notEqual(exemplars.latestOf(0n)(2, durationBucket(1_500)), null);
     exemplars.forget(2);
-    assert.equal(exemplars.latest(2, durationBucket(1_500), 0n), null);
+    assert.equal(exemplars.latestOf(0n)(2, durationBucket(1_500)), null);
   });
 
   test('no more functions than there is room for', () => {
     const exemplars = new Exemplars(2);
     exemplars.spans([1, 2, 3, 2].map((index) => functionSpan(index, 1_500)));
-    const known = [1, 2, 3].map((index) => exemplars.latest(index, durationBucket(1_500), 0n));
+    const known = [1, 2, 3].map((index) => exemplars.latestOf(0n)(index, durationBucket(1_500)));
     assert.deepEqual(
       known.map((exemplar) => exemplar !== null),
       [true, true, false],
