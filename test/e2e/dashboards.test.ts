@@ -116,6 +116,21 @@ function failed(): Record<string, number> {
 }
 
 describe('counts', { skip: missingBpf() }, () => {
+  test('reasons of losses are there before anything is lost', async () => {
+    const losses = await readFile(join(projectRoot, 'docs/losses.md'), 'utf8');
+    const known = [...losses.matchAll(/^\| `(\w+)` \|/gm)].map(([, reason]) => reason ?? '');
+    // What has to do with standard output and an end is of `trace attach` alone.
+    const expected = known.filter((reason) => reason !== 'output' && reason !== 'limit');
+    const reasons = async (metric: string): Promise<string[]> =>
+      (await scene.prometheus.query(metric, scene.beganAt)).map(
+        ({ labels }) => labels['reason'] ?? '',
+      );
+    const lost = await reasons('underspan_lost_calls_total');
+    assert.deepEqual(lost.sort(), expected.sort());
+    const ofSinks = await reasons('underspan_exporter_lost_spans_total');
+    assert.deepEqual(ofSinks.sort(), ['export', 'queue', 'spool', 'spoolCorrupt']);
+  });
+
   test('calls of every function are those that the shop counted', async () => {
     const measured = await added('underspan_function_calls_total{rule="checkout"}', 'function');
     const known = counted();

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { freePort } from './collector.js';
 import { OpenMetricsText } from './openmetrics.js';
@@ -113,7 +113,8 @@ export class AgentProcess {
 
   /** Writes another configuration; it takes that in by itself. */
   async configure(config: object): Promise<void> {
-    await writeFile(this.configFile, text(config, this.port, this.socket));
+    const before = JSON.parse(await readFile(this.configFile, 'utf8')) as { metrics: object };
+    await writeFile(this.configFile, text(config, this.port, this.socket, before.metrics));
   }
 
   /** Resident memory in bytes. */
@@ -137,7 +138,7 @@ export class AgentProcess {
 }
 
 function text(config: object, port: number, socket: string, more: object = {}): string {
-  const metrics = { listen: `127.0.0.1:${port}`, ...more };
+  const metrics = { ...more, listen: `127.0.0.1:${port}` };
   return JSON.stringify({ ...config, metrics, control: { socket } }, null, 2);
 }
 

@@ -256,6 +256,18 @@ describe('several of the same labels', () => {
     assert.equal((await parsed(metrics)).value(`${DURATION}_count`), 1);
   });
 
+  test('of losses stay, until there are more than were thought', async () => {
+    let ringFull = 5;
+    const metrics = metricsOf(() => ({ lost: { ringFull } }));
+    const shown = async (): Promise<number> =>
+      (await parsed(metrics)).value('underspan_lost_calls_total');
+    assert.equal(await shown(), 5);
+    ringFull = 4;
+    assert.equal(await shown(), 5);
+    ringFull = 6;
+    assert.equal(await shown(), 6);
+  });
+
   test('leave a gauge free to go back', async () => {
     let attachments = fullSnapshot().attachments;
     const metrics = metricsOf(() => ({ attachments: [...attachments, ...attachments] }));
