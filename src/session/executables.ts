@@ -93,6 +93,12 @@ export class Executables {
     return read.flat();
   }
 
+  /** Requests of the rule that found no room among those. */
+  async httpUncounted(rule: TraceRule): Promise<number> {
+    const maps = await this.maps.get(rule);
+    return maps ? Number(maps.maps.http_uncounted.read(0, 1).readBigUInt64LE()) : 0;
+  }
+
   isPreparing(rule: TraceRule): boolean {
     return [...this.preparing.keys()].some((key) => key.startsWith(keyOf(rule, '')));
   }
@@ -270,12 +276,13 @@ export class Executables {
     }
     await attachment.detach();
     await session.drain();
-    open = await this.openIn(probed);
-    await onRemoved(probed, open, why);
-    session.forget(open);
     const { maps } = await this.mapsOf(probed.rule);
     const { firstFunction, plan } = attachment;
     await forgetHttpRequests(maps.http_requests, firstFunction, plan.functions.length);
+    open = await this.openIn(probed);
+    // Nothing may wait between these: what onRemoved() has noted must not be counted twice.
+    await onRemoved(probed, open, why);
+    session.forget(open);
     session.remove(attachment);
     probed.lease?.close();
     probed.file.close();

@@ -65,7 +65,7 @@ export class Running {
   /** By number; where none is, the number is free. */
   readonly functions: (NumberedFunction | undefined)[] = [];
   /** Sites whose probes were taken back. */
-  readonly detached: Partial<Record<DetachReason, number>> = {};
+  readonly detached: Record<DetachReason, number> = { idle: 0, 'file-changed': 0, reload: 0 };
   session!: Session;
   pipeline!: Pipeline;
   followed!: Followed;
@@ -229,7 +229,7 @@ export class Running {
       const own = open.filter(({ tgid }) => tgid === pid);
       await this.pipeline.finish(endNs, stacksOf(own), pid);
     }
-    this.detached[why] = (this.detached[why] ?? 0) + sitesOf(probed);
+    this.detached[why] += sitesOf(probed);
     const { firstFunction, plan } = probed.attachment;
     const count = plan.functions.length;
     const statistics = this.session.statistics().slice(firstFunction, firstFunction + count);

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { freePort } from './collector.js';
 import { OpenMetricsText } from './openmetrics.js';
@@ -18,6 +18,8 @@ export interface LogLine {
 export interface AgentSettings {
   /** The configuration but for `metrics` and `control`: JSON is YAML too. */
   config: object;
+  /** Of `metrics`, but for `listen`. */
+  metrics?: object;
   env?: Record<string, string>;
   /** A command that is given the agent's, such as setpriv. */
   under?: string[];
@@ -37,7 +39,7 @@ export class AgentProcess {
     const configFile = join(folder, 'agent.yaml');
     const socket = join(folder, 'agent.sock');
     const port = await freePort();
-    await writeFile(configFile, text(settings.config, port, socket));
+    await writeFile(configFile, text(settings.config, port, socket, settings.metrics));
     return AgentProcess.restart(configFile, socket, port, settings);
   }
 
@@ -110,7 +112,8 @@ export class AgentProcess {
 
   /** Writes another configuration; it takes that in by itself. */
   async configure(config: object): Promise<void> {
-    await writeFile(this.configFile, text(config, this.port, this.socket));
+    const before = JSON.parse(await readFile(this.configFile, 'utf8')) as { metrics: object };
+    await writeFile(this.configFile, text(config, this.port, this.socket, before.metrics));
   }
 
   /** Resident memory in bytes. */
@@ -133,8 +136,8 @@ export class AgentProcess {
   }
 }
 
-function text(config: object, port: number, socket: string): string {
-  const metrics = { listen: `127.0.0.1:${port}` };
+function text(config: object, port: number, socket: string, more: object = {}): string {
+  const metrics = { ...more, listen: `127.0.0.1:${port}` };
   return JSON.stringify({ ...config, metrics, control: { socket } }, null, 2);
 }
 

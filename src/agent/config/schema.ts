@@ -197,7 +197,7 @@ const metricsSchema = z
     listen: orFalse(address, 'an address')
       .prefault(':9464')
       .describe('Where `/metrics`, `/healthz` and `/readyz` are served; `false`: nowhere.'),
-    maxSeries: count.default(10_000).describe('Series of one metric; those beyond are counted.'),
+    maxSeries: count.default(1_000).describe('Series of one metric; those beyond are counted.'),
   })
   .transform(({ listen, maxSeries }) => ({ listen: listen || null, maxSeries }));
 
