@@ -71,6 +71,20 @@ export class Collector {
     await this.process?.stop();
   }
 
+  /** What it had taken and not written is gone; what it had written may not have been answered. */
+  async kill(): Promise<void> {
+    await this.process?.stop('SIGKILL');
+  }
+
+  /** It neither reads nor answers, and its connections stay, until it may go on. */
+  stall(): void {
+    this.process?.child.kill('SIGSTOP');
+  }
+
+  proceed(): void {
+    this.process?.child.kill('SIGCONT');
+  }
+
   /** All spans that it has written so far. */
   async spans(): Promise<OtlpSpan[]> {
     const text = await readFile(this.file, 'utf8');
