@@ -52,7 +52,8 @@ async function withReceiver(
 ): Promise<void> {
   try {
     await inFolder(async (folder) => {
-      const traced = await TracedShop.start(folder, { endpoint: receiver.endpoint });
+      const { endpoint } = receiver;
+      const traced = await TracedShop.start(folder, { endpoint, env: IMPATIENT });
       try {
         await run(traced);
       } finally {
@@ -135,6 +136,26 @@ describe('delivery', { concurrency: 2 }, () => {
       assertExact(t, account, await collector.spans());
       assert.deepEqual(lostOnTheWay(account), {});
       assert.ok(account.repeated > 0, 'what was not answered may have come twice');
+    });
+  });
+
+  test('answers come too late: what came twice was counted', async (t) => {
+    if (!requireBpf(t)) return;
+    const receiver = await Receiver.start({
+      answer: async (_spans, request) => {
+        if (request % 3 === 0) await sleep(2_500);
+        return { accept: true };
+      },
+    });
+    await withReceiver(receiver, async (traced) => {
+      await traced.order(60, 6);
+      const account = await traced.settled();
+      // Of requests that were given up on, the last are taken only now.
+      await sleep(3_000);
+      assertExact(t, account, receiver.spans);
+      assert.deepEqual(lostOnTheWay(account), {});
+      const twice = receiver.spans.length - account.delivered;
+      assert.ok(twice > 0, 'nothing came twice');
     });
   });
 
