@@ -31,6 +31,8 @@ const FLUSH_MS = 2_500;
 const PULSE_MS = 5_000;
 const PULSE_LATE_MS = 30_000;
 
+const GOOD_NEWS = new Set(['PROCESS_FOLLOWED', 'otlp-back']);
+
 export class Agent {
   private state!: AgentState;
   private parsed: ParsedConfig;
@@ -219,7 +221,7 @@ export class Agent {
     const { code, message, hint, pattern } = notice;
     const place = rule && pattern !== undefined ? this.placeOf(rule, pattern) : undefined;
     const fields = { code, rule: rule?.name, hint, place };
-    if (code === 'PROCESS_FOLLOWED') this.log.info(fields, message);
+    if (GOOD_NEWS.has(code)) this.log.info(fields, message);
     else this.log.warn(fields, place === undefined ? message : `${place}: ${message}`);
   }
 

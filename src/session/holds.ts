@@ -21,15 +21,23 @@ const EXEC_CALLS: Partial<Record<NodeJS.Architecture, readonly number[]>> = {
 
 /**
  * Reads until this process is gone, then continues what was stopped at an exec. A line tells it to
- * end without that. What is stopped for another reason is in another system call, or in none.
+ * end without that. What is stopped for another reason is in another system call, or in none. It
+ * looks again until the kernel cannot hold any more: who has just been told to stop may not have
+ * stopped yet. By what the shell has built in alone, as another program would be held itself.
  */
 const GUARD = `
 read -r _ && exit
-for d in /proc/[0-9]*; do
-  { IFS= read -r stat <"$d/stat" && read -r call _ <"$d/syscall"; } 2>/dev/null || continue
-  case "\${stat##*) }" in T*) ;; *) continue ;; esac
-  case " $* " in *" $call "*) kill -CONT "\${d#/proc/}" ;; esac
-done`;
+read -r now _ </proc/uptime
+end=$((\${now%.*} + ${Number(HOLD_NS / 1_000_000_000n) + 1}))
+while
+  read -r now _ </proc/uptime
+  for d in /proc/[0-9]*; do
+    { IFS= read -r stat <"$d/stat" && read -r call _ <"$d/syscall"; } 2>/dev/null || continue
+    case "\${stat##*) }" in T*) ;; *) continue ;; esac
+    case " $* " in *" $call "*) kill -CONT "\${d#/proc/}" ;; esac
+  done
+  [ "\${now%.*}" -lt "$end" ]
+do :; done`;
 
 export interface HoldsOptions {
   holdUntil: BpfMap;

@@ -121,11 +121,11 @@ for (const protocol of ['grpc', 'http/protobuf']) {
         await first.until('caught up', caughtUp);
         collector.stall();
         await first.until('spooled again', spooled);
-        collector.goOn();
+        collector.proceed();
         await first.until('caught up again', caughtUp);
         t.diagnostic(await assertAllArrive(collector, first, spooler));
       } finally {
-        collector.goOn();
+        collector.proceed();
         await first.stop('SIGKILL');
         await collector.stop();
       }

@@ -88,6 +88,10 @@ export class AgentProcess {
   }
 
   async metrics(): Promise<OpenMetricsText> {
+    if (!this.process.running) {
+      const { exitCode, signalCode } = this.process.child;
+      throw new Error(`the agent has ended: ${exitCode ?? signalCode}\n${this.process.output}`);
+    }
     const response = await fetch(`http://127.0.0.1:${this.port}/metrics`);
     if (!response.ok) throw new Error(`metrics: ${response.status} ${await response.text()}`);
     return new OpenMetricsText(await response.text());

@@ -71,17 +71,17 @@ export class Collector {
     await this.process?.stop();
   }
 
-  /** It is gone at once, without a word to those who are connected. */
+  /** What it had taken and not written is gone; what it had written may not have been answered. */
   async kill(): Promise<void> {
     await this.process?.stop('SIGKILL');
   }
 
-  /** It takes connections and answers nothing, until it goes on. */
+  /** It neither reads nor answers, and its connections stay, until it may go on. */
   stall(): void {
     this.process?.child.kill('SIGSTOP');
   }
 
-  goOn(): void {
+  proceed(): void {
     this.process?.child.kill('SIGCONT');
   }
 

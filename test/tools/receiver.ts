@@ -105,3 +105,13 @@ export class Receiver {
     this.server.forceShutdown();
   }
 }
+
+const field = (number: number, bytes: Buffer): Buffer =>
+  Buffer.concat([Buffer.from([(number << 3) | 2, bytes.length]), bytes]);
+
+/** A google.rpc.Status with a RetryInfo of so many seconds. */
+export function retryInfo(seconds: number): Buffer {
+  const type = Buffer.from('type.googleapis.com/google.rpc.RetryInfo');
+  const delay = field(1, Buffer.from([0x08, seconds]));
+  return field(3, Buffer.concat([field(1, type), field(2, delay)]));
+}

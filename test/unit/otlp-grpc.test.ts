@@ -4,19 +4,9 @@ import { afterEach, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { closeAll, codes, sinkTo, treeOf } from '../tools/otlp-sink.js';
 import { sleep } from '../tools/process.js';
-import { type Answer, Receiver } from '../tools/receiver.js';
+import { type Answer, Receiver, retryInfo } from '../tools/receiver.js';
 
 afterEach(closeAll);
-
-const field = (number: number, bytes: Buffer): Buffer =>
-  Buffer.concat([Buffer.from([(number << 3) | 2, bytes.length]), bytes]);
-
-/** A google.rpc.Status with a RetryInfo of so many seconds. */
-function retryInfo(seconds: number): Buffer {
-  const type = Buffer.from('type.googleapis.com/google.rpc.RetryInfo');
-  const delay = field(1, Buffer.from([0x08, seconds]));
-  return field(3, Buffer.concat([field(1, type), field(2, delay)]));
-}
 
 test('RESOURCE_EXHAUSTED is tried again after the delay of its RetryInfo', async () => {
   const times: number[] = [];

@@ -1,8 +1,8 @@
 // Command tiny calls a few functions from several goroutines, within spans of the official SDK that
 // go nowhere. It counts the calls itself and writes what it knows as JSON to the file it is given:
-// the smallest program whose traced calls can be checked.
+// the smallest program whose traced calls can be checked. It pauses after each round, if told to.
 //
-//	tiny FILE ROUNDS
+//	tiny FILE ROUNDS [PAUSE]
 package main
 
 import (
@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -93,7 +94,7 @@ func (t *truth) within(spans map[string]string, tracer trace.Tracer, name string
 	do(ctx)
 }
 
-func run(rounds int) *truth {
+func run(rounds int, pause time.Duration) *truth {
 	known := &truth{Rounds: map[string]string{}, Growths: map[string]string{}}
 	tracer := sdktrace.NewTracerProvider().Tracer("tiny")
 	var running sync.WaitGroup
@@ -104,6 +105,7 @@ func run(rounds int) *truth {
 			known.within(known.Growths, tracer, "growth", func(context.Context) { grow(growthDepth) })
 			for round := 0; round < rounds; round++ {
 				known.within(known.Rounds, tracer, "round", func(ctx context.Context) { work(ctx, round) })
+				time.Sleep(pause)
 			}
 		}()
 	}
@@ -118,16 +120,20 @@ func run(rounds int) *truth {
 }
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: tiny FILE ROUNDS")
+	if len(os.Args) < 3 || len(os.Args) > 4 {
+		fmt.Fprintln(os.Stderr, "usage: tiny FILE ROUNDS [PAUSE]")
 		os.Exit(2)
 	}
 	rounds, err := strconv.Atoi(os.Args[2])
+	var pause time.Duration
+	if err == nil && len(os.Args) == 4 {
+		pause, err = time.ParseDuration(os.Args[3])
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "tiny:", err)
 		os.Exit(2)
 	}
-	known, err := json.Marshal(run(rounds))
+	known, err := json.Marshal(run(rounds, pause))
 	if err == nil {
 		err = os.WriteFile(os.Args[1], known, 0o644)
 	}
