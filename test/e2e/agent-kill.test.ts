@@ -48,7 +48,7 @@ class Passing {
     private readonly folder: string,
     private readonly binaries: string[],
   ) {
-    this.done = this.proceed();
+    this.done = this.goOn();
   }
 
   static async begin(folder: string): Promise<Passing> {
