@@ -77,7 +77,7 @@ test('an agent that is told a rule alone does as little as it may', () => {
       },
     ],
     export: { otlp: { endpoint: null, protocol: null }, queueBytes: 64 << 20, spool: null },
-    metrics: { listen: { host: '0.0.0.0', port: 9464 }, maxSeries: 10_000 },
+    metrics: { listen: { host: '0.0.0.0', port: 9464 }, maxSeries: 1_000 },
     control: {
       socket: '/run/underspan/agent.sock',
       network: null,

@@ -178,6 +178,7 @@ test('all options reach the engine', async () => {
     sample: 0.05,
     maxRate: 100,
     followForks: false,
+    handlers: [],
     entryOnly: true,
     contextHops: 32,
     args: [],
@@ -273,7 +274,8 @@ test('wrong usage is told in one line, with status 2', async () => {
     [['attach', '--pid', '42', '--slower', '1s', 'f'], /unknown option '--slower'/],
     [['attach', '--pid', '42', '--stacks', 'f'], /unknown option '--stacks'/],
     [['attach', '--pid'], /argument missing/],
-    [['agent'], /unknown command 'agent'/],
+    [['why'], /unknown command 'why'/],
+    [['agent'], /'--config <file>' not specified/],
     [['attach', '--pid', '42', 'a.go', 'b.go'], /'a\.go', 'b\.go' are names of files.*\n.*quotes/],
     [['symbols', '--pid', '42', 'a.go', 'b.go'], /names of files/],
     [['symbols', '--pid', '42', '/a(/'], /not a regular expression/],
@@ -476,8 +478,8 @@ test('symbols that do not exist have status 4 and near names', async () => {
 test('help and version are results', async () => {
   const help = await trace(['--help']);
   assert.deepEqual([help.status, help.stderr], [0, '']);
-  assert.match(help.stdout, /attach[\s\S]*symbols[\s\S]*doctor/);
-  assert.doesNotMatch(help.stdout, /^ +(agent|why)/m);
+  assert.match(help.stdout, /attach[\s\S]*symbols[\s\S]*agent[\s\S]*doctor/);
+  assert.doesNotMatch(help.stdout, /^ +why/m);
   const attach = await trace(['attach', '--help']);
   assert.match(attach.stdout, /--max-functions <n>[\s\S]*default:\s+2000/);
   assert.match((await trace(['--version'])).stdout, /^\d+\.\d+\.\d+\n$/);

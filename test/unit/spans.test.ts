@@ -10,6 +10,7 @@ import {
   HISTOGRAM_BUCKETS,
   openCall,
   ParentKind,
+  fileKey,
   processRecord,
   programSpanRecord,
   RecordKind,
@@ -138,7 +139,12 @@ test('a process event', () => {
   bytes.writeUInt32LE(1, processRecord.event);
   bytes.writeUInt32LE(43, processRecord.tgid);
   bytes.writeUInt32LE(42, processRecord.parentTgid);
-  assert.deepEqual(decode(bytes).processes, [{ timeNs: 7n, event: 1, tgid: 43, parentTgid: 42 }]);
+  bytes.writeBigUInt64LE(0x103n, processRecord.file + fileKey.device);
+  bytes.writeBigUInt64LE(99n, processRecord.file + fileKey.inode);
+  bytes.writeUInt32LE(1, processRecord.held);
+  assert.deepEqual(decode(bytes).processes, [
+    { timeNs: 7n, event: 1, tgid: 43, parentTgid: 42, device: 0x103n, inode: 99n, held: true },
+  ]);
 });
 
 test('what cannot be read is counted, and the rest is read', () => {
