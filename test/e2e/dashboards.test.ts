@@ -10,6 +10,7 @@ import { after, before, describe, test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
 import { dashboardQueries, type DashboardQuery } from '../tools/dashboards.js';
 import { projectRoot } from '../tools/go.js';
+import type { OtlpSpan } from '../tools/otlp.js';
 import type { OpenMetricsText } from '../tools/openmetrics.js';
 import type { PrometheusSeries } from '../tools/prometheus.js';
 import { checkMetrics, promtool } from '../tools/promtool.js';
@@ -24,8 +25,11 @@ let folder: string;
 let scene: Scene;
 /** What the agent said itself at the end. */
 let text: OpenMetricsText;
-/** By the alert: what its expression gave while the spool grew. */
+/** What the expression of UnderspanSpoolGrows gave while it did. */
 const grown: PrometheusSeries[] = [];
+/** Before the Collector went, by function: spans as the agent counts them, and those that came. */
+let sent: Record<string, number>;
+let received: Record<string, number>;
 
 /** Of the measuring, with the last scrape before it. */
 const seconds = (): number => (scene.endedAt - scene.beganAt) / 1e3 + 1;
@@ -55,6 +59,15 @@ before(async () => {
   for (let times = 0; times < 40; times++) await scene.ask('/plain?how=body');
   for (let times = 0; times < 10; times++) await scene.ask('/plain?how=status&status=500');
   await scene.leave();
+  await scene.quiet();
+  sent = {};
+  for (const { labels, value } of (await scene.agent.metrics()).samples(
+    'underspan_function_spans_total',
+  )) {
+    if (value > 0) add(sent, labels['function'] ?? '', value);
+  }
+  received = {};
+  for (const { name } of await ours()) add(received, name, 1);
   await scene.collector.stop();
   const spool = (await alerts('2s')).find(({ alert }) => alert === 'UnderspanSpoolGrows');
   for (let times = 0; times < 20 && grown.length === 0; times++) {
@@ -75,6 +88,16 @@ after(async () => {
   await rm(folder, { recursive: true });
 });
 
+function add(counts: Record<string, number>, key: string, count: number): void {
+  counts[key] = (counts[key] ?? 0) + count;
+}
+
+/** Spans of ours that the Collector has. */
+async function ours(): Promise<OtlpSpan[]> {
+  const spans = await scene.collector.spans();
+  return spans.filter(({ scope }) => scope.name === 'underspan');
+}
+
 const ask = (expr: string): Promise<PrometheusSeries[]> =>
   scene.prometheus.query(expr, scene.endedAt);
 
@@ -88,8 +111,7 @@ async function added(selector: string, label: string): Promise<Record<string, nu
     [scene.endedAt, 1],
   ] as const) {
     for (const { labels, value } of await scene.prometheus.query(selector, at)) {
-      const key = plainName(labels[label] ?? '');
-      counts[key] = (counts[key] ?? 0) + sign * value;
+      add(counts, plainName(labels[label] ?? ''), sign * value);
     }
   }
   return counts;
@@ -174,9 +196,14 @@ describe('counts', { skip: missingBpf() }, () => {
     assert.equal(delivered + bySink, spans);
     for (const reason of ['ringFull', 'rate', 'rootless', 'spool'])
       assert.ok(text.value('underspan_lost_calls_total', { reason }) > 0, reason);
-    const ours = (await scene.collector.spans()).filter(({ scope }) => scope.name === 'underspan');
     const repeated = text.value('underspan_exporter_repeated_spans_total');
-    assert.ok(ours.length >= delivered && ours.length <= delivered + repeated);
+    const { length } = await ours();
+    assert.ok(length >= delivered && length <= delivered + repeated, `${length}, ${delivered}`);
+  });
+
+  test('spans of every function are those that came to the Collector', () => {
+    assert.ok((sent[PLACE_ORDER] ?? 0) >= 300);
+    assert.deepEqual(sent, received);
   });
 
   test('probes that were taken back', async () => {
@@ -233,11 +260,14 @@ function largest(counts: Record<string, number>, at = 10): Record<string, number
 }
 
 /** What somebody else knows, by dashboard, panel and query. */
-function expectations(): Record<string, Expected> {
+async function expectations(): Promise<Record<string, Expected>> {
   const calls = counted();
   const all = sum(Object.values(calls));
   const placed = calls[PLACE_ORDER] ?? NaN;
   const declined = scene.orders['402'] ?? NaN;
+  const since = BigInt(scene.beganAt) * 1_000_000n;
+  const arrived = (await ours()).filter(({ endTimeUnixNano }) => endTimeUnixNano >= since);
+  const delivered = new Set(arrived.map(({ spanId }) => spanId)).size;
   const executable = scene.shop.binary;
   const canary = scene.canary.binary;
   const byStatus = { ...scene.orders };
@@ -273,8 +303,10 @@ function expectations(): Record<string, Expected> {
       { checkout: 0, 'checkout-canary': 0 },
       'rule',
     ),
-    'cost.json: Budget by rule A': (series) =>
-      quotients({ checkout: 1, 'checkout-canary': 0.00001, leaving: 0.05 }, 'rule')(series),
+    'cost.json: Budget by rule A': exactly(
+      { checkout: 1, 'checkout-canary': 0.00001, leaving: 0.05, unready: 0.05 },
+      'rule',
+    ),
     'cost.json: Spans that wait A': exactly({ otlp: 0 }, 'sink'),
     'cost.json: Spans that wait B': exactly({ otlp: 0 }, 'sink'),
     'cost.json: Series beyond the cap A': (series) => {
@@ -297,6 +329,7 @@ function expectations(): Record<string, Expected> {
       'executable',
     ),
     'fleet.json: Probes taken back, by reason A': rates({ idle: scene.sitesOfLeft }, 'reason'),
+    'fleet.json: Spans delivered A': rates({ otlp: delivered }, 'sink'),
     'fleet.json: Functions refused A': exactly({ 'is a single instruction': 2 }, 'reason'),
   };
 }
@@ -336,8 +369,8 @@ describe('dashboards', { skip: missingBpf() }, () => {
     );
   });
 
-  test('and what was counted by others', () => {
-    for (const [name, check] of Object.entries(expectations())) {
+  test('and what was counted by others', async () => {
+    for (const [name, check] of Object.entries(await expectations())) {
       const series = results.get(name);
       assert.ok(series, `no query ${name}`);
       try {

@@ -143,7 +143,7 @@ describe('requests', { skip: missingBpf() }, () => {
     });
   }
 
-  test('have their durations, and are nobody else’s calls', async () => {
+  test("have the durations of the handler's calls", async () => {
     await withProgram(await buildTarget('http'), {}, async (program, agent) => {
       const slow = 20;
       const waits = Array.from({ length: slow }, () => program.ask('/plain?how=body&wait=60ms'));
