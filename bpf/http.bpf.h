@@ -63,8 +63,8 @@ INLINE __u64 request_method(struct pt_regs *regs, const struct site *site)
 	return read_method(request);
 }
 
-/* WriteHeader(status) on this goroutine: of the innermost handler, unless that has one already.
- * 1xx are followed by another; a status is sent once, later ones are ignored by net/http. */
+/* WriteHeader(status) on this goroutine: of all handlers that run, one within the other, as far as
+ * they have none. 1xx are followed by another; later ones are ignored by net/http. */
 OUT_OF_LINE void set_http_status(struct goroutine *goroutine, __u64 status)
 {
 	if (!goroutine || status < 200 || status > 999)
@@ -75,11 +75,8 @@ OUT_OF_LINE void set_http_status(struct goroutine *goroutine, __u64 status)
 		if (i >= goroutine->depth)
 			return;
 		call = CALL_SLOT(goroutine, goroutine->depth - 1 - i);
-		if (!call->http_method)
-			continue;
-		if (!call->http_status)
+		if (call->http_method && !call->http_status)
 			call->http_status = status;
-		return;
 	}
 }
 

@@ -34,6 +34,7 @@ struct layout {
 	struct http_key http_key;
 	struct http_requests http_requests;
 	struct file_key file_key;
+	struct hold_name hold_name;
 	struct statistics statistics;
 	struct settings settings;
 	struct stack_key stack_key;

@@ -29,7 +29,20 @@ struct inode {
 	struct super_block *i_sb;
 } __attribute__((preserve_access_index));
 
+struct qstr {
+	const unsigned char *name;
+} __attribute__((preserve_access_index));
+
+struct dentry {
+	struct qstr d_name;
+} __attribute__((preserve_access_index));
+
+struct path {
+	struct dentry *dentry;
+} __attribute__((preserve_access_index));
+
 struct file {
+	struct path f_path;
 	struct inode *f_inode;
 } __attribute__((preserve_access_index));
 
@@ -51,6 +64,14 @@ struct {
 	__type(value, __u64);
 } hold_until SEC(".maps");
 
+/* A process whose executable's file name begins like none of these is never held. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_HOLD_NAMES);
+	__type(key, __u32);
+	__type(value, struct hold_name);
+} hold_names SEC(".maps");
+
 /* Executables whose processes are never held: no rule that holds can be meant for them, or their
  * probes are there already. */
 struct {
@@ -70,17 +91,48 @@ struct {
 
 #define SIGSTOP 19
 
+static __noinline bool begins_like(const __u8 *name, const struct hold_name *wanted)
+{
+	if (!name || !wanted || !wanted->length)
+		return false;
+	for (__u64 i = 0; i < MAX_HOLD_NAME; i++) {
+		if (i >= wanted->length)
+			return true;
+		if (name[i] != wanted->prefix[i])
+			return false;
+	}
+	return true;
+}
+
+/* Whoever starts a process may see it stop, so only those are held that a rule may be meant for. */
+static __always_inline bool may_be_wanted(struct task_struct *task)
+{
+	const unsigned char *at = BPF_CORE_READ(task, mm, exe_file, f_path.dentry, d_name.name);
+	__u8 name[MAX_HOLD_NAME] = {};
+
+	if (bpf_probe_read_kernel_str(name, sizeof(name), at) <= 0)
+		return false;
+	for (__u32 i = 0; i < MAX_HOLD_NAMES; i++) {
+		__u32 index = i;
+
+		if (begins_like(name, bpf_map_lookup_elem(&hold_names, &index)))
+			return true;
+	}
+	return false;
+}
+
 /* Whether the process that has just executed this file is to wait until user space knows it. */
-static __always_inline bool is_to_wait(const struct file_key *file)
+static __always_inline bool is_to_wait(struct task_struct *task, const struct file_key *file)
 {
 	__u32 zero = 0;
 	__u64 *until = bpf_map_lookup_elem(&hold_until, &zero);
 
-	return until && *until > bpf_ktime_get_ns() && !bpf_map_lookup_elem(&let_pass, file);
+	return until && *until > bpf_ktime_get_ns() && !bpf_map_lookup_elem(&let_pass, file) &&
+	       may_be_wanted(task);
 }
 
 static __always_inline void send_event(__u32 event, __u32 tgid, __u32 parent_tgid,
-				       const struct file_key *file, bool may_wait)
+				       const struct file_key *file, struct task_struct *may_wait)
 {
 	struct process_record *record = reserve_record(RECORD_PROCESS, sizeof(*record));
 
@@ -99,7 +151,7 @@ static __always_inline void send_event(__u32 event, __u32 tgid, __u32 parent_tgi
 	record->file.device = file ? file->device : 0;
 	record->file.inode = file ? file->inode : 0;
 	/* Only what user space is told of: it is user space that lets it go on. */
-	record->held = may_wait && is_to_wait(file) && bpf_send_signal(SIGSTOP) == 0;
+	record->held = may_wait && is_to_wait(may_wait, file) && bpf_send_signal(SIGSTOP) == 0;
 	submit_record(record);
 }
 
@@ -119,7 +171,7 @@ int process_forked(struct bpf_raw_tracepoint_args *arguments)
 	if (!target || !target->follow_forks)
 		return 0;
 	bpf_map_update_elem(&targets, &tgid, target, BPF_ANY);
-	send_event(PROCESS_FORKED, tgid, parent_tgid, NULL, false);
+	send_event(PROCESS_FORKED, tgid, parent_tgid, NULL, NULL);
 	return 0;
 }
 
@@ -177,7 +229,7 @@ int process_executed(struct bpf_raw_tracepoint_args *arguments)
 			.inode = BPF_CORE_READ(task, mm, exe_file, f_inode, i_ino),
 		};
 
-		send_event(PROCESS_EXECUTED, tgid, 0, &file, settings.every_exec);
+		send_event(PROCESS_EXECUTED, tgid, 0, &file, settings.every_exec ? task : NULL);
 	}
 	return 0;
 }
@@ -197,6 +249,6 @@ int process_exited(struct bpf_raw_tracepoint_args *arguments)
 	bpf_map_delete_elem(&told, &tgid);
 	if (!bpf_map_lookup_elem(&targets, &tgid))
 		return 0;
-	send_event(PROCESS_EXITED, tgid, 0, NULL, false);
+	send_event(PROCESS_EXITED, tgid, 0, NULL, NULL);
 	return 0;
 }

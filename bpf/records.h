@@ -209,6 +209,17 @@ struct file_key {
 	__u64 inode;
 };
 
+#define MAX_HOLD_NAMES 16	/* rules' executables that hold, by how their file names begin */
+#define MAX_HOLD_NAME 24
+
+/* How the file name of an executable begins whose processes are held; length 0: not in use. */
+struct hold_name {
+	__u32 length;
+	__u8 prefix[MAX_HOLD_NAME];
+	__u32 pad;
+};
+_Static_assert(sizeof(struct hold_name) == 32, "hold_name");
+
 /* A closed call that is to become a span. */
 struct call_record {
 	struct record_header header;

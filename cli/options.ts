@@ -173,7 +173,7 @@ export function addTracing(command: Command): Command {
         .choices(['tree', 'json', 'none'])
         .default('tree'),
     )
-    .option('--otlp', 'also export by OTLP/gRPC; OTEL_EXPORTER_OTLP_* are honoured')
+    .option('--otlp', 'also export by OTLP; OTEL_EXPORTER_OTLP_* are honoured')
     .option('--otlp-endpoint <url>', 'export to there (implies --otlp)')
     .option('--dry-run', 'print the plan and its predicted cost; attach nothing')
     .option('--verbose', "show more of an error: its stack, the kernel's words")

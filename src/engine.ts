@@ -134,7 +134,7 @@ function selectedBy(selection: Selection): Selects {
     fits: (pid) => (fits(selection, pid) ? 'yes' : 'no'),
     reach: ({ exe, fileId }) => (!others && namesFile(exes, exe, fileId) ? 'all' : 'some'),
     followExecs: true,
-    hold: false,
+    hold: [],
   };
 }
 

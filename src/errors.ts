@@ -6,13 +6,16 @@ export type ErrorKind = 'failed' | 'usage' | 'not-permitted' | 'unsupported' | '
 
 export class UnderspanError extends Error {
   override readonly name = 'UnderspanError';
+  /** The pattern that it is about, as it was written. */
+  readonly pattern: string | undefined;
   constructor(
     readonly kind: ErrorKind,
     readonly code: string,
     message: string,
     readonly hint?: string,
-    options?: ErrorOptions,
+    options?: ErrorOptions & { pattern?: string | undefined },
   ) {
     super(message, options);
+    this.pattern = options?.pattern;
   }
 }

@@ -13,5 +13,6 @@ export type { Native } from './native/native.js';
 export type { FunctionSummary, Notice, Sink, Summary } from './sinks/sink.js';
 export { JsonSink } from './sinks/json.js';
 export { OtlpSink } from './sinks/otlp.js';
+export type { OtlpOptions } from './sinks/otlp-options.js';
 export { TreeSink } from './sinks/tree.js';
 export type { FunctionSpan, ProcessResource, ProgramSpan } from './spans/span.js';

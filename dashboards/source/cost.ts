@@ -158,7 +158,7 @@ export const costDashboard = dashboard(
           thresholds: none(),
         }),
         timeSeries({
-          size: [12, 8],
+          size: [8, 8],
           title: 'Spans and calls',
           description: 'Spans handed to the sinks, and calls counted, of all rules of the agents.',
           unit: 'cps',
@@ -169,7 +169,22 @@ export const costDashboard = dashboard(
           ],
         }),
         timeSeries({
-          size: [12, 8],
+          size: [8, 8],
+          title: 'HTTP requests not counted',
+          description:
+            "Requests a second that found no room among the kernel's counts of handlers, methods and statuses. Empty where no rule names a handler.",
+          unit: 'reqps',
+          min: 0,
+          queries: [
+            {
+              expr: sum(rate(select('underspan_http_uncounted_requests_total')), 'rule'),
+              legend: '{{rule}}',
+            },
+          ],
+          thresholds: none(),
+        }),
+        timeSeries({
+          size: [8, 8],
           title: 'Series beyond the cap',
           description:
             'Series that a metric leaves out since it has as many as the configuration allows (`maxSeries`).',

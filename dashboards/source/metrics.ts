@@ -10,12 +10,14 @@ const HTTP = [
 const SINK = ['sink'] as const;
 
 export const METRICS = {
-  underspan_build_info: ['version', 'node', 'kernel'],
+  underspan_build_info: ['version', 'node_version', 'kernel'],
   underspan_function_duration_seconds_bucket: [...FUNCTION, 'le'],
   underspan_function_duration_seconds_count: FUNCTION,
   underspan_function_duration_seconds_sum: FUNCTION,
   underspan_function_calls_total: FUNCTION,
   underspan_function_errors_total: FUNCTION,
+  underspan_function_spans_total: FUNCTION,
+  underspan_http_uncounted_requests_total: ['rule'],
   underspan_spans_total: [],
   underspan_lost_calls_total: ['reason'],
   underspan_overhead_cpu_seconds_total: ATTACHMENT,

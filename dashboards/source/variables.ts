@@ -65,7 +65,7 @@ function choice(
   };
 }
 
-// Not underspan_build_info: its own label "node" is the version of Node.
+// Also where its rules trace nothing yet.
 const AGENT: Metric = 'underspan_spans_total';
 
 const namespace = choice('namespace', 'Namespace', 'Where the agents run.', AGENT, []);

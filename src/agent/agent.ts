@@ -168,6 +168,7 @@ export class Agent {
       this.parsed = parsed;
       this.warnOfRestart(config);
       this.state = { ...this.state, config, rules, settled: false };
+      this.state.running.followed.idleMs = config.limits.idleMs;
       await this.state.running.followed.setRules(rules);
       await this.state.running.followed.settled();
       this.log.info({ rules: rules.map(({ name }) => name) }, 'the configuration was read again');
@@ -178,14 +179,12 @@ export class Agent {
     }
   }
 
-  /** Only rules are taken in while the agent runs. */
   private warnOfRestart(config: AgentConfig): void {
-    const before = this.state.config;
-    const changed = (Object.keys(config) as (keyof AgentConfig)[]).filter(
-      (key) => key !== 'rules' && JSON.stringify(config[key]) !== JSON.stringify(before[key]),
-    );
+    const before = atStart(this.state.config);
+    const now = atStart(config);
+    const changed = Object.keys(now).filter((key) => now[key] !== before[key]);
     if (changed.length === 0) return;
-    this.log.warn({ changed }, 'only changes of rules take effect at once; the rest at a restart');
+    this.log.warn({ changed }, 'these settings take effect when the agent is started anew');
   }
 
   /** More is known of where processes run, so others may fall under the rules. */
@@ -253,6 +252,15 @@ export class Agent {
     ]);
     if (summary) this.log.info(endOf(summary), 'the agent has stopped');
   }
+}
+
+/** Sections that are not taken in while the agent runs, as text. */
+function atStart(config: AgentConfig): Record<string, string> {
+  const { metrics, control, kubernetes, log } = config;
+  const { functions, ringBytes } = config.limits;
+  const sections = { export: config.export, metrics, control, kubernetes, log };
+  const all = Object.entries({ ...sections, limits: { functions, ringBytes } });
+  return Object.fromEntries(all.map(([key, value]) => [key, JSON.stringify(value)]));
 }
 
 function endOf({ functions, lost, overhead }: Summary): object {

@@ -1,10 +1,13 @@
 /** The rules of a configuration as the engine takes them; what did not change stays the same object. */
+import { UnderspanError } from '../errors.js';
+import { mayContinueOthers } from '../native/host.js';
 import type { Features } from '../native/native.js';
 import type { TraceRule } from '../session/rule.js';
 import { ruleOf, type TraceWishes } from '../session/wishes.js';
 import type { Procfs } from '../targets/procfs.js';
 import type { Workloads } from '../targets/workload.js';
 import type { AgentConfig, RuleConfig } from './config/config.js';
+import { nameBeginsWith } from './config/glob.js';
 import { selectsOf } from './selects.js';
 
 export interface RuleSetOptions {
@@ -19,8 +22,20 @@ export class RuleSet {
 
   constructor(private readonly options: RuleSetOptions) {}
 
-  /** In the order of the file, which decides where several rules select a process. */
+  /**
+   * In the order of the file, which decides where several rules select a process. Throws where what
+   * a rule wants is not permitted.
+   */
   from({ rules, limits }: AgentConfig): TraceRule[] {
+    const holding = rules.find(({ hold }) => hold);
+    if (holding && !mayContinueOthers()) {
+      throw new UnderspanError(
+        'not-permitted',
+        'HOLD_NOT_PERMITTED',
+        `rule '${holding.name}' holds processes, and this user may not let those of others go on`,
+        'grant CAP_KILL, or leave out hold',
+      );
+    }
     const before = this.known;
     this.known = new Map();
     return rules.map((config) => {
@@ -39,7 +54,7 @@ export class RuleSet {
       name: config.name,
       ...selectsOf(config.select, procfs, workloads),
       followExecs: false,
-      hold: config.hold,
+      hold: config.hold ? config.select.executables.map(nameBeginsWith) : [],
     });
   }
 }

@@ -6,11 +6,13 @@ export interface AgentSnapshot {
   attachments: AttachmentSnapshot[];
   functions: FunctionSnapshot[];
   http: HttpSnapshot[];
+  /** Requests that found no room in the kernel's table, by rule: those that name handlers. */
+  httpUncounted: { rule: string; requests: number }[];
   /** Calls that made no span, by reason, since the agent started; sinks' losses are among them. */
   lost: Record<string, number>;
   /** Spans handed to the sinks. */
   spans: number;
-  /** Sites whose probes were taken back, by reason: idle, reload, file-changed, stop. */
+  /** Sites whose probes were taken back, by reason: idle, reload, file-changed. */
   detached: Record<string, number>;
   /** Matching functions that got no probes, by reason. */
   refused: { rule: string; executable: string; reason: string; functions: number }[];
@@ -43,6 +45,8 @@ export interface FunctionSnapshot {
   name: string;
   /** Number by which spans' functions are told in this process; unique among those that are there. */
   index: number;
+  /** Spans of its calls that were handed to the sinks. */
+  spans: number;
   statistics: FunctionStatistics;
 }
 

@@ -19,7 +19,11 @@ export interface AgentState {
 export async function snapshotOf(agent: AgentState): Promise<AgentSnapshot> {
   const { running, sinks } = agent;
   const { session, executables, pipeline, functions } = running;
-  const [maps, requests] = await Promise.all([session.fill(), executables.httpRequests()]);
+  const [maps, requests, httpUncounted] = await Promise.all([
+    session.fill(),
+    executables.httpRequests(),
+    uncountedOf(agent),
+  ]);
   const statistics = session.statistics();
   const lost = lostInKernel(statistics);
   for (const [reason, count] of Object.entries(running.lostHere())) {
@@ -32,7 +36,16 @@ export async function snapshotOf(agent: AgentState): Promise<AgentSnapshot> {
       const counted = statistics[index];
       if (!named || !counted) return [];
       const { rule, exe } = named.probed;
-      return [{ rule: rule.name, executable: exe, name: named.name, index, statistics: counted }];
+      return [
+        {
+          rule: rule.name,
+          executable: exe,
+          name: named.name,
+          index,
+          spans: pipeline.sent[index] ?? 0,
+          statistics: counted,
+        },
+      ];
     }),
     http: requests.flatMap(({ functionIndex, ...request }) => {
       const named = functions[functionIndex];
@@ -40,6 +53,7 @@ export async function snapshotOf(agent: AgentState): Promise<AgentSnapshot> {
       const { rule, exe } = named.probed;
       return [{ rule: rule.name, executable: exe, route: named.route, ...request }];
     }),
+    httpUncounted,
     lost,
     spans: pipeline.spans,
     detached: { ...running.detached },
@@ -63,6 +77,20 @@ export function rulesOf({ running, config, rules, settled }: AgentState): RuleSn
       maxOverhead: config.rules[index]?.trace.maxOverhead ?? 1,
     };
   });
+}
+
+function uncountedOf({
+  running,
+  config,
+  rules,
+}: AgentState): Promise<AgentSnapshot['httpUncounted']> {
+  const named = rules.filter((_, index) => (config.rules[index]?.http.length ?? 0) > 0);
+  return Promise.all(
+    named.map(async (rule) => ({
+      rule: rule.name,
+      requests: await running.executables.httpUncounted(rule),
+    })),
+  );
 }
 
 function attachmentOf(probed: Probed): AttachmentSnapshot {

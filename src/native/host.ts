@@ -1,7 +1,8 @@
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { arch, release } from 'node:os';
 import { join } from 'node:path';
-import type { Features, Native } from './native.js';
+import { featureFindings } from './features.js';
+import type { Native } from './native.js';
 
 export interface Finding {
   name: string;
@@ -35,6 +36,7 @@ const CAPABILITIES = [
   { name: 'CAP_PERFMON', bit: 38n, gives: 'probes, and reading memory from BPF' },
   { name: 'CAP_SYS_PTRACE', bit: 19n, gives: 'other processes' },
 ];
+const CAP_KILL = 5n;
 const CAP_SYS_ADMIN = 21n;
 
 /** The kernel guards what belongs to another user by file modes too, whoever may trace it. */
@@ -62,6 +64,11 @@ export function mayReadOthers(procRoot = HOST.proc): boolean {
   return [CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH].some((bit) => ((effective >> bit) & 1n) === 1n);
 }
 
+/** Whether processes of other users can be told to go on, once they have been stopped. */
+export function mayContinueOthers(procRoot = HOST.proc): boolean {
+  return ((effectiveCapabilities(procRoot) >> CAP_KILL) & 1n) === 1n;
+}
+
 /** What this host allows. `native` is null, with the reason, where the addon cannot be loaded. */
 export async function examineHost(
   native: Native | { unavailable: string },
@@ -80,7 +87,7 @@ export async function examineHost(
       remedy: 'npm run setup',
     });
   } else {
-    findings.push(...(await featureFindings(native)));
+    findings.push(...(await featureFindings(native, paths.proc)));
   }
   return {
     kernel: release(),
@@ -222,79 +229,6 @@ function mountFinding(proc: string, type: string, at: string, gives: string): Fi
         detail: `not mounted: no ${gives}; tracing functions does without`,
         remedy: `mount -t ${type} ${type} ${at}`,
       };
-}
-
-/** Each feature of the kernel: what it gives, and what happens without it. */
-const FEATURES: Record<
-  keyof Features,
-  { name: string; gives: string; without: string; since: string; needed?: true }
-> = {
-  btf: {
-    name: 'kernel BTF',
-    gives: 'types of the kernel',
-    without: 'programs cannot follow the structures of the kernel',
-    since: 'CONFIG_DEBUG_INFO_BTF',
-    needed: true,
-  },
-  ringBuffer: {
-    name: 'BPF ring buffer',
-    gives: 'records in order, at little cost',
-    without: 'records cannot be delivered',
-    since: 'Linux 5.8',
-    needed: true,
-  },
-  cookies: {
-    name: 'probe cookies',
-    gives: 'a probe that knows its function',
-    without: 'functions are told by their address',
-    since: 'Linux 5.15',
-  },
-  uprobeMulti: {
-    name: 'uprobe_multi',
-    gives: 'thousands of probes in milliseconds',
-    without: 'probes are attached one by one: seconds for a thousand, minutes to detach',
-    since: 'Linux 6.6',
-  },
-  uprobeMultiThreads: {
-    name: 'uprobe_multi on threads',
-    gives: 'probes that hold for one process and all its threads',
-    without: 'probes go to all processes that run the file, and others are filtered out',
-    since: 'Linux 6.10',
-  },
-  sleepable: {
-    name: 'sleepable probes',
-    gives: 'reading memory that is not resident',
-    without: 'a context in such memory is counted as unreadable',
-    since: 'Linux 6.0',
-  },
-  atomics: {
-    name: 'BPF atomics',
-    gives: 'exact limits across CPUs',
-    without: 'limits such as --max-rate are approximate',
-    since: 'Linux 5.12',
-  },
-  runTimeStatistics: {
-    name: 'BPF run times',
-    gives: 'the measured overhead',
-    without: 'the overhead is predicted only',
-    since: 'Linux 5.8',
-  },
-};
-
-async function featureFindings(native: Native): Promise<Finding[]> {
-  let features: Features;
-  try {
-    features = await native.features();
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    return [{ name: 'kernel features', state: 'missing', detail: `cannot be probed: ${reason}` }];
-  }
-  return (Object.keys(FEATURES) as (keyof Features)[]).map((key) => {
-    const { name, gives, without, since, needed } = FEATURES[key];
-    return features[key]
-      ? { name, state: 'ok', detail: gives }
-      : { name, state: needed ? 'missing' : 'limited', detail: without, remedy: since };
-  });
 }
 
 function effectiveCapabilities(procRoot: string): bigint {

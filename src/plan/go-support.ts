@@ -31,9 +31,12 @@ const ENDS = [
 /** By which an HTTP handler, or what writes for it, says the status. */
 const STATUS = [
   'net/http.(*response).WriteHeader',
-  'net/http.(*http2responseWriter).WriteHeader',
+  // Into whose wrappers WriteHeader itself is inlined.
+  'net/http.(*http2responseWriterState).writeHeader',
   // From Go 1.27 on HTTP/2 is a package of its own.
-  'net/http/internal/http2.(*responseWriter).WriteHeader',
+  'net/http/internal/http2.(*responseWriterState).writeHeader',
+  // What a handler beneath http.TimeoutHandler writes to, on a goroutine of its own.
+  'net/http.(*timeoutWriter).WriteHeader',
 ];
 const WITH_VALUE = 'context.WithValue';
 const WITH_SPAN = 'go.opentelemetry.io/otel/trace.ContextWithSpan';

@@ -138,7 +138,8 @@ async function planMatches(
   ];
   const [first] = problems;
   if (first && found.indexes.length === 0) {
-    throw new UnderspanError('not-found', first.code, first.message, first.hint);
+    const { code, message, hint, pattern } = first;
+    throw new UnderspanError('not-found', code, message, hint, { pattern });
   }
   return problems;
 }

@@ -138,7 +138,8 @@ export class Attachment {
     this.links.set(pid, made);
   }
 
-  isAttached(pid: number): boolean {
+  /** To this process, or with null to all. */
+  isAttached(pid: number | null): boolean {
     return this.links.has(pid) || this.links.has(null);
   }
 

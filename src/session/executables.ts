@@ -1,10 +1,10 @@
 /** The probes of each rule in each executable: planned once, linked to processes, taken back. */
-import { statSync } from 'node:fs';
 import { UnderspanError } from '../errors.js';
 import type { Lease, Native } from '../native/native.js';
 import { planModule } from '../plan/plan-module.js';
 import { type ModulePlan, siteCount } from '../plan/plan.js';
 import { moduleBias } from '../targets/mapped.js';
+import { EXECUTABLE_GONE, OpenFile, stampOf } from '../targets/open-file.js';
 import type { Target } from '../targets/target.js';
 import type { Attachment } from './attachment.js';
 import { forgetHttpRequests, type HttpRequests, readHttpRequests } from './http-requests.js';
@@ -25,6 +25,8 @@ export interface Probed {
   readonly pids: Set<number>;
   /** When its last process ended, in ms of performance.now(); null: some run. */
   idleSince: number | null;
+  /** By which it can be opened, also when none of its processes is left. */
+  readonly file: OpenFile;
   /** Keeps the file as it is while probes wait for its next process; null: they do not wait. */
   readonly lease: Lease | null;
 }
@@ -91,6 +93,12 @@ export class Executables {
     return read.flat();
   }
 
+  /** Requests of the rule that found no room among those. */
+  async httpUncounted(rule: TraceRule): Promise<number> {
+    const maps = await this.maps.get(rule);
+    return maps ? Number(maps.maps.http_uncounted.read(0, 1).readBigUInt64LE()) : 0;
+  }
+
   isPreparing(rule: TraceRule): boolean {
     return [...this.preparing.keys()].some((key) => key.startsWith(keyOf(rule, '')));
   }
@@ -123,10 +131,12 @@ export class Executables {
   ): Promise<Probed | null> {
     const { native, session, onAdded } = this.options;
     const stamp = stampOf(target.file);
+    let file: OpenFile | null = null;
     try {
+      file = new OpenFile(target.file, target.exe);
       const plan =
         known ??
-        (await planModule(native, target.file, target.exe, {
+        (await planModule(native, file.path, target.exe, {
           ...rule.request,
           maxFunctions: Math.min(rule.request.maxFunctions, session.room),
         }));
@@ -139,13 +149,16 @@ export class Executables {
         attachment,
         pids: new Set(),
         idleSince: performance.now(),
-        lease: whole ? this.lease(target.file) : null,
+        file,
+        lease: whole ? this.lease(file.path) : null,
       };
       this.probed.set(key, probed);
       onAdded(probed);
       return probed;
     } catch (error) {
+      file?.close();
       if (!(error instanceof UnderspanError) || known) throw error;
+      if (error.code === EXECUTABLE_GONE) return null;
       this.barren.set(key, { error, stamp });
       const [oldest] = this.barren.keys();
       if (this.barren.size > MOST_BARREN && oldest !== undefined) this.barren.delete(oldest);
@@ -213,12 +226,25 @@ export class Executables {
     pids.add(target.pid);
     probed.idleSince = null;
     session.addTarget(target.pid, biasOf(target, attachment), attachment.number, rule.followForks);
-    if (attachment.isAttached(target.pid)) return;
     const scoped = !whole && session.features.uprobeMulti;
     try {
-      await attachment.attach(target.file, scoped ? target.pid : null);
+      await this.attach(probed, scoped ? target.pid : null);
     } catch (error) {
       this.left(probed, target.pid);
+      throw error;
+    }
+  }
+
+  /** For processes that are yet to come; the one that it was planned for has ended. */
+  arm(probed: Probed): Promise<void> {
+    return this.attach(probed, null);
+  }
+
+  private async attach({ attachment, file }: Probed, pid: number | null): Promise<void> {
+    if (attachment.isAttached(pid)) return;
+    try {
+      await attachment.attach(file.path, pid);
+    } catch (error) {
       throw kernelError(error);
     }
   }
@@ -250,14 +276,16 @@ export class Executables {
     }
     await attachment.detach();
     await session.drain();
-    open = await this.openIn(probed);
-    await onRemoved(probed, open, why);
-    session.forget(open);
     const { maps } = await this.mapsOf(probed.rule);
     const { firstFunction, plan } = attachment;
     await forgetHttpRequests(maps.http_requests, firstFunction, plan.functions.length);
+    open = await this.openIn(probed);
+    // Nothing may wait between these: what onRemoved() has noted must not be counted twice.
+    await onRemoved(probed, open, why);
+    session.forget(open);
     session.remove(attachment);
     probed.lease?.close();
+    probed.file.close();
   }
 
   private async openIn({ pids }: Probed): Promise<OpenGoroutine[]> {
@@ -277,18 +305,12 @@ export class Executables {
 
   async close(): Promise<void> {
     await this.loading;
+    for (const { lease, file } of this.probed.values()) {
+      lease?.close();
+      file.close();
+    }
     const rules = [...this.maps.keys()];
     await Promise.all(rules.map((rule) => this.forget(rule)));
-  }
-}
-
-/** Tells a file from another that has taken its inode, or its place. */
-function stampOf(file: string): string {
-  try {
-    const { ctimeNs, size } = statSync(file, { bigint: true });
-    return `${ctimeNs} ${size}`;
-  } catch {
-    return '';
   }
 }
 

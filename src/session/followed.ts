@@ -5,12 +5,13 @@ import type { Notice } from '../sinks/sink.js';
 import type { ProcessRecord } from '../spans/call.js';
 import { ProcessEvent } from '../spans/records.generated.js';
 import type { Procfs } from '../targets/procfs.js';
-import { isRunning, readTarget, type Target } from '../targets/target.js';
+import { isRunning, type Target, tryReadTarget } from '../targets/target.js';
 import type { DetachReason, Executables, Probed } from './executables.js';
 import type { Holds } from './holds.js';
 import type { OpenGoroutine } from './open-calls.js';
 import type { ProcessResources } from './resources.js';
 import { type Decision, decide, type TraceRule } from './rule.js';
+import { compare, type FollowedProcess } from './rule-change.js';
 import type { Session } from './session.js';
 
 export interface FollowedOptions {
@@ -22,20 +23,12 @@ export interface FollowedOptions {
   rules: readonly TraceRule[];
   /** Processes that start later and fall under a rule are targets too. */
   watchesExecs: boolean;
-  /** How long the probes of an executable stay that nothing runs, in ms. */
   idleMs: number;
   onNotice: (notice: Notice, rule: TraceRule) => void;
   /** All records of a process that has exited have come; its open calls are still in the table. */
   onExited: (pid: number, endNs: bigint, open: readonly OpenGoroutine[]) => Promise<void>;
   /** The last process has ended, and no other can come. */
   onEmpty: () => void;
-}
-
-interface FollowedProcess {
-  target: Target;
-  /** null: nobody's yet; it is watched for what it may execute. */
-  rule: TraceRule | null;
-  probed: Probed | null;
 }
 
 export class Followed {
@@ -45,6 +38,8 @@ export class Followed {
   /** Executables that are being planned, and links that are being closed. */
   private readonly underWay = new Set<Promise<unknown>>();
   private rules: readonly TraceRule[];
+  /** How long the probes of an executable stay that nothing runs, in ms. */
+  idleMs: number;
   /** Events are handled one after the other. */
   private queue: Promise<void> = Promise.resolve();
   private closed = false;
@@ -52,11 +47,12 @@ export class Followed {
 
   constructor(private readonly options: FollowedOptions) {
     this.rules = options.rules;
+    this.idleMs = options.idleMs;
     this.hold();
   }
 
   private hold(): void {
-    this.options.holds.set(this.rules.some((rule) => rule.hold));
+    this.options.holds.set(this.rules.flatMap((rule) => rule.hold));
   }
 
   get count(): number {
@@ -76,8 +72,12 @@ export class Followed {
   async attach(target: Target, rule: TraceRule, plan: ModulePlan): Promise<void> {
     const attached = this.queue.then(async () => {
       const whole = rule.reach(target) === 'all';
-      const probed = await this.options.executables.need(rule, target, whole, plan);
-      if (probed) await this.link(target, rule, probed);
+      try {
+        const probed = await this.options.executables.need(rule, target, whole, plan);
+        if (probed) await this.link(target, rule, probed);
+      } catch (error) {
+        throw this.orEnded(target, error);
+      }
     });
     this.queue = attached.catch(() => undefined);
     return attached;
@@ -130,7 +130,7 @@ export class Followed {
 
   /** Takes back probes that are not needed, or that somebody waits for. */
   tidy(): void {
-    for (const { probed, why } of this.options.executables.due(this.options.idleMs)) {
+    for (const { probed, why } of this.options.executables.due(this.idleMs)) {
       this.queue = this.queue.then(() => this.remove(probed, why)).catch(() => undefined);
     }
   }
@@ -139,7 +139,7 @@ export class Followed {
     // Meanwhile a process may have begun.
     if (why === 'idle' && probed.pids.size > 0) return;
     const pids = [...probed.pids];
-    if (probed.rule.hold) this.options.holds.forgetPasses();
+    if (probed.rule.hold.length > 0) this.options.holds.forgetPasses();
     await this.options.executables.remove(probed, why);
     for (const pid of pids) {
       const known = this.targets.get(pid);
@@ -173,21 +173,8 @@ export class Followed {
     const before = this.rules;
     this.rules = rules;
     this.hold();
-    const moves: { pid: number; target: Target; decision: Decision | null }[] = [];
-    const gone = new Set<Probed>();
-    for (const probed of executables.all) if (!rules.includes(probed.rule)) gone.add(probed);
-    for (const [pid, known] of this.targets) {
-      const decision = decide(rules, known.target);
-      if (decision === 'unknown') {
-        this.undecided.add(pid);
-        continue;
-      }
-      const { probed } = known;
-      const stays = decision?.rule === known.rule && !(probed?.whole && !decision?.whole);
-      if (stays && !(probed && gone.has(probed))) continue;
-      if (probed?.whole) gone.add(probed);
-      moves.push({ pid, target: known.target, decision });
-    }
+    const { moves, gone, undecided } = compare(rules, this.targets, executables.all);
+    for (const pid of undecided) this.undecided.add(pid);
     await Promise.all(
       moves.map(async ({ target, decision }) => {
         if (decision && executables.find(decision.rule, target.fileId) === null) {
@@ -196,13 +183,14 @@ export class Followed {
       }),
     );
     await Promise.all([...gone].map((probed) => this.remove(probed, 'reload')));
-    for (const { pid, target, decision } of moves) await this.move(pid, target, decision);
+    for (const { target, decision } of moves) await this.move(target, decision);
     for (const rule of before) if (!rules.includes(rule)) await executables.forget(rule);
     this.rescan();
   }
 
-  private async move(pid: number, target: Target, decision: Decision | null): Promise<void> {
+  private async move(target: Target, decision: Decision | null): Promise<void> {
     const { session, onExited } = this.options;
+    const { pid } = target;
     const known = this.targets.get(pid);
     if (!known) return;
     if (known.probed) {
@@ -217,7 +205,7 @@ export class Followed {
   }
 
   private hasExecuted(target: Target): boolean {
-    const now = tryRead(target.pid, this.options.procfs);
+    const now = tryReadTarget(target.pid, this.options.procfs);
     if (!now || now.fileId === target.fileId) return false;
     this.options.resources.keepFor(target.pid, now.fileId);
     return true;
@@ -226,7 +214,7 @@ export class Followed {
   private mayFit(pid: number): boolean {
     if (this.options.watchesExecs && this.rules.some((rule) => rule.fits(pid) !== 'no'))
       return true;
-    const child = tryRead(pid, this.options.procfs);
+    const child = tryReadTarget(pid, this.options.procfs);
     return child !== null && this.followChild(child);
   }
 
@@ -275,7 +263,7 @@ export class Followed {
   private async apply(event: ProcessRecord): Promise<void> {
     switch (event.event) {
       case ProcessEvent.FORKED: {
-        const child = tryRead(event.tgid, this.options.procfs);
+        const child = tryReadTarget(event.tgid, this.options.procfs);
         const parent = this.targets.get(event.parentTgid);
         // The kernel has made it a target like its parent.
         const rule = parent?.rule ?? null;
@@ -290,7 +278,7 @@ export class Followed {
   }
 
   private async executed(pid: number): Promise<void> {
-    const target = tryRead(pid, this.options.procfs);
+    const target = tryReadTarget(pid, this.options.procfs);
     const known = this.targets.get(pid);
     this.undecided.delete(pid);
     if (!target) return this.options.holds.release(pid, false);
@@ -310,13 +298,26 @@ export class Followed {
     this.watch(target, decision.rule);
     // Reading an executable takes long: others go on meanwhile.
     this.background(
-      executables.need(decision.rule, target, decision.whole).then(() => {
+      executables.need(decision.rule, target, decision.whole).then((probed) => {
         this.queue = this.queue
-          .then(() => (this.isCurrent(target) ? this.take(target, decision) : undefined))
+          .then(async () => {
+            if (this.isCurrent(target)) await this.take(target, decision);
+            else if (probed) await this.arm(probed);
+          })
           .catch((error: unknown) => this.failed(pid, error))
           .finally(() => this.options.holds.release(pid, false));
       }),
       pid,
+    );
+  }
+
+  /** The process is gone; later ones are traced from their first call. */
+  private async arm(probed: Probed): Promise<void> {
+    if (!probed.whole || probed.attachment.isAttached(null)) return;
+    await this.options.executables.arm(probed);
+    this.options.onNotice(
+      { code: 'PROCESS_FOLLOWED', message: `attached to ${describe(probed)} for its next process` },
+      probed.rule,
     );
   }
 
@@ -327,7 +328,7 @@ export class Followed {
 
   /** No rule that holds can be meant for processes of this executable. */
   private neverHolds(target: Target): boolean {
-    return this.rules.every((rule) => !rule.hold || rule.reach(target) === 'none');
+    return this.rules.every((rule) => rule.hold.length === 0 || rule.reach(target) === 'none');
   }
 
   private decide(target: Target, known: FollowedProcess | null): Decision | 'unknown' | null {
@@ -351,7 +352,7 @@ export class Followed {
         onNotice(
           {
             code: 'PROCESS_FOLLOWED',
-            message: `attached to ${probed.attachment.plan.functions.length} functions of ${target.exe} in process ${target.pid}`,
+            message: `attached to ${describe(probed)} in process ${target.pid}`,
           },
           rule,
         );
@@ -365,24 +366,29 @@ export class Followed {
     const problem = executables.problem(rule, target.fileId);
     // Of a process that ended too soon nothing is known of its executable.
     if (!problem || !isRunning(target, procfs)) return;
-    if (problem.code === 'NOT_GO' || problem.code === 'NO_FUNCTION_MATCHES') return;
-    onNotice({ code: problem.code, message: problem.message }, rule);
+    // What is followed for the sake of its parent need not have what was asked for.
+    if (problem.code === 'NOT_GO' || (problem.code === 'NO_FUNCTION_MATCHES' && rule.followExecs)) {
+      return;
+    }
+    const { code, message, hint, pattern } = problem;
+    onNotice({ code, message, ...(hint ? { hint } : {}), ...(pattern ? { pattern } : {}) }, rule);
   }
 
   private async link(target: Target, rule: TraceRule, probed: Probed): Promise<void> {
     this.targets.set(target.pid, { target, rule, probed });
-    try {
-      await this.options.executables.link(probed, target);
-    } catch (error) {
-      if (isRunning(target, this.options.procfs)) throw error;
-      throw new UnderspanError(
-        'not-found',
-        'PROCESS_ENDED',
-        `process ${target.pid} (${target.comm}) ended while probes were being attached`,
-        undefined,
-        { cause: error },
-      );
-    }
+    await this.options.executables.link(probed, target);
+  }
+
+  /** What went wrong is of no interest where the process is gone. */
+  private orEnded(target: Target, error: unknown): unknown {
+    if (isRunning(target, this.options.procfs)) return error;
+    return new UnderspanError(
+      'not-found',
+      'PROCESS_ENDED',
+      `process ${target.pid} (${target.comm}) ended while probes were being attached`,
+      undefined,
+      { cause: error },
+    );
   }
 
   private async exited(pid: number, endNs: bigint): Promise<void> {
@@ -422,13 +428,8 @@ export class Followed {
   }
 }
 
-function tryRead(pid: number, procfs: Procfs): Target | null {
-  try {
-    return readTarget(pid, procfs);
-  } catch {
-    return null;
-  }
-}
+const describe = ({ attachment, exe }: Probed): string =>
+  `${attachment.plan.functions.length} functions of ${exe}`;
 
 function eventOf(event: number, tgid: number): ProcessRecord {
   const timeNs = process.hrtime.bigint();

@@ -6,7 +6,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { BpfMap } from '../native/native.js';
 import type { ProcessRecord } from '../spans/call.js';
-import { fileKey } from '../spans/records.generated.js';
+import { fileKey, holdName, MAX_HOLD_NAME, MAX_HOLD_NAMES } from '../spans/records.generated.js';
 import type { Procfs } from '../targets/procfs.js';
 
 /** How long the kernel goes on holding when nothing is heard of this process, and how often it is. */
@@ -41,6 +41,7 @@ do :; done`;
 
 export interface HoldsOptions {
   holdUntil: BpfMap;
+  holdNames: BpfMap;
   letPass: BpfMap;
   procfs: Procfs;
 }
@@ -52,9 +53,11 @@ export class Holds {
 
   constructor(private readonly options: HoldsOptions) {}
 
-  /** Begins, or ends, to hold processes. */
-  set(on: boolean): void {
+  /** Holds processes of executables whose file names begin like these; none: nobody. */
+  set(names: readonly string[]): void {
+    const on = names.length > 0;
     if (this.timer) this.forgetPasses();
+    if (on) this.writeNames(names);
     if (on === (this.timer !== null)) return;
     if (!on) return this.close();
     const calls = EXEC_CALLS[process.arch] ?? [];
@@ -71,6 +74,19 @@ export class Holds {
     this.continueLeftOver(calls);
     this.beat();
     this.timer = setInterval(() => this.beat(), BEAT_MS);
+  }
+
+  private writeNames(names: readonly string[]): void {
+    const wanted = [...new Set(names)].slice(0, MAX_HOLD_NAMES);
+    for (let index = 0; index < MAX_HOLD_NAMES; index++) {
+      const key = Buffer.alloc(4);
+      const value = Buffer.alloc(holdName.size);
+      const prefix = Buffer.from(wanted[index] ?? '').subarray(0, MAX_HOLD_NAME - 1);
+      key.writeUInt32LE(index);
+      value.writeUInt32LE(prefix.length, holdName.length);
+      prefix.copy(value, holdName.prefix);
+      this.options.holdNames.update(key, value);
+    }
   }
 
   /** A process has executed a program; it may be held. */

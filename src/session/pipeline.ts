@@ -31,8 +31,10 @@ export interface PipelineOptions {
 export class Pipeline {
   /** Spans handed to the sinks. */
   spans = 0;
-  /** Calls that became no span here, by reason. */
-  readonly lost: Record<string, number> = {};
+  /** The same by function. */
+  readonly sent: number[] = [];
+  /** Calls that became no span here, by reason. Each is there from the start, to be counted up. */
+  readonly lost: Record<string, number> = { torn: 0, filtered: 0, open: 0 };
   /** By function: records that made no span, less spans that had no record. */
   readonly unsent: number[] = [];
   /** Calls without a record that were sent while a process, or everything, came to its end. */
@@ -103,7 +105,10 @@ export class Pipeline {
 
   /** The numbers of these functions are free for others. */
   forget(first: number, count: number): void {
-    for (let index = first; index < first + count; index++) this.unsent[index] = 0;
+    for (let index = first; index < first + count; index++) {
+      this.unsent[index] = 0;
+      this.sent[index] = 0;
+    }
   }
 
   /** Calls whose records came and that make no span. */
@@ -132,7 +137,7 @@ export class Pipeline {
       else this.count('ringFull', fn, -1);
     }
     const unseen = stacks.reduce((sum, { silent }) => sum + silent, open.size);
-    if (unseen > 0) this.lost['open'] = (this.lost['open'] ?? 0) + unseen;
+    this.lost['open'] = (this.lost['open'] ?? 0) + unseen;
   }
 
   /** Trees go out in the order in which they come, also those that wait for names. */
@@ -172,6 +177,7 @@ export class Pipeline {
   private send(calls: readonly Call[]): void {
     const spans = calls.map((call) => {
       if (call.unclosed) this.addSubstitute(call);
+      this.sent[call.function] = (this.sent[call.function] ?? 0) + 1;
       return this.maker.span(call);
     });
     this.spans += spans.length;

@@ -23,8 +23,11 @@ export interface TraceRule {
   readonly followForks: boolean;
   /** A process stays under the rule when it executes another program. */
   readonly followExecs: boolean;
-  /** Processes that start later are stopped at their exec until their probes are there. */
-  readonly hold: boolean;
+  /**
+   * Processes that start later are stopped at their exec until their probes are there, if the file
+   * name of their executable begins like one of these.
+   */
+  readonly hold: readonly string[];
 }
 
 /** A rule that holds for a process. */

@@ -7,7 +7,7 @@ import { decodeOpenCalls } from '../spans/decode.js';
 import { stackKey } from '../spans/records.generated.js';
 import { Procfs } from '../targets/procfs.js';
 import type { ResourceSources } from '../targets/resource.js';
-import { readTarget, type Target } from '../targets/target.js';
+import { type Target, tryReadTarget } from '../targets/target.js';
 import { type DetachReason, Executables, type Probed, sitesOf } from './executables.js';
 import { Followed } from './followed.js';
 import { Holds } from './holds.js';
@@ -65,7 +65,7 @@ export class Running {
   /** By number; where none is, the number is free. */
   readonly functions: (NumberedFunction | undefined)[] = [];
   /** Sites whose probes were taken back. */
-  readonly detached: Partial<Record<DetachReason, number>> = {};
+  readonly detached: Record<DetachReason, number> = { idle: 0, 'file-changed': 0, reload: 0 };
   session!: Session;
   pipeline!: Pipeline;
   followed!: Followed;
@@ -126,7 +126,7 @@ export class Running {
       ...(options.workloads ? { workloads: options.workloads } : {}),
       processAttributes: options.processAttributes ?? false,
       procfs,
-      target: (pid) => tryRead(pid, procfs) ?? this.followed.targetOf(pid),
+      target: (pid) => tryReadTarget(pid, procfs) ?? this.followed.targetOf(pid),
       plan: (fileId) => this.planOf(fileId),
       onNotice: (notice) => this.pipeline.notice(notice),
     });
@@ -229,7 +229,7 @@ export class Running {
       const own = open.filter(({ tgid }) => tgid === pid);
       await this.pipeline.finish(endNs, stacksOf(own), pid);
     }
-    this.detached[why] = (this.detached[why] ?? 0) + sitesOf(probed);
+    this.detached[why] += sitesOf(probed);
     const { firstFunction, plan } = probed.attachment;
     const count = plan.functions.length;
     const statistics = this.session.statistics().slice(firstFunction, firstFunction + count);
@@ -314,12 +314,4 @@ function stacksOf(open: readonly OpenGoroutine[]): OpenStack[] {
       silent: calls.length - decoded.length,
     };
   });
-}
-
-function tryRead(pid: number, procfs: Procfs): Target | null {
-  try {
-    return readTarget(pid, procfs);
-  } catch {
-    return null;
-  }
 }

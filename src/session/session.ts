@@ -1,4 +1,5 @@
 /** What is loaded and attached: the maps that all programs share, the reader, the attachments. */
+import { runTimesAreOn } from '../native/features.js';
 import type {
   BpfMap,
   Features,
@@ -107,6 +108,7 @@ export class Session {
         reader,
       );
       if (features.runTimeStatistics) session.runTimeStatistics = native.enableRunTimeStatistics();
+      else if (runTimesAreOn()) session.runTimeStatistics = { close: () => undefined };
       return session;
     } catch (error) {
       throw kernelError(error);
@@ -255,8 +257,12 @@ export class Session {
   }
 
   /** Of the programs that watch processes; holds.ts says what for. */
-  get holdMaps(): { holdUntil: BpfMap; letPass: BpfMap } {
-    return { holdUntil: this.processes.map('hold_until'), letPass: this.processes.map('let_pass') };
+  get holdMaps(): { holdUntil: BpfMap; holdNames: BpfMap; letPass: BpfMap } {
+    return {
+      holdUntil: this.processes.map('hold_until'),
+      holdNames: this.processes.map('hold_names'),
+      letPass: this.processes.map('let_pass'),
+    };
   }
 
   /** How full the tables are that can run out of room. */

@@ -3,7 +3,12 @@
  * by Node itself. Their transport reports a partial success as success, and its timeout starts
  * anew with every byte.
  */
-import { request as httpRequest, type IncomingMessage } from 'node:http';
+import {
+  type IncomingMessage,
+  request as httpRequest,
+  validateHeaderName,
+  validateHeaderValue,
+} from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
@@ -32,6 +37,11 @@ export async function openHttpWire({ endpoint, version }: WireOptions): Promise<
     ...(await config.headers()),
     'User-Agent': `underspan/${version}`,
   };
+  // Here rather than in each request.
+  for (const [name, value] of Object.entries(headers)) {
+    validateHeaderName(name);
+    validateHeaderValue(name, value);
+  }
   const gzipped = config.compression === 'gzip';
   if (gzipped) headers['Content-Encoding'] = 'gzip';
   const request = url.protocol === 'https:' ? httpsRequest : httpRequest;

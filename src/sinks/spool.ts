@@ -147,9 +147,10 @@ export class Spool {
   }
 
   /** What is under way keeps its mark. */
-  close(): Promise<void> {
+  async close(): Promise<void> {
+    if (this.closed) return;
     this.closed = true;
-    return this.folder.close();
+    await this.folder.close();
   }
 
   private async mark(segment: Segment, uncertain: number): Promise<void> {

@@ -14,6 +14,8 @@ export const MAX_CALL_BYTES = 2048;
 export const MAX_STACK_FRAMES = 32;
 export const HISTOGRAM_BUCKETS = 128;
 export const HISTOGRAM_FIRST_OCTAVE = 6;
+export const MAX_HOLD_NAMES = 16;
+export const MAX_HOLD_NAME = 24;
 export const HTTP_BUCKETS = 16;
 export const HTTP_METHOD_UNKNOWN = 1;
 export const HTTP_METHOD_OTHER = 2;
@@ -191,6 +193,14 @@ export const fileKey = {
   size: 16,
   device: 0,
   inode: 8,
+} as const;
+
+/** Byte offsets in struct hold_name. */
+export const holdName = {
+  size: 32,
+  length: 0,
+  prefix: 4,
+  prefixLength: 24,
 } as const;
 
 /** Byte offsets in struct call_record. */

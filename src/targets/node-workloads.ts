@@ -12,6 +12,9 @@ import type { Workload, Workloads } from './workload.js';
 /** Containers about which somebody may have to be told more. */
 const MOST_ASKED = 4_096;
 
+/** Of a process, up to its container's engine. */
+const MOST_PARENTS = 32;
+
 export interface NodeWorkloadsOptions {
   procfs?: Procfs;
   /** Root directory in which the engines' files are; by default the host's. */
@@ -92,7 +95,7 @@ export class NodeWorkloads implements Workloads {
     }
     const id = place.containers.at(-1);
     if (id === undefined) return NOWHERE;
-    const details = this.look(place);
+    const details = this.look(place, pid);
     const isNew = !this.asked.delete(id);
     this.asked.set(id, { place, said: JSON.stringify(details) });
     if (this.asked.size > MOST_ASKED) this.asked.delete(this.asked.keys().next().value as string);
@@ -100,10 +103,13 @@ export class NodeWorkloads implements Workloads {
     return details;
   }
 
-  private look(place: CgroupPlace): DetailedWorkload {
+  private look(place: CgroupPlace, pid: number | null = null): DetailedWorkload {
+    const innermost = place.containers.length - 1;
     const found = place.containers.map((id, index) =>
-      // What the innermost one's control group says is not of those around it.
-      this.containers.of(id, index === place.containers.length - 1 ? place.runtime : null),
+      // What the control group and the process say is of the innermost one.
+      index === innermost
+        ? this.containers.of(id, place.runtime, () => this.rootAround(pid, place))
+        : this.containers.of(id, null),
     );
     const own = found.at(-1);
     if (!own) return NOWHERE;
@@ -123,6 +129,27 @@ export class NodeWorkloads implements Workloads {
       podContainer,
       resource: known?.resource ?? {},
     };
+  }
+
+  /**
+   * An engine in a container, as in a node of kind, has its files there. They are seen as the first
+   * process up the line sees them that is in the containers around this one: the engine's shim.
+   */
+  private rootAround(pid: number | null, { containers }: CgroupPlace): string | null {
+    if (pid === null || containers.length < 2) return null;
+    try {
+      for (let at = pid, hops = 0; hops < MOST_PARENTS; hops++) {
+        at = this.procfs.stat(at).parent;
+        const around = this.procfs.cgroup(at).containers;
+        const fits = around.length === containers.length - 1;
+        if (fits && around.every((id, index) => id === containers[index])) {
+          return this.procfs.path(at, 'root');
+        }
+      }
+    } catch {
+      // No such parent, or one that may not be looked at.
+    }
+    return null;
   }
 
   /** Changes come in bursts: what they come to is told once. */

@@ -49,6 +49,15 @@ export function readTarget(pid: number, procfs: Procfs): Target {
   }
 }
 
+/** The same; null where it cannot be traced, or not any more. */
+export function tryReadTarget(pid: number, procfs: Procfs): Target | null {
+  try {
+    return readTarget(pid, procfs);
+  } catch {
+    return null;
+  }
+}
+
 function refuseUntraceable(pid: number, stat: ReturnType<Procfs['stat']>, procfs: Procfs): void {
   const { comm } = stat;
   if (isKernelThread(stat)) {

@@ -8,7 +8,7 @@ import { inFolder } from '../tools/folder.js';
 import { projectRoot } from '../tools/go.js';
 import { RunningProcess } from '../tools/process.js';
 import { Shop } from '../tools/shop.js';
-import { totalLost, trace, Tracer } from '../tools/tracer.js';
+import { totalLost, trace, traceCommand, Tracer } from '../tools/tracer.js';
 
 interface Agent {
   socket: string;
@@ -84,32 +84,44 @@ test('a session through the agent is like one without, and counts every call', a
   });
 });
 
+/** The trace's lines by their depth, without times and in no order: siblings may be simultaneous. */
+function shape(output: string, traceId: string): string[] {
+  const [, trace = ''] = output.split(`trace ${traceId}  `);
+  return (trace.split('\n\n')[0] ?? '')
+    .split('\n')
+    .map((line) => line.replace(/ +[\d.]+ (ns|µs|ms|s)$/, '').replace(/[│├└─ ]/g, ' '))
+    .sort();
+}
+
 test('the tree is the same as without an agent', async (t) => {
   if (!requireBpf(t)) return;
   await withAgent(async ({ socket }) => {
-    const attach = (...args: string[]): ReturnType<typeof trace> =>
-      trace(['attach', ...args, '--pid', String(shop.pid), 'main.*', '-d', '2s']);
-    const running = [attach(`--agent=${socket}`), attach()];
-    let over = false;
-    const both = Promise.all(running).finally(() => (over = true));
-    while (!over) {
-      await (await fetch(`${shop.url}/order`)).text();
+    const attach = (...args: string[]): Promise<RunningProcess> =>
+      RunningProcess.start(process.execPath, [
+        ...[traceCommand, 'attach', ...args, '--pid', String(shop.pid), 'main.*'],
+      ]);
+    const tracers = await Promise.all([attach(`--agent=${socket}`), attach()]);
+    for (const tracer of tracers) {
+      await tracer.until('attached', () => /attached to/.exec(tracer.output));
     }
-    const [through, direct] = await both;
-    assert.deepEqual([through?.status, direct?.status], [0, 0], through?.stderr);
-    // The program's own spans are in both.
-    const own = /^.*(GET|POST|checkout).*$/im;
-    const shape = (line: string | undefined): string => (line ?? '').replace(/[\d.]+/g, '0');
-    assert.match(direct?.stdout ?? '', own);
-    assert.match(through?.stdout ?? '', own);
-    const functions = (text = ''): string[] => [
-      ...new Set([...text.matchAll(/main\.[\w.()*]+/g)].map(([name]) => name)),
-    ];
-    assert.deepEqual(functions(through?.stdout).sort(), functions(direct?.stdout).sort());
-    assert.equal(
-      shape(own.exec(through?.stdout ?? '')?.[0]),
-      shape(own.exec(direct?.stdout ?? '')?.[0]),
-    );
+    const response = await fetch(`${shop.url}/order`);
+    const traceId = response.headers.get('x-trace-id') ?? '';
+    await response.text();
+    const shapes: string[][] = [];
+    for (const tracer of tracers) {
+      await tracer.until('shown', () => (tracer.output.includes(traceId) ? true : null));
+      await tracer.stop('SIGINT');
+      shapes.push(shape(tracer.output, traceId));
+    }
+    const [through, direct] = shapes;
+    // Spans of the program and ours.
+    for (const line of ['● GET /order', 'main.(*Order).validate']) {
+      assert.ok(
+        direct?.some((each) => each.includes(line)),
+        direct?.join('\n'),
+      );
+    }
+    assert.deepEqual(through, direct);
   });
 });
 

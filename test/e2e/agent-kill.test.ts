@@ -48,7 +48,7 @@ class Passing {
     private readonly folder: string,
     private readonly binaries: string[],
   ) {
-    this.done = this.goOn();
+    this.done = this.proceed();
   }
 
   static async begin(folder: string): Promise<Passing> {

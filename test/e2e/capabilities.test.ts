@@ -1,6 +1,6 @@
 /** The rights that tracing needs, each shown to be needed, and named where it is missing. */
 import assert from 'node:assert/strict';
-import { chmod, copyFile } from 'node:fs/promises';
+import { chmod, copyFile, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { LEAST_CAPABILITIES } from '../tools/capabilities.js';
@@ -94,5 +94,26 @@ describe('capabilities', () => {
     const least = await trace(['doctor'], { rights: { capabilities: LEAST_CAPABILITIES } });
     assert.equal(least.status, 0, least.stdout);
     assert.doesNotMatch(least.stdout, /grant CAP/);
+  });
+
+  test('the overhead is measured where the kernel measures for everyone', async (t) => {
+    if (!requireBpf(t)) return;
+    const measured = async (): Promise<number | null> => {
+      const rights = { capabilities: LEAST_CAPABILITIES };
+      const tracer = await Tracer.attach(['--pid', String(shop.pid), 'main.*'], {}, rights);
+      await runLoad({ urls: [`${shop.url}/order`], requests: 20, concurrency: 2 });
+      await tracer.stop();
+      return tracer.result.overhead.measured;
+    };
+    const setting = '/proc/sys/kernel/bpf_stats_enabled';
+    const before = await readFile(setting, 'utf8');
+    try {
+      await writeFile(setting, '0');
+      assert.equal(await measured(), null);
+      await writeFile(setting, '1');
+      assert.ok(Number(await measured()) > 0);
+    } finally {
+      await writeFile(setting, before);
+    }
   });
 });

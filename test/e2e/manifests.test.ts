@@ -1,14 +1,19 @@
 /** What deploy/ gives to a cluster, checked without one. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { describe, test } from 'node:test';
+import { promisify } from 'node:util';
 import { parse } from 'yaml';
 import { LEAST_CAPABILITIES } from '../tools/capabilities.js';
+import { debianPackage } from '../tools/debian.js';
+import { exampleQueries } from '../tools/example-queries.js';
 import { inFolder } from '../tools/folder.js';
 import { projectRoot } from '../tools/go.js';
 import { kustomize, readManifests, Schemas, type Manifest } from '../tools/kubernetes.js';
 
+const run = promisify(execFile);
 const deploy = join(projectRoot, 'deploy');
 const kubernetes = join(deploy, 'kubernetes');
 const schemas = new Schemas();
@@ -66,7 +71,9 @@ const daemonSet = (manifests: readonly Manifest[]): DaemonSet =>
 /** Group, resource and verb of everything that the agent may do. */
 function rights(manifests: readonly Manifest[]): string[] {
   const rules = manifests
-    .filter(({ kind }) => kind === 'ClusterRole')
+    .filter(
+      ({ kind, metadata }) => kind === 'ClusterRole' && /^underspan-agent/.test(metadata.name),
+    )
     .flatMap(({ rules }) => rules as Record<'apiGroups' | 'resources' | 'verbs', string[]>[]);
   return rules
     .flatMap(({ apiGroups, resources, verbs }) =>
@@ -189,9 +196,10 @@ describe('manifests', () => {
   });
 
   test('the agent may read what it reads, and no more', async () => {
-    const read = ['get pods', 'get replicasets apps', 'list pods', 'watch pods'];
+    const read = ['get jobs batch', 'get pods', 'get replicasets apps', 'list pods', 'watch pods'];
     assert.deepEqual(rights(await kustomize(join(kubernetes, 'base'))), read);
     assert.deepEqual(rights(await withComponents('base', ['kubelet'])), [
+      'get jobs batch',
       'get nodes/pods',
       'get replicasets apps',
     ]);
@@ -218,4 +226,41 @@ describe('manifests', () => {
       await assertValid(await readManifests(join(deploy, 'examples', file)));
     });
   }
+
+  test('their queries are PromQL about what the agent serves', async () => {
+    const queries = await exampleQueries();
+    assert.equal(queries.length, 3);
+    const labels = ['rule', 'executable', 'http_route', 'http_request_method'];
+    const known = new Set([...labels, 'http_response_status_code', 'le']);
+    for (const { name, query } of queries) {
+      const metrics = query.match(/[a-z_]+(?=\{)/g) ?? [];
+      assert.ok(metrics.length > 0, name);
+      for (const metric of metrics)
+        assert.match(metric, /^http_server_request_duration_seconds_(bucket|count|sum)$/);
+      for (const [, selector = ''] of query.matchAll(/\{(.*?)\}/g))
+        for (const [label] of selector.matchAll(/[a-z_]+(?==)/g))
+          assert.ok(known.has(label), label);
+    }
+    // KEDA's schema lets any word pass here.
+    const [scaled] = await readManifests(join(deploy, 'examples/keda-scaledobject.yaml'));
+    const { triggers } = scaled?.['spec'] as { triggers: { metadata: object }[] };
+    const words = ['serverAddress', 'query', 'threshold', 'ignoreNullValues'];
+    for (const { metadata } of triggers)
+      assert.deepEqual(
+        Object.keys(metadata).filter((word) => !words.includes(word)),
+        [],
+      );
+    const promtool = join(await debianPackage('bookworm', 'prometheus'), 'usr/bin/promtool');
+    await inFolder(async (folder) => {
+      const file = join(folder, 'rules.yaml');
+      const rules = queries.map(({ query }, index) => ({
+        record: `example:${index}`,
+        expr: query,
+      }));
+      await writeFile(file, JSON.stringify({ groups: [{ name: 'examples', rules }] }));
+      await run(promtool, ['check', 'rules', file]);
+    });
+    const page = await readFile(join(projectRoot, 'docs/autoscaling.md'), 'utf8');
+    assert.ok(page.includes(queries[0]?.query ?? ''), 'the page shows another query');
+  });
 });

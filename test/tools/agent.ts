@@ -1,6 +1,5 @@
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { freePort } from './collector.js';
 import { OpenMetricsText } from './openmetrics.js';
@@ -19,6 +18,8 @@ export interface LogLine {
 export interface AgentSettings {
   /** The configuration but for `metrics` and `control`: JSON is YAML too. */
   config: object;
+  /** Of `metrics`, but for `listen`. */
+  metrics?: object;
   env?: Record<string, string>;
   /** A command that is given the agent's, such as setpriv. */
   under?: string[];
@@ -38,7 +39,7 @@ export class AgentProcess {
     const configFile = join(folder, 'agent.yaml');
     const socket = join(folder, 'agent.sock');
     const port = await freePort();
-    await writeFile(configFile, text(settings.config, port, socket));
+    await writeFile(configFile, text(settings.config, port, socket, settings.metrics));
     return AgentProcess.restart(configFile, socket, port, settings);
   }
 
@@ -115,7 +116,8 @@ export class AgentProcess {
 
   /** Writes another configuration; it takes that in by itself. */
   async configure(config: object): Promise<void> {
-    await writeFile(this.configFile, text(config, this.port, this.socket));
+    const before = JSON.parse(await readFile(this.configFile, 'utf8')) as { metrics: object };
+    await writeFile(this.configFile, text(config, this.port, this.socket, before.metrics));
   }
 
   /** Resident memory in bytes. */
@@ -132,14 +134,14 @@ export class AgentProcess {
   }
 
   async kill(): Promise<void> {
-    const ended = once(this.process.child, 'exit');
+    if (!this.process.running) return;
     this.process.child.kill('SIGKILL');
-    await ended;
+    await this.process.ended();
   }
 }
 
-function text(config: object, port: number, socket: string): string {
-  const metrics = { listen: `127.0.0.1:${port}` };
+function text(config: object, port: number, socket: string, more: object = {}): string {
+  const metrics = { ...more, listen: `127.0.0.1:${port}` };
   return JSON.stringify({ ...config, metrics, control: { socket } }, null, 2);
 }
 

@@ -70,10 +70,11 @@ export class ApiServer {
       if (!account) return { authenticated: false, error: 'invalid bearer token' };
       const { username, groups, audience } = account;
       // As the API server does where the review names no audience.
+      const user = { username, uid: '1', groups };
       if (audience !== AUDIENCE) {
-        return { user: {}, error: `token audiences ["${audience}"] is invalid` };
+        return { user, error: `token audiences ["${audience}"] is invalid` };
       }
-      return { authenticated: true, user: { username, uid: '1', groups }, audiences: [AUDIENCE] };
+      return { authenticated: true, user, audiences: [AUDIENCE] };
     }
     const { group, resource, verb } = spec.resourceAttributes ?? {};
     const account = [...this.accounts.values()].find(

@@ -16,6 +16,8 @@ export interface DashboardQuery {
 }
 
 export interface Substitution {
+  /** The file of one alone; all if it is not given. */
+  dashboard?: string;
   /** $__rate_interval, such as "10s". */
   rateInterval: string;
   /** $__range; that of rateInterval if it is not given. */
@@ -79,6 +81,7 @@ function valuesQuery(variable: QueryVariable): string {
 export function dashboardQueries(how: Substitution): DashboardQuery[] {
   const queries: DashboardQuery[] = [];
   for (const [name, dashboard] of Object.entries(DASHBOARDS)) {
+    if (how.dashboard !== undefined && how.dashboard !== name) continue;
     const add = (query: Omit<DashboardQuery, 'dashboard'>): void => {
       const expr = substitute(dashboard, query.expr, how);
       queries.push({ dashboard: name, ...query, expr });

@@ -8,6 +8,6 @@ export async function inFolder<T>(run: (folder: string) => Promise<T>): Promise<
   try {
     return await run(folder);
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    await rm(folder, { recursive: true, force: true, maxRetries: 3 });
   }
 }

@@ -26,6 +26,7 @@ export interface HttpReceiverOptions {
 
 /** An OTLP/HTTP receiver of traces, in this process. */
 export class HttpReceiver {
+  private static readonly running = new Set<HttpReceiver>();
   /** All that were accepted. */
   readonly spans: OtlpSpan[] = [];
   readonly paths: string[] = [];
@@ -45,6 +46,7 @@ export class HttpReceiver {
     const receiver = new HttpReceiver(options);
     receiver.server.listen(options.port ?? 0, '127.0.0.1');
     await once(receiver.server, 'listening');
+    HttpReceiver.running.add(receiver);
     return receiver;
   }
 
@@ -84,8 +86,13 @@ export class HttpReceiver {
     response.end(encodeTracesResponse(answer.rejected ?? 0, answer.message ?? ''));
   }
 
+  static stopAll(): void {
+    for (const receiver of HttpReceiver.running) receiver.stop();
+  }
+
   /** Cuts connections off, as a receiver that has died would. */
   stop(): void {
+    HttpReceiver.running.delete(this);
     this.server.close();
     this.server.closeAllConnections();
   }

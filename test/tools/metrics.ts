@@ -4,12 +4,14 @@ const ATTACHMENT = ['rule', 'executable'];
 const HTTP = [...ATTACHMENT, 'http_route', 'http_request_method', 'http_response_status_code'];
 
 export const METRIC_LABELS: Readonly<Record<string, readonly string[]>> = {
-  underspan_build_info: ['version', 'node', 'kernel'],
+  underspan_build_info: ['version', 'node_version', 'kernel'],
   underspan_function_duration_seconds_bucket: [...FUNCTION, 'le'],
   underspan_function_duration_seconds_count: FUNCTION,
   underspan_function_duration_seconds_sum: FUNCTION,
   underspan_function_calls_total: FUNCTION,
   underspan_function_errors_total: FUNCTION,
+  underspan_function_spans_total: FUNCTION,
+  underspan_http_uncounted_requests_total: ['rule'],
   underspan_spans_total: [],
   underspan_lost_calls_total: ['reason'],
   underspan_overhead_cpu_seconds_total: ATTACHMENT,

@@ -36,7 +36,7 @@ const SUFFIXES: Record<string, string[]> = {
 export class OpenMetricsText {
   readonly families = new Map<string, MetricFamily>();
 
-  constructor(text: string) {
+  constructor(readonly text: string) {
     if (!text.endsWith('\n# EOF\n')) throw new Error('it does not end in # EOF');
     const lines = text.slice(0, -'# EOF\n'.length).split('\n').slice(0, -1);
     let family: MetricFamily | null = null;

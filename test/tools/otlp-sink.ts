@@ -3,6 +3,8 @@ import type { OtlpOptions } from '../../src/sinks/otlp-options.js';
 import { OtlpSink } from '../../src/sinks/otlp.js';
 import type { Notice } from '../../src/sinks/sink.js';
 import type { FunctionSpan, ProcessResource } from '../../src/spans/span.js';
+import { HttpReceiver } from './http-receiver.js';
+import { Receiver } from './receiver.js';
 
 const resource: ProcessResource = { attributes: { 'service.name': 'shop', 'process.pid': 7 } };
 let ids = 0;
@@ -29,6 +31,8 @@ export function treeOf(size: number, overrides: Partial<FunctionSpan> = {}): Fun
   return Array.from({ length: size }, () => spanOf(overrides));
 }
 
+const opened: OtlpSink[] = [];
+
 export function sinkTo(
   endpoint: string | null,
   options: Partial<OtlpOptions> = {},
@@ -41,7 +45,15 @@ export function sinkTo(
     delayMs: 10,
     ...options,
   });
+  opened.push(sink);
   return { sink, notices };
+}
+
+/** After a test, so that one that fails does not keep its process alive. */
+export async function closeAll(): Promise<void> {
+  Receiver.stopAll();
+  HttpReceiver.stopAll();
+  await Promise.all(opened.splice(0).map((sink) => sink.close()));
 }
 
 export const codes = (notices: Notice[]): string[] => notices.map(({ code }) => code);

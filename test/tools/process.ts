@@ -48,6 +48,12 @@ export class RunningProcess {
     throw new Error(`not ${what} after ${ms} ms:\n${this.output}`);
   }
 
+  /** Resolves to its exit status; null: ended by a signal. */
+  async ended(): Promise<number | null> {
+    await this.exit;
+    return this.child.exitCode;
+  }
+
   /** SIGTERM, then after a while SIGKILL. */
   async stop(signal: NodeJS.Signals = 'SIGTERM', graceMs = 10_000): Promise<void> {
     if (!this.running) return;

@@ -26,6 +26,8 @@ interface Reply<T> {
 export interface PrometheusOptions {
   /** Scrape targets, by job: HOST:PORT each. */
   targets: Record<string, string[]>;
+  /** What a cluster would add to every target. */
+  labels?: Record<string, string>;
   /** Files of recording and alerting rules. */
   rules?: string[];
 }
@@ -37,9 +39,13 @@ export class Prometheus {
     private readonly port: number,
   ) {}
 
+  static async binary(): Promise<string> {
+    return join(await debianPackage('trixie', 'prometheus'), 'usr/bin/prometheus');
+  }
+
   /** `folder` takes its configuration and its data. */
-  static async start(folder: string, { targets, rules }: PrometheusOptions): Promise<Prometheus> {
-    const unpacked = await debianPackage('trixie', 'prometheus');
+  static async start(folder: string, options: PrometheusOptions): Promise<Prometheus> {
+    const { targets, labels = {}, rules } = options;
     const config = join(folder, 'prometheus.yml');
     await writeFile(
       config,
@@ -48,12 +54,12 @@ export class Prometheus {
         rule_files: rules ?? [],
         scrape_configs: Object.entries(targets).map(([job, addresses]) => ({
           job_name: job,
-          static_configs: [{ targets: addresses }],
+          static_configs: [{ targets: addresses, labels }],
         })),
       }),
     );
     const port = await freePort();
-    const started = await RunningProcess.start(join(unpacked, 'usr/bin/prometheus'), [
+    const started = await RunningProcess.start(await Prometheus.binary(), [
       `--config.file=${config}`,
       `--storage.tsdb.path=${join(folder, 'prometheus')}`,
       `--web.listen-address=127.0.0.1:${port}`,
@@ -73,11 +79,17 @@ export class Prometheus {
     return this.process.output;
   }
 
-  /** An instant query; a scalar is one series without labels. Throws what Prometheus finds wrong. */
-  async query(expression: string): Promise<PrometheusSeries[]> {
+  /**
+   * An instant query, of now or of another time in ms; a scalar is one series without labels.
+   * Throws what Prometheus finds wrong.
+   */
+  async query(expression: string, at = Date.now()): Promise<PrometheusSeries[]> {
     type Vector = { resultType: 'vector'; result: { metric: Labels; value: [number, string] }[] };
     type Scalar = { resultType: 'scalar'; result: [number, string] };
-    const reply = await this.get<Vector | Scalar>('query', { query: expression });
+    const reply = await this.get<Vector | Scalar>('query', {
+      query: expression,
+      time: String(at / 1e3),
+    });
     if (reply.resultType === 'scalar') return [{ labels: {}, value: Number(reply.result[1]) }];
     return reply.result.map(({ metric, value }) => ({ labels: metric, value: toNumber(value[1]) }));
   }
@@ -127,6 +139,15 @@ export class Prometheus {
       activeTargets: { scrapeUrl: string; lastError: string }[];
     }>('targets', {});
     return Object.fromEntries(activeTargets.map((target) => [target.scrapeUrl, target.lastError]));
+  }
+
+  /** Why a rule cannot be evaluated, by its name; "" where it can. */
+  async ruleErrors(): Promise<Record<string, string>> {
+    const { groups } = await this.get<{
+      groups: { rules: { name: string; lastError?: string }[] }[];
+    }>('rules', {});
+    const rules = groups.flatMap((group) => group.rules);
+    return Object.fromEntries(rules.map(({ name, lastError = '' }) => [name, lastError]));
   }
 
   async stop(): Promise<void> {

@@ -15,6 +15,7 @@ export interface ReceiverOptions {
 
 /** An OTLP/gRPC receiver of traces, in this process. */
 export class Receiver {
+  private static readonly running = new Set<Receiver>();
   /** All that were accepted. */
   readonly spans: OtlpSpan[] = [];
   requests = 0;
@@ -72,6 +73,7 @@ export class Receiver {
         (error, port) => (error ? reject(error) : resolve(port)),
       ),
     );
+    Receiver.running.add(receiver);
     return receiver;
   }
 
@@ -93,8 +95,13 @@ export class Receiver {
     this.server.drain(`127.0.0.1:${this.port}`, 0);
   }
 
+  static stopAll(): void {
+    for (const receiver of Receiver.running) receiver.stop();
+  }
+
   /** Cuts connections off, as a receiver that has died would. */
   stop(): void {
+    Receiver.running.delete(this);
     this.server.forceShutdown();
   }
 }

@@ -8,6 +8,7 @@ export function emptySnapshot(): AgentSnapshot {
     attachments: [],
     functions: [],
     http: [],
+    httpUncounted: [],
     lost: {},
     spans: 0,
     detached: {},
@@ -22,7 +23,7 @@ export function emptySnapshot(): AgentSnapshot {
 
 /** A function whose calls took these times. */
 export function functionSnapshot(
-  labels: Partial<Pick<FunctionSnapshot, 'rule' | 'executable' | 'name' | 'index'>>,
+  labels: Partial<Pick<FunctionSnapshot, 'rule' | 'executable' | 'name' | 'index' | 'spans'>>,
   durations: readonly number[],
   errors = 0,
 ): FunctionSnapshot {
@@ -38,6 +39,7 @@ export function functionSnapshot(
     executable: '/app/shop',
     name: 'main.work',
     index: 1,
+    spans: 0,
     ...labels,
     statistics: {
       calls: durations.length,

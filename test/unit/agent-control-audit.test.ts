@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import {
   chmodSync,
+  constants,
+  openSync,
   existsSync,
   mkdirSync,
   readFileSync,
@@ -107,6 +109,7 @@ test('without a file the records go to the log', async () => {
 });
 
 test('no session starts that cannot be audited', async () => {
+  const brief = { ...WISHES, durationMs: 50 };
   const spoilt: Record<string, (file: string, folder: string) => void> = {
     'a symbolic link': (file, folder) => {
       writeFileSync(join(folder, 'precious'), '');
@@ -114,6 +117,10 @@ test('no session starts that cannot be audited', async () => {
     },
     'a directory': (file) => mkdirSync(file),
     'a pipe': (file) => void execFileSync('mkfifo', [file]),
+    'a pipe that is read': (file) => {
+      execFileSync('mkfifo', [file]);
+      openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
+    },
     'writable by others': (file) => {
       writeFileSync(file, '');
       chmodSync(file, 0o666);
@@ -122,7 +129,7 @@ test('no session starts that cannot be audited', async () => {
   for (const [what, spoil] of Object.entries(spoilt)) {
     await withControl({}, async ({ socket, engine, auditLog, folder }) => {
       spoil(auditLog, folder);
-      const { status, body } = await ask(socket, 'POST', '/v1/sessions', WISHES);
+      const { status, body } = await ask(socket, 'POST', '/v1/sessions', brief);
       assert.deepEqual([status, body.error?.code], [500, 'AUDIT_FAILED'], what);
       assert.deepEqual(engine.traces, [], what);
       const precious = join(folder, 'precious');

@@ -239,6 +239,18 @@ test('certificates are renewed while it runs, and kept where the new ones are ba
   });
 });
 
+test('a user of the same name as a certificate’s subject is somebody else', async () => {
+  await withApi(async (api) => {
+    api.add('twin', { username: 'O=Underspan, CN=alice', verbs: ['create'] });
+    await withControl(settings({ certificates: true, tokens: api }), async (control) => {
+      const { started, summary } = await client(control, alice).start(wishes, []);
+      await assert.rejects(client(control, 'twin').stop(started.id), { code: 'RBAC_DENIED' });
+      await client(control, alice).stop(started.id);
+      await summary;
+    });
+  });
+});
+
 /** Status of GET /v1/sessions over this connection, and the session by which to resume it. */
 async function overTls(
   socket: TLSSocket,

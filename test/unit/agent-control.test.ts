@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { test } from 'node:test';
 import { UnderspanError } from '../../src/errors.js';
@@ -288,7 +289,7 @@ test('a session lasts as long as it was asked to, and no longer than the agent a
 test('no more sessions than are allowed', async () => {
   await withControl({ maxSessions: 1 }, async ({ socket, engine }) => {
     const lines = await Lines.open(socket, WISHES);
-    const refused = await ask(socket, ...POST, WISHES);
+    const refused = await ask(socket, ...POST, { ...WISHES, durationMs: 50 });
     assert.deepEqual([refused.status, refused.body.error?.code], [429, 'TOO_MANY_SESSIONS']);
     (await engine.trace()).end();
     await lines.rest();
@@ -358,12 +359,13 @@ test('close() ends all sessions, each with its summary', async () => {
 });
 
 test('close() does not wait for a client that reads nothing', async () => {
-  await withControl({}, async ({ socket, engine, server }) => {
+  await withControl({}, async ({ socket, engine, server, auditLog }) => {
     const response = await send(socket, ...POST, WISHES);
     const { sink, stopped } = await engine.trace();
     flood(sink);
     await server.close('now');
     await stopped;
+    assert.match(readFileSync(auditLog, 'utf8'), /"session-end".*the agent stops: now/);
     response.destroy();
   });
 });

@@ -155,6 +155,8 @@ describe('what is rendered', () => {
       [
         'underspan_function_calls_total{rule="shop",executable="/app/shop",function="main.work"} 2',
         'underspan_function_errors_total{rule="shop",executable="/app/shop",function="main.work"} 1',
+        'underspan_function_spans_total{rule="shop",executable="/app/shop",function="main.work"} 1',
+        'underspan_http_uncounted_requests_total{rule="shop"} 9',
         'underspan_spans_total 7',
         'underspan_lost_calls_total{reason="rate"} 3',
         'underspan_lost_calls_total{reason="queue"} 0',
@@ -184,7 +186,7 @@ describe('what is rendered', () => {
     );
     assert.match(
       body,
-      /^underspan_build_info\{version="1\.2\.3",node="\d+[^"]*",kernel="[^"]+"\} 1$/m,
+      /^underspan_build_info\{version="1\.2\.3",node_version="\d+[^"]*",kernel="[^"]+"\} 1$/m,
     );
   });
 
@@ -254,6 +256,18 @@ describe('several of the same labels', () => {
     assert.equal((await parsed(metrics)).value(`${DURATION}_count`), 1);
   });
 
+  test('of losses stay, until there are more than were thought', async () => {
+    let ringFull = 5;
+    const metrics = metricsOf(() => ({ lost: { ringFull } }));
+    const shown = async (): Promise<number> =>
+      (await parsed(metrics)).value('underspan_lost_calls_total');
+    assert.equal(await shown(), 5);
+    ringFull = 4;
+    assert.equal(await shown(), 5);
+    ringFull = 6;
+    assert.equal(await shown(), 6);
+  });
+
   test('leave a gauge free to go back', async () => {
     let attachments = fullSnapshot().attachments;
     const metrics = metricsOf(() => ({ attachments: [...attachments, ...attachments] }));
@@ -287,6 +301,25 @@ describe('too many series', () => {
       assert.deepEqual(names, ['main.f0', 'main.f1']);
     }
   });
+});
+
+test('a scrape of many functions leaves others their turn', async () => {
+  const functions = Array.from({ length: 4_000 }, (_, index) =>
+    functionSnapshot({ index, name: `main.f${index}` }, [index]),
+  );
+  const metrics = metricsOf({ functions }, { maxSeries: 4_000 });
+  let turns = 0;
+  let rendered = false;
+  const others = (): void => {
+    turns++;
+    if (!rendered) setImmediate(others);
+  };
+  setImmediate(others);
+  const text = await parsed(metrics);
+  rendered = true;
+  assert.equal(text.samples(`${DURATION}_count`).length, 4_000);
+  // One before and one after would be none within.
+  assert.ok(turns > 2, `${turns} turns`);
 });
 
 describe('exemplars', () => {
@@ -353,16 +386,16 @@ describe('exemplars', () => {
       { functions: [functionSnapshot({ index: 2 }, [1_500])] },
       { exemplars },
     ).render();
-    assert.equal(exemplars.latest(1, durationBucket(1_500), 0n), null);
-    assert.notEqual(exemplars.latest(2, durationBucket(1_500), 0n), null);
+    assert.equal(exemplars.latestOf(0n)(1, durationBucket(1_500)), null);
+    assert.notEqual(exemplars.latestOf(0n)(2, durationBucket(1_500)), null);
     exemplars.forget(2);
-    assert.equal(exemplars.latest(2, durationBucket(1_500), 0n), null);
+    assert.equal(exemplars.latestOf(0n)(2, durationBucket(1_500)), null);
   });
 
   test('no more functions than there is room for', () => {
     const exemplars = new Exemplars(2);
     exemplars.spans([1, 2, 3, 2].map((index) => functionSpan(index, 1_500)));
-    const known = [1, 2, 3].map((index) => exemplars.latest(index, durationBucket(1_500), 0n));
+    const known = [1, 2, 3].map((index) => exemplars.latestOf(0n)(index, durationBucket(1_500)));
     assert.deepEqual(
       known.map((exemplar) => exemplar !== null),
       [true, true, false],
@@ -411,7 +444,8 @@ function fullSnapshot(): AgentSnapshot {
         runTimeNs: 1_500_000_000,
       },
     ],
-    functions: [functionSnapshot({}, [1_000, 2_000], 1)],
+    functions: [functionSnapshot({ spans: 1 }, [1_000, 2_000], 1)],
+    httpUncounted: [{ rule: 'shop', requests: 9 }],
     lost: { rate: 3, queue: 0 },
     spans: 7,
     detached: { idle: 4 },

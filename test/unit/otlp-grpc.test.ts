@@ -1,10 +1,12 @@
 /** Delivery over gRPC, whatever the server answers; what may have come twice is counted. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { afterEach, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import { codes, sinkTo, treeOf } from '../tools/otlp-sink.js';
+import { closeAll, codes, sinkTo, treeOf } from '../tools/otlp-sink.js';
 import { sleep } from '../tools/process.js';
 import { type Answer, Receiver, retryInfo } from '../tools/receiver.js';
+
+afterEach(closeAll);
 
 test('RESOURCE_EXHAUSTED is tried again after the delay of its RetryInfo', async () => {
   const times: number[] = [];

@@ -1,10 +1,12 @@
 /** Delivery over http/protobuf, whatever the server answers. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { afterEach, test } from 'node:test';
 import { retryAfterMs } from '../../src/sinks/otlp-retry.js';
 import { HttpReceiver, type HttpAnswer } from '../tools/http-receiver.js';
-import { codes, sinkTo, spanOf, treeOf } from '../tools/otlp-sink.js';
+import { closeAll, codes, sinkTo, spanOf, treeOf } from '../tools/otlp-sink.js';
 import { sleep } from '../tools/process.js';
+
+afterEach(closeAll);
 
 const protocol = 'http/protobuf';
 

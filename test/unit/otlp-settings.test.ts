@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
-import { test } from 'node:test';
+import { afterEach, test } from 'node:test';
 import { ServerCredentials } from '@grpc/grpc-js';
 import { UnderspanError } from '../../src/errors.js';
 import { checkSettings, chooseProtocol } from '../../src/sinks/otlp-environment.js';
@@ -11,8 +11,10 @@ import { makeCertificates } from '../tools/certificates.js';
 import { inFolder } from '../tools/folder.js';
 import { HttpReceiver } from '../tools/http-receiver.js';
 import type { OtlpSpan } from '../tools/otlp.js';
-import { codes, sinkTo, treeOf } from '../tools/otlp-sink.js';
+import { closeAll, codes, sinkTo, treeOf } from '../tools/otlp-sink.js';
 import { Receiver } from '../tools/receiver.js';
+
+afterEach(closeAll);
 
 const PREFIX = 'OTEL_EXPORTER_OTLP_';
 
@@ -190,6 +192,17 @@ for (const protocol of ['grpc', 'http/protobuf']) {
     });
   });
 }
+
+test('headers that cannot be sent are told, and end the export', async () => {
+  for (const protocol of ['grpc', 'http/protobuf']) {
+    for (const HEADERS of ['x-token=a%0Ab', 'x token=a']) {
+      assert.deepEqual(await deliver({ PROTOCOL: protocol, HEADERS }), {
+        lost: { queue: 0, export: 5 },
+        notices: ['otlp-configuration'],
+      });
+    }
+  }
+});
 
 test('the path of a general endpoint is where all signals go', async () => {
   const paths: string[] = [];

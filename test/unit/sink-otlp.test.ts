@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { afterEach, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { UnderspanError } from '../../src/errors.js';
 import { backoffMs, isRetryable, retryDelayMs } from '../../src/sinks/otlp-retry.js';
 import { OtlpQueue } from '../../src/sinks/otlp-queue.js';
-import { sizeOfTree } from '../../src/sinks/otlp-size.js';
-import { codes, sinkTo, spanOf, treeOf } from '../tools/otlp-sink.js';
+import { spanEncoder } from '../../src/sinks/otlp-encode.js';
+import { sizeOfResource, sizeOfTree } from '../../src/sinks/otlp-size.js';
+import { closeAll, codes, sinkTo, spanOf, treeOf } from '../tools/otlp-sink.js';
+import type { FunctionSpan } from '../../src/spans/span.js';
 import { Receiver } from '../tools/receiver.js';
+
+afterEach(closeAll);
 
 test('a span arrives as it was', async () => {
   const receiver = await Receiver.start();
@@ -148,6 +152,29 @@ test('batches hold whole trees where these fit', () => {
   assert.deepEqual(sizes, [1_500, 1_500, 2_048, 2_048, 914]);
   assert.equal(queue.pending, 0);
   assert.equal(queue.waiting, 0);
+});
+
+test('the size of spans is no less than what is sent', () => {
+  const encode = spanEncoder('1.2.3');
+  const numbers = [0, -1, 2 ** 53, 1.5, true].map((value, at) => [`underspan.arg.${at}`, value]);
+  const shapes: Partial<FunctionSpan>[] = [
+    {},
+    { name: '' },
+    { name: 'große/пакет.(*Тип).名前' },
+    { status: { code: 'error', message: 'panic: ✗'.repeat(1_000) } },
+    { attributes: { 'code.stacktrace': 'main.work\n\t/src/main.go:12\n'.repeat(500) } },
+    { attributes: { ключ: '\ud800 a lone surrogate', '': '' } },
+    { attributes: Object.fromEntries(numbers) as FunctionSpan['attributes'] },
+    { resource: { attributes: { lines: ['tea', 'coffee'], ports: [1, 2, 2 ** 40], on: [true] } } },
+  ];
+  for (const shape of shapes) {
+    const tree = treeOf(100, shape);
+    const [first] = tree;
+    assert.ok(first);
+    const sent = encode(tree).length;
+    const size = sizeOfTree(tree) + sizeOfResource(first.resource);
+    assert.ok(sent <= size, `${sent} bytes for ${size}: ${JSON.stringify(shape)}`);
+  }
 });
 
 test('an endpoint that is no URL is refused at once', () => {

@@ -270,3 +270,47 @@ test('a node without Kubernetes: the engine says what it knows', () => {
   assert.deepEqual(workloads.of(3), { container: null, pod: null });
   workloads.close();
 });
+
+test('an engine in a container has its files there', () => {
+  const host = newHost();
+  const node = new HostFiles(join(host.root, 'of-the-node'));
+  node.containerd(B, criAnnotations({ pod: pod.name, uid: UID }));
+  node.containerd('c'.repeat(64), criAnnotations({ pod: 'not-this', uid: UID }));
+  const slice = `kubelet-kubepods-pod${UID.replaceAll('-', '_')}.slice`;
+  const inPod = (id: string): string =>
+    `0::/docker/${A}/kubelet.slice/${slice}/cri-containerd-${id}.scope\n`;
+  const proc = procOf(join(host.root, 'proc'), {
+    7: inPod(B),
+    // The pod's other container, whose files are its image's: namespaces may be shared.
+    8: inPod('a'.repeat(64)),
+    9: `0::/docker/${A}/system.slice/containerd.service\n`,
+    10: '0::/\n',
+    // In another node, of which no process is up its line.
+    11: inPod(B).replace(A, 'b'.repeat(64)).replace(B, 'c'.repeat(64)),
+  });
+  for (const [pid, parent, root] of [
+    [7, 8, 'other'],
+    [8, 9, 'other'],
+    [9, 10, 'of-the-node'],
+    [10, 0, 'other'],
+    [11, 9, 'other'],
+  ] as const) {
+    writeFileSync(join(proc, `${pid}/stat`), `${pid} (shop) S ${parent} 0 0`);
+    symlinkSync(join(host.root, root), join(proc, `${pid}/root`));
+  }
+  const workloads = new NodeWorkloads({ procfs: new Procfs(proc), root: host.root });
+  assert.deepEqual(workloads.of(7), {
+    container: { id: B, runtime: 'containerd', image: IMAGE, name: 'checkout' },
+    pod: { ...pod, ...unasked },
+  });
+  assert.equal(workloads.of(8).container?.image, null);
+  assert.equal(workloads.of(11).container?.image, null);
+});
+
+test("by default the engines' files are those that the first process sees", () => {
+  const host = newHost();
+  host.docker(A, { Name: '/shop', Config: {} });
+  const proc = procOf(join(host.root, 'proc'), { 1: '0::/', 2: `0::/docker/${A}` });
+  symlinkSync(host.root, join(proc, '1/root'));
+  assert.equal(new NodeWorkloads({ procfs: new Procfs(proc) }).of(2).container?.name, 'shop');
+});

@@ -14,11 +14,17 @@ import { inMainModule, parsePattern } from '../../symbols/patterns.js';
 import type { Address } from './config.js';
 import { compileGlob, InvalidGlob } from './glob.js';
 
+/** Long enough for any path that the kernel takes. */
+const MAX_LENGTH = 4_096;
+
 /**
  * An `error` of a schema here is what was expected, to go after "must be". Titles name the kind in
  * the reference.
  */
-export const text = z.string({ error: 'text' }).min(1);
+export const text = z
+  .string({ error: 'text' })
+  .min(1, { abort: true })
+  .max(MAX_LENGTH, { abort: true });
 
 export const flag = z.boolean({ error: 'true or false' });
 

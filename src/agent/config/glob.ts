@@ -1,8 +1,5 @@
 /** Globs of rules: `*` is any characters, also slashes, `?` is one, `[abc]`, `[a-z]`, `[!a]`. */
 
-/** Long enough for any path that the kernel takes. */
-const MAX_LENGTH = 4_096;
-
 export class InvalidGlob extends Error {}
 
 /** Fits one character, given as its code point; null is `*`. */
@@ -14,9 +11,14 @@ export function compileGlob(text: string): (value: string) => boolean {
   return (value) => fits(tokens, value);
 }
 
+/** How the file names of all paths begin that end as the glob does; "" where that is open. */
+export function nameBeginsWith(glob: string): string {
+  const name = glob.slice(glob.lastIndexOf('/') + 1);
+  return name.slice(0, name.search(/[*?[]|$/));
+}
+
 function tokensOf(text: string): Token[] {
   if (text === '') throw new InvalidGlob("is empty and would match nothing; '*' matches all");
-  if (text.length > MAX_LENGTH) throw new InvalidGlob(`is longer than ${MAX_LENGTH} characters`);
   const tokens: Token[] = [];
   const characters = Array.from(text);
   for (let i = 0; i < characters.length; i++) {

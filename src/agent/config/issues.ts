@@ -1,6 +1,7 @@
 /** From what zod found to sentences. */
+import { inspect } from 'node:util';
 import type { z } from 'zod';
-import type { Problem } from './problem.js';
+import { type Problem, SHOWN } from './problem.js';
 import { agentJsonSchema } from './schema.js';
 import type { Path, Source } from './source.js';
 import { keysAt, nearest, sectionOf } from './words.js';
@@ -18,9 +19,10 @@ export function toProblems(issues: readonly Issue[], source: Source): Problem[] 
     const value = valueAt(source.value, path);
     switch (issue.code) {
       case 'unrecognized_keys':
-        return issue.keys.map((key) => ({
+        return issue.keys.map((key, index) => ({
           ...source.keyPosition([...path, key]),
-          message: unknownKey(path, key),
+          // Those before it in the file fill what is shown.
+          message: index < SHOWN ? unknownKey(path, key) : `unknown key '${key}'`,
         }));
       case 'invalid_union': {
         const meant = issue.errors.filter((each) => !each.some(isOtherType));
@@ -40,7 +42,11 @@ export function toProblems(issues: readonly Issue[], source: Source): Problem[] 
             : `${name} is empty`,
         );
       case 'too_big':
-        return here(`${name} must be at most ${issue.maximum}, not ${described(value)}`);
+        return here(
+          issue.origin === 'string'
+            ? `${name} is longer than ${issue.maximum} characters`
+            : `${name} must be at most ${issue.maximum}, not ${described(value)}`,
+        );
       case 'invalid_key': {
         const reason = issue.issues.map(({ message }) => message).join(', ');
         return [{ ...source.keyPosition(path), message: `${name} ${reason}` }];
@@ -101,7 +107,7 @@ function described(value: unknown): string {
   }
   if (value === null) return 'nothing';
   if (Array.isArray(value)) return 'a list';
-  return typeof value === 'object' ? 'keys with values' : String(value);
+  return typeof value === 'object' ? 'keys with values' : inspect(value);
 }
 
 /** 'symbols' for a text in that list too; rules by their number, as the name may be what is wrong. */

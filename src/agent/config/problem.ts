@@ -12,7 +12,7 @@ export interface Problem extends Position {
 }
 
 /** More would hide each other. */
-const SHOWN = 50;
+export const SHOWN = 50;
 
 /** As compilers write it, so that editors find the place. */
 export const placeOf = (file: string, { line, column }: Position): string =>

@@ -2,6 +2,7 @@
  * All that may be written into the agent's configuration. docs/agent.schema.json and
  * docs/agent-configuration.md are generated from this.
  */
+import { nameBeginsWith } from './glob.js';
 import { z } from 'zod';
 import { MAX_CONTEXT_HOPS } from '../../spans/records.generated.js';
 import type { AgentConfig } from './config.js';
@@ -109,7 +110,9 @@ const traceSchema = z
     unsampled: flag
       .default(false)
       .describe("Spans also where the program's own trace is not sampled."),
-    followForks: flag.default(true).describe('Children too, whatever they run.'),
+    followForks: flag
+      .default(true)
+      .describe('Children too, until they execute another program: then the rules decide.'),
     maxOverhead: budget
       .prefault('5%')
       .describe(
@@ -130,7 +133,7 @@ const httpSchema = z.strictObject({
   route: text.describe('Value of the label `http_route`.'),
 });
 
-const ruleSchema = z.strictObject({
+const anyRule = z.strictObject({
   name: text.describe('Unique in the file; metrics and logs tell rules apart by it.'),
   select: selectSchema.describe(
     'Which processes. All kinds that are given must hold; within a kind any may.',
@@ -138,11 +141,26 @@ const ruleSchema = z.strictObject({
   trace: traceSchema.describe('What to trace there, as the options of `trace attach` say it.'),
   hold: flag
     .default(false)
-    .describe('Processes that start later are stopped at their exec until they are attached.'),
+    .describe(
+      'Processes that start later are stopped at their exec until they are attached. The file names in `executable` must begin with plain characters, for whatever begins like them is stopped for a moment.',
+    ),
   http: z
     .array(httpSchema, { error: 'a list' })
     .default([])
     .describe('Functions that handle HTTP requests, for `http_server_request_duration_seconds`.'),
+});
+
+const ruleSchema = anyRule.check(({ value, issues }) => {
+  const { executables } = value.select as Partial<typeof value.select>;
+  // A selection that is wrong itself has been told of.
+  if (!executables) return;
+  const open = executables.find((glob) => nameBeginsWith(glob) === '');
+  if (!value.hold || (executables.length > 0 && open === undefined)) return;
+  const message =
+    open === undefined
+      ? "needs an 'executable', or every process on the host would be stopped"
+      : `would stop processes of any name, since the file name in '${open}' begins with a wildcard`;
+  issues.push({ code: 'custom', message, input: value.hold, path: ['hold'] });
 });
 
 const otlpSchema = z.strictObject({
@@ -165,7 +183,7 @@ const exportSchema = z
       }),
       'keys with values',
     )
-      .default(false)
+      .prefault(false)
       .describe('Spans that cannot be delivered wait here, also while the agent restarts.'),
   })
   .transform(({ otlp, queueSize, spool }) => ({
@@ -179,7 +197,7 @@ const metricsSchema = z
     listen: orFalse(address, 'an address')
       .prefault(':9464')
       .describe('Where `/metrics`, `/healthz` and `/readyz` are served; `false`: nowhere.'),
-    maxSeries: count.default(10_000).describe('Series of one metric; those beyond are counted.'),
+    maxSeries: count.default(1_000).describe('Series of one metric; those beyond are counted.'),
   })
   .transform(({ listen, maxSeries }) => ({ listen: listen || null, maxSeries }));
 
@@ -218,7 +236,7 @@ const controlSchema = z
       .default('/run/underspan/agent.sock')
       .describe('Socket that root on this node may use; `false`: none.'),
     network: orFalse(networkSchema, 'keys with values')
-      .default(false)
+      .prefault(false)
       .describe('The same over the network.'),
     maxDuration: limitMs
       .prefault('10m')
@@ -288,7 +306,9 @@ export const agentSchema = z.strictObject({
   limits: limitsSchema.prefault({}).describe('Bounds of the agent itself.'),
 }) satisfies z.ZodType<AgentConfig>;
 
+let jsonSchema: z.core.JSONSchema.BaseSchema | undefined;
+
 /** Of the file as it is written, for editors, the reference and the search for mistyped words. */
 export function agentJsonSchema(): z.core.JSONSchema.BaseSchema {
-  return z.toJSONSchema(agentSchema, { io: 'input' });
+  return (jsonSchema ??= z.toJSONSchema(agentSchema, { io: 'input' }));
 }

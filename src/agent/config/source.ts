@@ -14,6 +14,7 @@ import {
   type YAMLMap,
 } from 'yaml';
 import { InvalidReference, substitute } from './environment.js';
+import { tooDeepAt } from './nesting.js';
 import type { Position, Problem } from './problem.js';
 
 export type Path = readonly PropertyKey[];
@@ -28,6 +29,7 @@ const MAX_ALIASES = 1_000;
 const WORDS: Record<string, string> = {
   MULTIPLE_DOCS: "the file holds more than one document; leave out what begins at this '---'",
   TAB_AS_INDENT: 'tabs cannot indent YAML; use spaces',
+  BAD_ALIAS: 'put a value that begins with * in quotes',
   NON_STRING_KEY: 'keys must be text; put this one in quotes',
 };
 
@@ -40,22 +42,25 @@ export class Source {
   private readonly pairs = new Map<YAMLMap, Map<unknown, Pair>>();
   private readonly document: Document.Parsed | null = null;
 
-  constructor(text: string, environment: NodeJS.ProcessEnv) {
+  constructor(written: string, environment: NodeJS.ProcessEnv) {
+    const text = written.replace(/^\ufeff/, '');
+    this.lines.addNewLine(0);
+    for (const { index } of text.matchAll(/\n/g)) this.lines.addNewLine(index + 1);
     if (Buffer.byteLength(text) > MAX_BYTES) {
       this.report(0, `the file is larger than ${MAX_BYTES >> 20} MiB`);
       return;
     }
-    try {
-      this.document = this.parse(text);
-      this.refuseRepeatedKeys(this.document);
-      this.refuseBadAliases(this.document);
-      if (this.problems.length === 0) this.substitute(this.document, environment);
-      if (this.problems.length === 0) this.value = this.plain(this.document);
-    } catch (error) {
-      // Parsing, visiting and turning into values all go down a level by a call.
-      if (!(error instanceof RangeError)) throw error;
-      this.report(0, 'the file is nested too deeply');
+    const deep = tooDeepAt(text);
+    if (deep !== null) {
+      this.report(deep, 'this is nested too deeply');
+      return;
     }
+    this.document = this.parse(text);
+    this.refuseRepeatedKeys(this.document);
+    this.refuseBadAliases(this.document);
+    if (this.problems.length === 0) this.substitute(this.document, environment);
+    if (this.problems.length === 0) this.value = this.plain(this.document);
+    if (this.value === null && this.problems.length === 0) this.report(0, 'the file is empty');
   }
 
   /** Of what is found at the path, or of the last thing on the way to it. */
@@ -74,12 +79,11 @@ export class Source {
 
   private at(offset: number): Position {
     const { line, col } = this.lines.linePos(offset);
-    return { line: Math.max(line, 1), column: Math.max(col, 1) };
+    return { line, column: col };
   }
 
   private parse(text: string): Document.Parsed {
     const document = parseDocument(text, {
-      lineCounter: this.lines,
       prettyErrors: false,
       schema: 'core',
       merge: false,
@@ -126,13 +130,13 @@ export class Source {
           this.report(offset, `the file has more than ${MAX_ALIASES} aliases`);
           return visit.BREAK;
         }
-        if (!target) {
+        if (!target && node.source !== '') {
           const quoted = `in quotes: '*${node.source}'`;
           this.report(
             offset,
             `'*${node.source}' refers to nothing; put a value that begins with * ${quoted}`,
           );
-        } else if (ancestors.includes(target)) {
+        } else if (target && ancestors.includes(target)) {
           this.report(offset, `'*${node.source}' refers to what holds it`);
         }
         return undefined;

@@ -5,8 +5,8 @@ import { request } from 'node:https';
 import { UnderspanError } from '../../errors.js';
 import { notLetIn, type Verb } from './caller.js';
 
-export const RBAC_GROUP = 'underspan.io';
-export const RBAC_RESOURCE = 'sessions';
+const RBAC_GROUP = 'underspan.io';
+const RBAC_RESOURCE = 'sessions';
 
 const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 /** How long a yes counts; a no is asked again. */
@@ -78,7 +78,7 @@ export class KubernetesTokens {
         'not-permitted',
         'RBAC_DENIED',
         `${username} may not ${verb} ${RBAC_RESOURCE}.${RBAC_GROUP}`,
-        `grant it: kubectl create clusterrole underspan-sessions --verb=${verb} --resource=${RBAC_RESOURCE}.${RBAC_GROUP}`,
+        `a ClusterRole must allow it: apiGroups [${RBAC_GROUP}], resources [${RBAC_RESOURCE}], verbs [${verb}]`,
       );
     });
   }

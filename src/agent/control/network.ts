@@ -90,8 +90,7 @@ export class NetworkListener {
     const subject = this.subject(request.socket as TLSSocket);
     if (subject !== null) {
       return {
-        who: subject,
-        peer: `certificate, ${from}`,
+        ...{ via: 'certificate', who: subject, from },
         require: () => Promise.resolve(),
       };
     }
@@ -107,8 +106,7 @@ export class NetworkListener {
     }
     const user = await tokens.user(token);
     return {
-      who: user.username,
-      peer: `token, ${from}`,
+      ...{ via: 'token', who: user.username, from },
       require: (verb) => tokens.require(user, verb),
     };
   }

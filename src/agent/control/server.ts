@@ -14,7 +14,7 @@ import { selectTargets } from '../../targets/select.js';
 import type { ControlConfig } from '../config/config.js';
 import { answer, answerError, readBody } from './answer.js';
 import { Audit } from './audit.js';
-import { type Caller, notLetIn } from './caller.js';
+import { type Caller, isSame, notLetIn } from './caller.js';
 import type { KubernetesTokensOptions } from './kubernetes.js';
 import type { ControlLog } from './log.js';
 import { NetworkListener } from './network.js';
@@ -118,6 +118,12 @@ export class ControlServer {
       await listenOnSocket(server, socket);
       this.options.log.info({ socket }, 'control on the node');
     }
+    for (const server of this.servers) {
+      // A connection could not be accepted, for one; others will be.
+      server.on('error', (error) => {
+        this.options.log.error({ err: error }, 'the control interface had an error');
+      });
+    }
   }
 
   private add(server: Server): void {
@@ -148,8 +154,7 @@ export class ControlServer {
       );
     }
     return Promise.resolve({
-      who: `uid ${peer.uid}`,
-      peer: `socket, pid ${peer.pid}`,
+      ...{ via: 'socket', who: `uid ${peer.uid}`, from: `pid ${peer.pid}` },
       require: () => Promise.resolve(),
     });
   }
@@ -206,7 +211,7 @@ export class ControlServer {
   private async stop(caller: Caller, id: string): Promise<void> {
     const owner = this.sessions.whose(id);
     // Whoever may start a session may also end it.
-    await caller.require(owner === caller.who ? 'create' : 'delete');
+    await caller.require(owner !== null && isSame(owner, caller) ? 'create' : 'delete');
     if (owner === null) {
       throw new UnderspanError(
         'not-found',

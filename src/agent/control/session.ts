@@ -8,7 +8,7 @@ import { UnderspanError } from '../../errors.js';
 import type { Notice } from '../../sinks/sink.js';
 import { errorBody } from './answer.js';
 import type { AuditRecord } from './audit.js';
-import type { Caller } from './caller.js';
+import { type Caller, peerOf } from './caller.js';
 import {
   SESSION_STOPPED,
   type SessionInfo,
@@ -32,7 +32,6 @@ interface Ending {
 
 export class ControlSession {
   readonly id = randomUUID();
-  readonly who: string;
   private since = Date.now();
   private readonly durationMs: number;
   /** What the client reads; it waits here until it is known that there is something to read. */
@@ -45,11 +44,10 @@ export class ControlSession {
 
   constructor(
     private readonly options: SessionsOptions,
-    private readonly caller: Caller,
+    readonly caller: Caller,
     private readonly request: SessionRequest,
     private readonly response: ServerResponse,
   ) {
-    this.who = caller.who;
     this.durationMs = Math.min(request.durationMs ?? Infinity, options.maxDurationMs, MAX_TIMER_MS);
     this.sink = new StreamSink(this.body, request.programSpans);
     response.on('close', () => {
@@ -63,8 +61,8 @@ export class ControlSession {
   info(): SessionInfo {
     return {
       id: this.id,
-      who: this.who,
-      peer: this.caller.peer,
+      who: this.caller.who,
+      peer: peerOf(this.caller),
       since: new Date(this.since).toISOString(),
       until: new Date(this.since + this.durationMs).toISOString(),
       selection: this.request.selection,
@@ -74,7 +72,7 @@ export class ControlSession {
   }
 
   stop(caller: Caller): void {
-    const message = `the session was stopped by ${caller.who} (${caller.peer})`;
+    const message = `the session was stopped by ${caller.who} (${peerOf(caller)})`;
     this.end({ reason: message, notice: { code: SESSION_STOPPED, message } });
   }
 
@@ -103,8 +101,8 @@ export class ControlSession {
         audit.write({
           event: 'session-end',
           id: this.id,
-          who: this.who,
-          peer: this.caller.peer,
+          who: this.caller.who,
+          peer: peerOf(this.caller),
           reason: this.ending?.reason ?? failure ?? 'its processes ended',
           spans: this.sink.taken,
           durationMs: Date.now() - this.since,
@@ -203,8 +201,8 @@ export class ControlSession {
     return {
       event: 'session-start',
       id: this.id,
-      who: this.who,
-      peer: this.caller.peer,
+      who: this.caller.who,
+      peer: peerOf(this.caller),
       selection,
       symbols,
       exclude,

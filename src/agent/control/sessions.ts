@@ -60,8 +60,8 @@ export class Sessions {
   }
 
   /** Who started the session; null if there is none of this id. */
-  whose(id: string): string | null {
-    return this.running.get(id)?.session.who ?? null;
+  whose(id: string): Caller | null {
+    return this.running.get(id)?.session.caller ?? null;
   }
 
   /** Resolves when it has ended. */

@@ -1,5 +1,5 @@
 /** The socket on the node: only its owner, root, may connect. */
-import { chmodSync, lstatSync, mkdirSync, statSync, unlinkSync } from 'node:fs';
+import { chmodSync, lstatSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
@@ -26,7 +26,8 @@ export async function listenOnSocket(server: Server, path: string): Promise<void
 
 function prepareDirectory(directory: string): void {
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o755 });
+    // Whatever the umask is.
+    if (mkdirSync(directory, { recursive: true })) chmodSync(directory, 0o755);
   } catch (error) {
     throw cannotListen(directory, error instanceof Error ? error.message : String(error));
   }
@@ -51,7 +52,7 @@ async function removeStale(path: string): Promise<void> {
       'stop it, or set control.socket to another path',
     );
   }
-  unlinkSync(path);
+  rmSync(path, { force: true });
 }
 
 function answers(path: string): Promise<boolean> {

@@ -25,11 +25,14 @@ export class Exemplars implements Sink {
     for (const span of tree) this.remember(span);
   }
 
-  /** Null where no recent span is known. */
-  latest(functionIndex: number, bucket: number, nowUnixNano: bigint): Exemplar | null {
-    const exemplar = this.functions.get(functionIndex)?.[bucket];
-    if (!exemplar || exemplar.endTimeUnixNano < nowUnixNano - SHOWN_FOR_NANO) return null;
-    return exemplar;
+  /** Of the functions that are known now, whatever is forgotten later; null: no recent span. */
+  latestOf(nowUnixNano: bigint): (functionIndex: number, bucket: number) => Exemplar | null {
+    const functions = new Map(this.functions);
+    return (functionIndex, bucket) => {
+      const exemplar = functions.get(functionIndex)?.[bucket];
+      if (!exemplar || exemplar.endTimeUnixNano < nowUnixNano - SHOWN_FOR_NANO) return null;
+      return exemplar;
+    };
   }
 
   /** Must come before another function gets the same index. */

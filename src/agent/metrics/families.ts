@@ -1,6 +1,6 @@
 /** Every metric of the agent's own, and where in a snapshot its values are. docs/metrics.md has the same list. */
-import { HTTP_BUCKETS_SECONDS, type AgentSnapshot } from '../snapshot.js';
-import { DURATION_BOUNDS_NS, durationBuckets } from './buckets.js';
+import type { AgentSnapshot } from '../snapshot.js';
+import { FUNCTIONS } from './function-families.js';
 
 /** One series as the snapshot has it; several with the same labels are added up. */
 export interface Row {
@@ -21,6 +21,8 @@ export interface Family {
   labels: readonly string[];
   /** Of a histogram, in seconds. */
   bounds?: readonly number[];
+  /** A counter that may be ahead of itself for a moment: it stays, and is caught up with. */
+  catchesUp?: boolean;
   read(snapshot: AgentSnapshot): Row[];
 }
 
@@ -44,7 +46,7 @@ export function families(build: Build): Family[] {
       name: 'underspan_build_info',
       type: 'gauge',
       help: 'Always 1. The labels say what runs.',
-      labels: ['version', 'node', 'kernel'],
+      labels: ['version', 'node_version', 'kernel'],
       read: () => [{ labels: [build.version, build.node, build.kernel], counts: [1] }],
     },
     ...FUNCTIONS,
@@ -54,69 +56,6 @@ export function families(build: Build): Family[] {
     ...KERNEL,
   ];
 }
-
-/** The same functions stay in all of these: those with the most time, then with the most calls. */
-function functionRows(
-  snapshot: AgentSnapshot,
-  counts: (statistics: AgentSnapshot['functions'][number]['statistics']) => number[],
-): Row[] {
-  return snapshot.functions.map(({ rule, executable, name, index, statistics }) => ({
-    labels: [rule, executable, name],
-    counts: counts(statistics),
-    rank: statistics.totalNs + statistics.calls,
-    functionIndex: index,
-  }));
-}
-
-const FUNCTION_LABELS = ['rule', 'executable', 'function'];
-
-const FUNCTIONS: Family[] = [
-  {
-    name: 'underspan_function_duration_seconds',
-    type: 'histogram',
-    help: 'Durations of all calls that ended, whether they made a span or not.',
-    labels: FUNCTION_LABELS,
-    bounds: DURATION_BOUNDS_NS.map((ns) => ns / 1e9),
-    read: (snapshot) =>
-      functionRows(snapshot, ({ histogram, totalNs }) => [
-        ...durationBuckets(histogram),
-        totalNs / 1e9,
-      ]),
-  },
-  {
-    name: 'underspan_function_calls_total',
-    type: 'counter',
-    help: 'Calls that began.',
-    labels: FUNCTION_LABELS,
-    read: (snapshot) => functionRows(snapshot, ({ calls }) => [calls]),
-  },
-  {
-    name: 'underspan_function_errors_total',
-    type: 'counter',
-    help: 'Calls that ended in an error: a non-nil error result, or a panic.',
-    labels: FUNCTION_LABELS,
-    read: (snapshot) => functionRows(snapshot, ({ errors }) => [errors]),
-  },
-  {
-    name: 'http_server_request_duration_seconds',
-    type: 'histogram',
-    help: 'Durations of HTTP requests, as the calls of the functions that a rule names as handlers.',
-    labels: [
-      'rule',
-      'executable',
-      'http_route',
-      'http_request_method',
-      'http_response_status_code',
-    ],
-    bounds: HTTP_BUCKETS_SECONDS,
-    read: ({ http }) =>
-      http.map(({ rule, executable, route, method, status, buckets, sumNs }) => ({
-        labels: [rule, executable, route, method, status === 0 ? '' : String(status)],
-        counts: [...buckets, sumNs / 1e9],
-        rank: buckets.reduce((sum, count) => sum + count, 0),
-      })),
-  },
-];
 
 /** A row for each reason of a record of counts. */
 function byReason(counts: Record<string, number>, ...labels: string[]): Row[] {
@@ -139,6 +78,8 @@ const LOSSES: Family[] = [
     type: 'counter',
     help: 'Calls that made no span, or whose span was lost, by reason.',
     labels: ['reason'],
+    // A call whose record did not fit the ring can make a span all the same.
+    catchesUp: true,
     read: ({ lost }) => byReason(lost),
   },
 ];

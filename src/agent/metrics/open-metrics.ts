@@ -1,96 +1,77 @@
 /**
- * Values that were counted elsewhere, as prom-client renders them. Its own classes can only be
- * incremented and observed into; what its registry asks of a metric is no more than get().
+ * Families as OpenMetrics text. prom-client renders what it counts itself, the metrics of the
+ * process; what the kernel counted comes to a hundred thousand lines, which it would render in one
+ * go while the event loop stands still.
  */
-import {
-  collectDefaultMetrics,
-  Registry,
-  type Metric,
-  type OpenMetricsContentType,
-} from 'prom-client';
+import { collectDefaultMetrics, Registry, type OpenMetricsContentType } from 'prom-client';
 import type { Exemplar } from './exemplars.js';
 import type { Family } from './families.js';
 import type { Series } from './series.js';
 
+export const CONTENT_TYPE = Registry.OPENMETRICS_CONTENT_TYPE;
+
 /** The exemplar of a bucket, or null. */
 export type ExemplarOf = (series: Series, bucket: number) => Exemplar | null;
 
-interface Value {
-  labels: Record<string, string>;
-  /** Rendered once for all values that share the object. */
-  sharedLabels: Record<string, string>;
-  value: number;
-  metricName?: string;
-  exemplar?: { labelSet: Record<string, string>; value: number; timestamp: number };
-}
+export class FamilyText {
+  private readonly header: string;
+  /** Of a histogram: how the line of each bucket begins. */
+  private readonly buckets: string[];
 
-const NO_LABELS = {};
-
-/** What prom-client's registry asks for. It takes the _total from a counter's name itself. */
-class Metrics {
-  series: Series[] = [];
-  name: string;
-  /** Of a histogram; made once, since there are tens of thousands of buckets in a scrape. */
-  private readonly bounds: { le: string }[];
-
-  constructor(
-    private readonly family: Omit<Family, 'read'>,
-    private readonly exemplarOf: ExemplarOf,
-  ) {
-    this.name = family.name;
-    this.bounds = [...(family.bounds ?? []), Infinity].map((bound) => ({
-      le: canonicalNumber(bound),
-    }));
+  constructor(private readonly family: Omit<Family, 'read'>) {
+    const { name, type, help, bounds = [] } = family;
+    const of = type === 'counter' ? name.replace(/_total$/, '') : name;
+    this.header = `# HELP ${of} ${escaped(help)}\n# TYPE ${of} ${type}\n`;
+    this.buckets = [...bounds, Infinity].map(
+      (bound) => `${name}_bucket{le="${canonicalNumber(bound)}"`,
+    );
   }
 
-  get type(): string {
-    return this.family.type;
+  /** One series after the other, so that there is time between them for something else. */
+  *pieces(series: readonly Series[], exemplarOf: ExemplarOf): Generator<string> {
+    yield this.header;
+    const { type, name } = this.family;
+    for (const each of series) {
+      const labels = labelText(each.labels);
+      if (type === 'histogram') yield this.histogram(each, labels, exemplarOf);
+      else yield `${name}${braced(labels)} ${each.counts[0] ?? 0}\n`;
+    }
   }
 
-  get(): Promise<{ name: string; help: string; type: string; values: Value[] }> {
-    const { type, help } = this.family;
-    const values =
-      type === 'histogram'
-        ? this.series.flatMap((series) => this.histogram(series))
-        : this.series.map(({ labels, counts }) => ({
-            labels: NO_LABELS,
-            sharedLabels: labels,
-            value: counts[0] ?? 0,
-          }));
-    return Promise.resolve({ name: this.name, help, type, values });
-  }
-
-  private histogram(series: Series): Value[] {
-    const values: Value[] = [];
-    const add = (suffix: string, value: number, labels = NO_LABELS): Value => {
-      const metricName = this.name + suffix;
-      const added = { labels, sharedLabels: series.labels, value, metricName };
-      values.push(added);
-      return added;
-    };
+  private histogram(series: Series, labels: string, exemplarOf: ExemplarOf): string {
+    const { name } = this.family;
+    const rest = labels === '' ? '} ' : `,${labels}} `;
+    let lines = '';
     let count = 0;
-    for (const [bucket, bound] of this.bounds.entries()) {
+    for (const [bucket, beginning] of this.buckets.entries()) {
       const inBucket = series.counts[bucket] ?? 0;
       count += inBucket;
-      const added = add('_bucket', count, bound);
-      const exemplar = inBucket > 0 ? this.exemplarOf(series, bucket) : null;
-      if (exemplar) added.exemplar = rendered(exemplar);
+      const exemplar = inBucket > 0 ? exemplarOf(series, bucket) : null;
+      lines += `${beginning}${rest}${count}${exemplar ? exemplarText(exemplar) : ''}\n`;
     }
-    add('_sum', series.counts[this.bounds.length] ?? 0);
+    const sum = series.counts[this.buckets.length] ?? 0;
+    const own = braced(labels);
     // The kernel counts a call and its bucket one after the other; here they must agree.
-    add('_count', count);
-    return values;
+    return `${lines}${name}_sum${own} ${sum}\n${name}_count${own} ${count}\n`;
   }
 }
 
-/** 63 characters of the 128 that OpenMetrics allows. */
-function rendered({ traceId, spanId, durationNano, endTimeUnixNano }: Exemplar) {
-  return {
-    labelSet: { trace_id: traceId, span_id: spanId },
-    value: durationNano / 1e9,
-    timestamp: Number(endTimeUnixNano / 1_000_000n) / 1e3,
-  };
+/** Its labels are 63 characters of the 128 that OpenMetrics allows. */
+function exemplarText({ traceId, spanId, durationNano, endTimeUnixNano }: Exemplar): string {
+  const seconds = Number(endTimeUnixNano / 1_000_000n) / 1e3;
+  return ` # {trace_id="${traceId}",span_id="${spanId}"} ${durationNano / 1e9} ${seconds}`;
 }
+
+function labelText(labels: Record<string, string>): string {
+  return Object.entries(labels)
+    .map(([name, value]) => `${name}="${escaped(value)}"`)
+    .join(',');
+}
+
+const braced = (labels: string): string => (labels === '' ? '' : `{${labels}}`);
+
+const escaped = (text: string): string =>
+  text.replace(/["\\]/g, (found) => `\\${found}`).replaceAll('\n', '\\n');
 
 /** As Prometheus and Go write a bound (1.0, 1.024e-06): as a label it is compared as text. */
 export function canonicalNumber(value: number): string {
@@ -106,12 +87,12 @@ const MISNAMED = [
   'nodejs_active_resources_total',
 ];
 
-export class OpenMetrics {
-  readonly contentType = Registry.OPENMETRICS_CONTENT_TYPE;
+/** Of the agent itself; its text ends what is rendered. */
+export class ProcessMetrics {
   private readonly registry = new Registry<OpenMetricsContentType>();
 
   constructor() {
-    this.registry.setContentType(this.contentType);
+    this.registry.setContentType(CONTENT_TYPE);
     collectDefaultMetrics({
       register: this.registry,
       // How often the event loop's delay is measured: each time wakes the process.
@@ -120,14 +101,7 @@ export class OpenMetrics {
     for (const name of MISNAMED) this.registry.removeSingleMetric(name);
   }
 
-  /** What is put into `series` of the result is what is rendered. */
-  add(family: Omit<Family, 'read'>, exemplarOf: ExemplarOf): { series: Series[] } {
-    const metrics = new Metrics(family, exemplarOf);
-    this.registry.registerMetric(metrics as unknown as Metric);
-    return metrics;
-  }
-
-  render(): Promise<string> {
+  text(): Promise<string> {
     return this.registry.metrics();
   }
 }

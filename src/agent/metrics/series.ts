@@ -58,6 +58,9 @@ export class SeriesOf {
     const now = new Map<string, Seen>();
     for (const [key, series] of merged) {
       const before = this.seen.get(key);
+      if (this.family.catchesUp) {
+        series.counts = series.counts.map((count, at) => Math.max(count, before?.counts[at] ?? 0));
+      }
       const gone = before ? goneSince(before, series.counts) : null;
       now.set(key, { counts: series.counts, gone });
       if (gone) series.counts = series.counts.map((count, at) => count + (gone[at] ?? 0));

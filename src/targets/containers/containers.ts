@@ -31,10 +31,11 @@ export class Containers {
     private readonly now: () => number = () => performance.now(),
   ) {}
 
-  of(id: string, runtime: CgroupPlace['runtime']): Found {
+  /** `around`: root directory of an engine that runs in a container itself, if there is one. */
+  of(id: string, runtime: CgroupPlace['runtime'], around: () => string | null = none): Found {
     let known = this.known.get(id);
     if (!known || known.until <= this.now()) {
-      const found = this.read(id);
+      const found = this.read(id, this.root) ?? this.read(id, around());
       known = found
         ? { found, until: Infinity }
         : { found: nothing(id, runtime), until: this.now() + UNKNOWN_FOR_MS };
@@ -45,16 +46,18 @@ export class Containers {
     return known.found;
   }
 
-  private read(id: string): Found | null {
-    // It becomes part of a path.
-    if (!ID.test(id)) return null;
+  private read(id: string, root: string | null): Found | null {
+    // The id becomes part of a path.
+    if (root === null || !ID.test(id)) return null;
     for (const find of ENGINES) {
-      const found = find(this.root, id);
+      const found = find(root, id);
       if (found) return found;
     }
     return null;
   }
 }
+
+const none = (): null => null;
 
 const nothing = (id: string, runtime: CgroupPlace['runtime']): Found => ({
   container: { id, runtime: runtime ?? 'unknown', image: null, name: null },

@@ -19,6 +19,8 @@ export class KubeletSource implements PodSource {
   readonly pods = new Pods();
   private started = false;
   private last = '';
+  /** A pod has been missed since the last read began. */
+  private wanted = false;
   /** Ends the wait for the next read. */
   private hurry: (() => void) | null = null;
 
@@ -40,6 +42,7 @@ export class KubeletSource implements PodSource {
   }
 
   missing(): void {
+    this.wanted = true;
     this.hurry?.();
   }
 
@@ -49,7 +52,7 @@ export class KubeletSource implements PodSource {
         await this.read();
         this.backoff.succeeded();
         await this.pause(this.times.soonMs);
-        await this.pause(this.times.everyMs - this.times.soonMs, true);
+        if (!this.wanted) await this.pause(this.times.everyMs - this.times.soonMs, true);
       } catch (error) {
         if (this.client.closed) return;
         this.events.onProblem(reasonOf(error));
@@ -70,6 +73,7 @@ export class KubeletSource implements PodSource {
   }
 
   private async read(): Promise<void> {
+    this.wanted = false;
     const list = asObject(await this.client.get('/pods'));
     const pods = asArray(list?.['items'])
       .map(parsePod)

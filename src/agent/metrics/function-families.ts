@@ -1,0 +1,82 @@
+/** What is counted of functions, and of the HTTP requests that some of them handle. */
+import { HTTP_BUCKETS_SECONDS, type AgentSnapshot, type FunctionSnapshot } from '../snapshot.js';
+import { DURATION_BOUNDS_NS, durationBuckets } from './buckets.js';
+import type { Family, Row } from './families.js';
+
+/** The same functions stay in all of these: those with the most time, then with the most calls. */
+function functionRows(
+  snapshot: AgentSnapshot,
+  counts: (statistics: FunctionSnapshot['statistics'], spans: number) => number[],
+): Row[] {
+  return snapshot.functions.map(({ rule, executable, name, index, spans, statistics }) => ({
+    labels: [rule, executable, name],
+    counts: counts(statistics, spans),
+    rank: statistics.totalNs + statistics.calls,
+    functionIndex: index,
+  }));
+}
+
+const FUNCTION_LABELS = ['rule', 'executable', 'function'];
+
+export const FUNCTIONS: Family[] = [
+  {
+    name: 'underspan_function_duration_seconds',
+    type: 'histogram',
+    help: 'Durations of all calls that ended, whether they made a span or not.',
+    labels: FUNCTION_LABELS,
+    bounds: DURATION_BOUNDS_NS.map((ns) => ns / 1e9),
+    read: (snapshot) =>
+      functionRows(snapshot, ({ histogram, totalNs }) => [
+        ...durationBuckets(histogram),
+        totalNs / 1e9,
+      ]),
+  },
+  {
+    name: 'underspan_function_calls_total',
+    type: 'counter',
+    help: 'Calls that began.',
+    labels: FUNCTION_LABELS,
+    read: (snapshot) => functionRows(snapshot, ({ calls }) => [calls]),
+  },
+  {
+    name: 'underspan_function_errors_total',
+    type: 'counter',
+    help: 'Calls that ended in an error: a non-nil error result, or a panic.',
+    labels: FUNCTION_LABELS,
+    read: (snapshot) => functionRows(snapshot, ({ errors }) => [errors]),
+  },
+  {
+    name: 'underspan_function_spans_total',
+    type: 'counter',
+    help: 'Calls whose span was handed to the sinks.',
+    labels: FUNCTION_LABELS,
+    read: (snapshot) => functionRows(snapshot, (_, spans) => [spans]),
+  },
+  {
+    name: 'http_server_request_duration_seconds',
+    type: 'histogram',
+    help: 'Durations of HTTP requests, as the calls of the functions that a rule names as handlers.',
+    labels: [
+      'rule',
+      'executable',
+      'http_route',
+      'http_request_method',
+      'http_response_status_code',
+    ],
+    bounds: HTTP_BUCKETS_SECONDS,
+    read: ({ http }) =>
+      http.map(({ rule, executable, route, method, status, buckets, sumNs }) => ({
+        labels: [rule, executable, route, method, status === 0 ? '' : String(status)],
+        counts: [...buckets, sumNs / 1e9],
+        rank: buckets.reduce((sum, count) => sum + count, 0),
+      })),
+  },
+  {
+    name: 'underspan_http_uncounted_requests_total',
+    type: 'counter',
+    help: 'HTTP requests that are missing above, since the kernel had no room for another status or method.',
+    labels: ['rule'],
+    read: ({ httpUncounted }) =>
+      httpUncounted.map(({ rule, requests }) => ({ labels: [rule], counts: [requests] })),
+  },
+];

@@ -1,0 +1,89 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Finding } from './host.js';
+import type { Features, Native } from './native.js';
+
+const RUN_TIMES = 'kernel.bpf_stats_enabled';
+
+/** Whether somebody has the kernel measure BPF programs for everyone: what only an admin may ask. */
+export function runTimesAreOn(procRoot = '/proc'): boolean {
+  try {
+    const path = join(procRoot, 'sys', RUN_TIMES.replace('.', '/'));
+    return readFileSync(path, 'utf8').trim() === '1';
+  } catch {
+    return false;
+  }
+}
+
+/** Each feature of the kernel: what it gives, and what happens without it. */
+const FEATURES: Record<
+  keyof Features,
+  { name: string; gives: string; without: string; since: string; needed?: true }
+> = {
+  btf: {
+    name: 'kernel BTF',
+    gives: 'types of the kernel',
+    without: 'programs cannot follow the structures of the kernel',
+    since: 'CONFIG_DEBUG_INFO_BTF',
+    needed: true,
+  },
+  ringBuffer: {
+    name: 'BPF ring buffer',
+    gives: 'records in order, at little cost',
+    without: 'records cannot be delivered',
+    since: 'Linux 5.8',
+    needed: true,
+  },
+  cookies: {
+    name: 'probe cookies',
+    gives: 'a probe that knows its function',
+    without: 'functions are told by their address',
+    since: 'Linux 5.15',
+  },
+  uprobeMulti: {
+    name: 'uprobe_multi',
+    gives: 'thousands of probes in milliseconds',
+    without: 'probes are attached one by one: seconds for a thousand, minutes to detach',
+    since: 'Linux 6.6',
+  },
+  uprobeMultiThreads: {
+    name: 'uprobe_multi on threads',
+    gives: 'probes that hold for one process and all its threads',
+    without: 'probes go to all processes that run the file, and others are filtered out',
+    since: 'Linux 6.10',
+  },
+  sleepable: {
+    name: 'sleepable probes',
+    gives: 'reading memory that is not resident',
+    without: 'a context in such memory is counted as unreadable',
+    since: 'Linux 6.0',
+  },
+  atomics: {
+    name: 'BPF atomics',
+    gives: 'exact limits across CPUs',
+    without: 'limits such as --max-rate are approximate',
+    since: 'Linux 5.12',
+  },
+  runTimeStatistics: {
+    name: 'BPF run times',
+    gives: 'the measured overhead',
+    without: 'the overhead is predicted only',
+    since: `Linux 5.8, and CAP_SYS_ADMIN or ${RUN_TIMES}=1 by sysctl`,
+  },
+};
+
+export async function featureFindings(native: Native, proc: string): Promise<Finding[]> {
+  let features: Features;
+  try {
+    features = await native.features();
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    return [{ name: 'kernel features', state: 'missing', detail: `cannot be probed: ${reason}` }];
+  }
+  return (Object.keys(FEATURES) as (keyof Features)[]).map((key) => {
+    const { name, gives, without, since, needed } = FEATURES[key];
+    return features[key] || (key === 'runTimeStatistics' && runTimesAreOn(proc))
+      ? { name, state: 'ok', detail: gives }
+      : { name, state: needed ? 'missing' : 'limited', detail: without, remedy: since };
+  });
+}

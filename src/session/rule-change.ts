@@ -1,0 +1,40 @@
+/** What other rules mean for the processes that are followed. */
+import type { Target } from '../targets/target.js';
+import type { Probed } from './executables.js';
+import { type Decision, decide, type TraceRule } from './rule.js';
+
+export interface FollowedProcess {
+  target: Target;
+  /** null: nobody's yet; it is watched for what it may execute. */
+  rule: TraceRule | null;
+  probed: Probed | null;
+}
+
+export interface RuleChange {
+  /** Processes that fall under another rule now, or none. */
+  moves: { target: Target; decision: Decision | null }[];
+  /** Probes of no rule any more, or of one that does not have all processes of the executable. */
+  gone: Set<Probed>;
+  undecided: number[];
+}
+
+export function compare(
+  rules: readonly TraceRule[],
+  processes: ReadonlyMap<number, FollowedProcess>,
+  probes: Iterable<Probed>,
+): RuleChange {
+  const change: RuleChange = { moves: [], gone: new Set(), undecided: [] };
+  for (const probed of probes) if (!rules.includes(probed.rule)) change.gone.add(probed);
+  for (const [pid, { target, rule, probed }] of processes) {
+    const decision = decide(rules, target);
+    if (decision === 'unknown') {
+      change.undecided.push(pid);
+      continue;
+    }
+    const stays = decision?.rule === rule && !(probed?.whole && !decision?.whole);
+    if (stays && !(probed && change.gone.has(probed))) continue;
+    if (probed?.whole) change.gone.add(probed);
+    change.moves.push({ target, decision });
+  }
+  return change;
+}
