@@ -6,7 +6,7 @@
 import { Client, type ClientOptions, type Metadata, type ServiceError } from '@grpc/grpc-js';
 import { convertLegacyOtlpGrpcOptions } from '@opentelemetry/otlp-grpc-exporter-base';
 import { readResponse, spanEncoder } from './otlp-encode.js';
-import { isRetryable, retryDelayMs, STATUS_DETAILS } from './otlp-retry.js';
+import { gaveUpWaiting, isRetryable, retryDelayMs, STATUS_DETAILS } from './otlp-retry.js';
 import type { ExportResult, OtlpWire, WireOptions } from './otlp-wire.js';
 
 const METHOD = '/opentelemetry.proto.collector.trace.v1.TraceService/Export';
@@ -46,7 +46,8 @@ export function openGrpcWire({ endpoint, version }: WireOptions): OtlpWire {
             // Until a connection takes the call, its peer is not known.
             const peer = call.getPeer();
             const sent = peer !== target && peer !== 'unknown';
-            resolve(failure(error, sent && !answered && !isAnswer(error)));
+            const known = (answered || isAnswer(error)) && !gaveUpWaiting(error.code);
+            resolve(failure(error, sent && !known));
           },
         );
         call.on('metadata', () => (answered = true));

@@ -49,6 +49,11 @@ export function isRetryableHttp(code: number): boolean {
   return RETRYABLE_HTTP.has(code);
 }
 
+/** A server that says so gave up waiting, and what it waited for may go on. */
+export function gaveUpWaiting(code: number): boolean {
+  return code === Status.DEADLINE_EXCEEDED || code === Status.CANCELLED;
+}
+
 /** A gateway that has no answer for us does not know what its server did. */
 export function mayHaveArrived(code: number): boolean {
   return code === BAD_GATEWAY || code === GATEWAY_TIMEOUT;

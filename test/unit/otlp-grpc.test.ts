@@ -85,6 +85,13 @@ test('a server that stalls is asked again after the timeout: it may have come tw
   assert.deepEqual({ delivered, repeated }, { delivered: 5, repeated: 5 });
 });
 
+test('a server that itself gave up waiting may have taken it all the same', async () => {
+  for (const code of [status.DEADLINE_EXCEEDED, status.CANCELLED]) {
+    const { repeated } = await afterFirst(() => ({ accept: false, code, message: 'too late' }));
+    assert.equal(repeated, 5);
+  }
+});
+
 test('a connection that is cut before the answer: it may have come twice', async () => {
   const cut = (receiver: Receiver): Promise<Answer> => {
     receiver.cut();
