@@ -102,6 +102,8 @@ export class Agent {
         ringBytes: config.limits.ringBytes,
         maxFunctions: config.limits.functions,
         watchesExecs: true,
+        // A node may run hundreds of programs: probes of health do not wait for all of them.
+        atOnce: true,
         idleMs: config.limits.idleMs,
         flushMs: FLUSH_MS,
         workloads: this.workloads,
@@ -111,7 +113,7 @@ export class Agent {
       },
       [],
     );
-    this.state = { running, config, rules, sinks, settled: true };
+    this.state = { running, config, rules, sinks, settled: false };
     this.workloads.onChange(() => this.reconsider());
     this.beat();
     const metrics = new AgentMetrics({
@@ -132,14 +134,18 @@ export class Agent {
     this.control = new ControlServer({ config: config.control, native, log: this.log, version });
     await this.control.start();
     this.watch.start();
-    this.log.info(
-      {
-        rules: rules.map(({ name }) => name),
-        targets: running.followed.count,
-        metrics: this.http?.address,
-      },
-      'the agent is up',
-    );
+    const names = rules.map(({ name }) => name);
+    this.log.info({ rules: names, metrics: this.http?.address }, 'the agent is up');
+    this.reloading = this.settle();
+  }
+
+  /** Resolves when the processes that run have been looked at. */
+  private async settle(): Promise<void> {
+    const { running, rules } = this.state;
+    await running.followed.settled();
+    this.state = { ...this.state, settled: true };
+    const names = rules.map(({ name }) => name);
+    this.log.info({ rules: names, targets: running.followed.count }, 'the rules are in place');
   }
 
   private openOtlp({ export: { otlp, queueBytes, spool } }: AgentConfig): OtlpSink | null {
@@ -170,11 +176,10 @@ export class Agent {
       this.state = { ...this.state, config, rules, settled: false };
       this.state.running.followed.idleMs = config.limits.idleMs;
       await this.state.running.followed.setRules(rules);
-      await this.state.running.followed.settled();
       this.log.info({ rules: rules.map(({ name }) => name) }, 'the configuration was read again');
+      await this.settle();
     } catch (error) {
       this.log.error({ err: error }, 'the configuration was refused; the old one stays');
-    } finally {
       this.state = { ...this.state, settled: true };
     }
   }

@@ -37,6 +37,8 @@ export interface RunningOptions extends ResourceSources {
   maxFunctions: number;
   /** Processes that start later and fall under a rule are targets too. */
   watchesExecs: boolean;
+  /** Begins before the processes that run already have been looked at. */
+  atOnce?: boolean;
   /** How long the probes of an executable stay that nothing runs, in ms. */
   idleMs: number;
   /** How long sinks may take at the end to deliver what is left, in ms. */
@@ -174,7 +176,7 @@ export class Running {
     }
     if (watchesExecs) {
       this.followed.rescan();
-      await this.followed.settled();
+      if (!this.options.atOnce) await this.followed.settled();
     }
     this.every(TICK_MS, () => {
       this.pipeline.tick().catch((error: unknown) => {
