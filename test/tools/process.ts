@@ -33,10 +33,6 @@ export class RunningProcess {
     return this.child.exitCode === null && this.child.signalCode === null;
   }
 
-  async ended(): Promise<void> {
-    await this.exit;
-  }
-
   /** Waits until `test` gives something; fails with the output when the program ends instead. */
   async until<T>(what: string, test: () => T | null | Promise<T | null>, ms = 20_000): Promise<T> {
     for (const deadline = Date.now() + ms; Date.now() < deadline;) {
