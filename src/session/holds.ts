@@ -12,6 +12,8 @@ import type { Procfs } from '../targets/procfs.js';
 /** How long the kernel goes on holding when nothing is heard of this process, and how often it is. */
 const HOLD_NS = 1_000_000_000n;
 const BEAT_MS = 250;
+/** Whoever has been stopped for so long is held by nobody that lives. */
+const LEFT_OVER_MS = 5_000;
 
 /** execve and execveat, in which a process is that was stopped at its exec. */
 const EXEC_CALLS: Partial<Record<NodeJS.Architecture, readonly number[]>> = {
@@ -71,7 +73,7 @@ export class Holds {
     // Without it nobody may be held.
     this.guard.on('exit', () => this.close());
     this.guard.stdin?.on('error', () => undefined);
-    this.continueLeftOver(calls);
+    this.continueLeftOver(this.stoppedAtExec(calls), calls);
     this.beat();
     this.timer = setInterval(() => this.beat(), BEAT_MS);
   }
@@ -147,16 +149,30 @@ export class Holds {
     this.options.holdUntil.update(Buffer.alloc(4), value);
   }
 
-  /** Whoever was stopped by one before us that was killed, its guard included. */
-  private continueLeftOver(calls: readonly number[]): void {
+  /** Processes that are stopped inside an exec. */
+  private stoppedAtExec(calls: readonly number[]): number[] {
     const { procfs } = this.options;
-    for (const pid of procfs.pids()) {
+    return procfs.pids().filter((pid) => {
       try {
-        if (procfs.stat(pid).state === 'T' && calls.includes(procfs.systemCall(pid))) proceed(pid);
+        return procfs.stat(pid).state === 'T' && calls.includes(procfs.systemCall(pid));
       } catch {
-        // It has ended.
+        return false; // It has ended.
       }
-    }
+    });
+  }
+
+  /**
+   * Whoever was stopped by one before us that was killed, its guard included. Who is held by
+   * another that lives is let go by that one within milliseconds.
+   */
+  private continueLeftOver(before: readonly number[], calls: readonly number[]): void {
+    if (before.length === 0) return;
+    const look = setTimeout(() => {
+      for (const pid of this.stoppedAtExec(calls)) {
+        if (before.includes(pid) && !this.held.has(pid)) proceed(pid);
+      }
+    }, LEFT_OVER_MS);
+    look.unref();
   }
 }
 
