@@ -60,7 +60,7 @@ export class Agent {
     this.watch = new FileWatch(options.configFile, () => void this.reload());
   }
 
-  /** Resolves when it serves and looks at processes. Throws UnderspanError. */
+  /** Resolves when it serves; processes are being looked at then. Throws UnderspanError. */
   static async start(options: AgentOptions): Promise<Agent> {
     const { native, configFile, version } = options;
     const parsed = await readConfig(configFile);
@@ -102,8 +102,6 @@ export class Agent {
         ringBytes: config.limits.ringBytes,
         maxFunctions: config.limits.functions,
         watchesExecs: true,
-        // A node may run hundreds of programs: probes of health do not wait for all of them.
-        atOnce: true,
         idleMs: config.limits.idleMs,
         flushMs: FLUSH_MS,
         workloads: this.workloads,
@@ -143,6 +141,7 @@ export class Agent {
   private async settle(): Promise<void> {
     const { running, rules } = this.state;
     await running.followed.settled();
+    if (this.stopped) return;
     this.state = { ...this.state, settled: true };
     const names = rules.map(({ name }) => name);
     this.log.info({ rules: names, targets: running.followed.count }, 'the rules are in place');
@@ -247,7 +246,7 @@ export class Agent {
   private async stopNow(): Promise<void> {
     this.watch.close();
     if (this.pulse) clearInterval(this.pulse);
-    await this.reloading;
+    // A reload that is under way sees that nothing is attached any more.
     this.workloads.close();
     const state = this.state as AgentState | undefined;
     const [summary] = await Promise.all([

@@ -12,8 +12,10 @@ import type { Procfs } from '../targets/procfs.js';
 /** How long the kernel goes on holding when nothing is heard of this process, and how often it is. */
 const HOLD_NS = 1_000_000_000n;
 const BEAT_MS = 250;
+/** However long its probes take, nobody is stopped for longer: whoever started it waits for it. */
+const LONGEST_NS = 10_000_000_000n;
 /** Whoever has been stopped for so long is held by nobody that lives. */
-const LEFT_OVER_MS = 5_000;
+const LEFT_OVER_MS = Number(LONGEST_NS / 1_000_000n) + 1_000;
 
 /** execve and execveat, in which a process is that was stopped at its exec. */
 const EXEC_CALLS: Partial<Record<NodeJS.Architecture, readonly number[]>> = {
@@ -58,21 +60,25 @@ export class Holds {
   /** Holds processes of executables whose file names begin like these; none: nobody. */
   set(names: readonly string[]): void {
     const on = names.length > 0;
-    if (this.timer) this.forgetPasses();
+    if (this.timer) void this.forgetPasses();
     if (on) this.writeNames(names);
     if (on === (this.timer !== null)) return;
     if (!on) return this.close();
     const calls = EXEC_CALLS[process.arch] ?? [];
     // Of its own session, so that a signal to ours does not end it.
-    this.guard = spawn('/bin/sh', ['-c', GUARD, 'sh', ...calls.map(String)], {
+    const guard = spawn('/bin/sh', ['-c', GUARD, 'sh', ...calls.map(String)], {
       stdio: ['pipe', 'ignore', 'ignore'],
       detached: true,
     });
-    this.guard.unref();
-    this.guard.on('error', () => this.close());
-    // Without it nobody may be held.
-    this.guard.on('exit', () => this.close());
-    this.guard.stdin?.on('error', () => undefined);
+    this.guard = guard;
+    guard.unref();
+    // Without it nobody may be held; one that was told to end may end after the next has begun.
+    const gone = (): void => {
+      if (this.guard === guard) this.close();
+    };
+    guard.on('error', gone);
+    guard.on('exit', gone);
+    guard.stdin.on('error', () => undefined);
     this.continueLeftOver(this.stoppedAtExec(calls), calls);
     this.beat();
     this.timer = setInterval(() => this.beat(), BEAT_MS);
@@ -113,18 +119,17 @@ export class Holds {
     proceed(pid);
   }
 
-  /** Rules or probes have changed: what was let pass may have to be held. */
-  forgetPasses(): void {
+  /** Rules or probes have changed: what was let pass may have to be held. Never rejects. */
+  async forgetPasses(): Promise<void> {
     const { letPass } = this.options;
-    void letPass.entries().then(
-      ({ keys }) => {
-        for (let at = 0; at < keys.length; at += fileKey.size) {
-          letPass.delete(keys.subarray(at, at + fileKey.size));
-        }
-      },
+    try {
+      const { keys } = await letPass.entries();
+      for (let at = 0; at < keys.length; at += fileKey.size) {
+        letPass.delete(keys.subarray(at, at + fileKey.size));
+      }
+    } catch {
       // Closed: nothing is held any more.
-      () => undefined,
-    );
+    }
   }
 
   close(): void {
@@ -140,7 +145,11 @@ export class Holds {
   }
 
   private beat(): void {
-    this.say(process.hrtime.bigint() + HOLD_NS);
+    const now = process.hrtime.bigint();
+    this.say(now + HOLD_NS);
+    for (const [pid, { timeNs }] of this.held) {
+      if (now - timeNs > LONGEST_NS) this.release(pid, false);
+    }
   }
 
   private say(until: bigint): void {
