@@ -135,7 +135,8 @@ export class Processes {
 
   private runs(pid: number): boolean {
     try {
-      return !hasEnded(this.options.procfs.stat(pid));
+      const { procfs } = this.options;
+      return !hasEnded(procfs.stat(pid)) || procfs.hasRunningThread(pid);
     } catch {
       return false;
     }

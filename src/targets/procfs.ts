@@ -39,7 +39,29 @@ export class Procfs {
   }
 
   stat(pid: number): ProcessStat {
-    const text = readFileSync(this.path(pid, 'stat'), 'latin1');
+    return this.readStat(this.path(pid, 'stat'));
+  }
+
+  /**
+   * A process whose first thread has ended may have others that still run, for a moment while it
+   * ends, or for as long as they like.
+   */
+  hasRunningThread(pid: number): boolean {
+    try {
+      return readdirSync(this.path(pid, 'task')).some((thread) => {
+        try {
+          return !hasEnded(this.readStat(this.path(pid, `task/${thread}/stat`)));
+        } catch {
+          return false;
+        }
+      });
+    } catch {
+      return false;
+    }
+  }
+
+  private readStat(path: string): ProcessStat {
+    const text = readFileSync(path, 'latin1');
     // The name may hold spaces and parentheses: it ends at the last one.
     const end = text.lastIndexOf(')');
     const fields = text.slice(end + 2).split(' ');

@@ -20,7 +20,8 @@ export interface Target {
 export function isRunning(target: Target, procfs: Procfs): boolean {
   try {
     const stat = procfs.stat(target.pid);
-    return stat.startTime === target.startTime && !hasEnded(stat);
+    if (stat.startTime !== target.startTime) return false;
+    return !hasEnded(stat) || procfs.hasRunningThread(target.pid);
   } catch {
     return false;
   }

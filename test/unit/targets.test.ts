@@ -122,6 +122,26 @@ test('this process is a target too', () => {
   assert.ok(isRunning(target, new Procfs()));
 });
 
+test('a process runs as long as one of its threads does', () => {
+  const running = fakeProc({ 42: {} });
+  const target = readTarget(42, running);
+  const ended = fakeProc({ 42: { state: 'Z' } });
+  assert.ok(!isRunning(target, ended));
+  const addThread = (tid: number, state: string): void => {
+    const folder = join(ended.path(42, 'task'), String(tid));
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(
+      join(folder, 'stat'),
+      `${tid} (shop) ${state} 1 1 1 0 -1 0 ${'0 '.repeat(12)}9 0 0`,
+    );
+  };
+  addThread(42, 'Z');
+  addThread(43, 'X');
+  assert.ok(!isRunning(target, ended));
+  addThread(44, 'R');
+  assert.ok(isRunning(target, ended));
+});
+
 test('a reused pid is another target', () => {
   const procfs = fakeProc({ 42: { startTime: 5 } });
   const target = readTarget(42, procfs);
