@@ -1,14 +1,15 @@
 /** Which rule each process of a session falls under, from its start to its end. */
-import { UnderspanError } from '../errors.js';
 import type { ModulePlan } from '../plan/plan.js';
 import type { ProcessRecord } from '../spans/call.js';
 import { ProcessEvent } from '../spans/records.generated.js';
 import { isRunning, type Target, tryReadTarget } from '../targets/target.js';
-import type { DetachReason, Probed } from './executables.js';
+import type { Probed } from './executables.js';
 import type { Holds } from './holds.js';
 import { Processes, type ProcessesOptions } from './processes.js';
-import { type Decision, decide, hasWhole, type TraceRule } from './rule.js';
+import { Removals } from './removals.js';
+import { type Decision, decide, hasWhole, neverHolds, type TraceRule } from './rule.js';
 import { compare, type FollowedProcess } from './rule-change.js';
+import { Untold } from './untold.js';
 import { WorkQueue } from './work-queue.js';
 
 export interface FollowedOptions extends ProcessesOptions {
@@ -23,6 +24,8 @@ export interface FollowedOptions extends ProcessesOptions {
 
 export class Followed {
   private readonly processes: Processes;
+  private readonly untold: Untold;
+  private readonly removals: Removals;
   /** Processes of which it is not known yet which rule they fall under. */
   private readonly undecided = new Set<number>();
   /** Processes that were gone before they could be read. */
@@ -37,6 +40,9 @@ export class Followed {
 
   constructor(private readonly options: FollowedOptions) {
     this.processes = new Processes(options);
+    const { processes, queue } = this;
+    this.untold = new Untold({ ...options, processes });
+    this.removals = new Removals({ ...options, processes, queue });
     this.rules = options.rules;
     this.idleMs = options.idleMs;
     this.hold();
@@ -56,27 +62,7 @@ export class Followed {
 
   /** Attaches to a process by a plan made before; it may be held before its exec. */
   attach(target: Target, rule: TraceRule, plan: ModulePlan): Promise<void> {
-    return this.queue.add(async () => {
-      const whole = rule.reach(target) === 'all';
-      try {
-        const probed = await this.options.executables.need(rule, target, whole, plan);
-        if (probed) await this.processes.link(target, rule, probed);
-      } catch (error) {
-        throw this.orEnded(target, error);
-      }
-    });
-  }
-
-  /** What went wrong is of no interest where the process is gone. */
-  private orEnded(target: Target, error: unknown): unknown {
-    if (isRunning(target, this.options.procfs)) return error;
-    return new UnderspanError(
-      'not-found',
-      'PROCESS_ENDED',
-      `process ${target.pid} (${target.comm}) ended while probes were being attached`,
-      undefined,
-      { cause: error },
-    );
+    return this.queue.add(() => this.processes.attach(target, rule, plan));
   }
 
   /** Follows a process that has nothing to trace yet, for what it may start. */
@@ -87,6 +73,7 @@ export class Followed {
   /** Nothing is attached any more. */
   close(): void {
     this.closed = true;
+    this.removals.close();
     this.options.holds.close();
   }
 
@@ -104,9 +91,7 @@ export class Followed {
     const anew = lost !== this.lostEvents;
     this.lostEvents = lost;
     if (anew) this.rescan();
-    for (const { target } of this.processes.all.values()) {
-      if (!isRunning(target, this.options.procfs)) this.ended(target);
-    }
+    for (const target of this.untold.ended()) this.ended(target);
     this.reconsider();
     this.tidy();
     if (anew || this.unseen.size > 0) this.sweep();
@@ -134,43 +119,14 @@ export class Followed {
 
   /** Takes back probes that are not needed, or that somebody waits for. */
   tidy(): void {
-    for (const { probed, why } of this.options.executables.due(this.idleMs)) {
-      void this.takeBack(probed, why);
-    }
-  }
-
-  private async takeBack(probed: Probed, why: DetachReason): Promise<void> {
-    if (probed.rule.hold.length > 0) {
-      // Who has been let pass so far is in the queue before the probes go, and keeps them.
-      await this.options.holds.forgetPasses();
-      await this.options.session.drain().catch(() => undefined);
-    }
-    await this.queue.add(() => this.remove(probed, why));
-  }
-
-  /** Never rejects. */
-  private async remove(probed: Probed, why: DetachReason): Promise<void> {
-    // Meanwhile a process may have begun.
-    if (this.closed || (why === 'idle' && probed.pids.size > 0)) return;
-    const { executables, onNotice } = this.options;
-    try {
-      await executables.remove(probed, why);
-    } catch (error) {
-      const message = `probes of ${probed.exe} could not be taken back: ${String(error)}`;
-      onNotice({ code: 'PROBES_NOT_REMOVED', message }, probed.rule);
-    }
-    this.processes.unprobe(probed);
+    this.removals.tidy(this.idleMs);
   }
 
   /** Takes in the processes whose beginning was not seen, as between selecting and attaching. */
   rescan(): void {
-    for (const pid of this.options.procfs.pids()) {
-      if (pid === process.pid) continue;
-      const known = this.targetOf(pid);
-      if (known ? this.isAnother(known) : this.mayFit(pid)) {
-        this.enqueue(pid, () => this.executed(pid));
-      }
-    }
+    const mayFit = (pid: number): boolean =>
+      this.options.watchesExecs && this.rules.some((rule) => rule.fits(pid) !== 'no');
+    for (const pid of this.untold.begun(mayFit)) this.enqueue(pid, () => this.executed(pid));
   }
 
   /**
@@ -197,7 +153,7 @@ export class Followed {
         }),
       ),
     );
-    await Promise.all([...gone].map((probed) => this.remove(probed, 'reload')));
+    await Promise.all([...gone].map((probed) => this.removals.remove(probed, 'reload')));
     for (const { target, decision } of moves) {
       await this.attempt(target.pid, () => this.move(target, decision));
     }
@@ -210,33 +166,6 @@ export class Followed {
     await this.processes.leave(target.pid);
     if (decision) await this.take(target, decision);
     else this.processes.forget(target.pid);
-  }
-
-  /** Another process with its pid, or the same that has executed another program. */
-  private isAnother(target: Target): boolean {
-    const now = tryReadTarget(target.pid, this.options.procfs);
-    if (!now || (now.fileId === target.fileId && now.startTime === target.startTime)) return false;
-    this.options.resources.keepFor(target.pid, now.fileId);
-    return true;
-  }
-
-  private mayFit(pid: number): boolean {
-    if (this.options.watchesExecs && this.rules.some((rule) => rule.fits(pid) !== 'no'))
-      return true;
-    const child = tryReadTarget(pid, this.options.procfs);
-    return child !== null && this.followChild(child);
-  }
-
-  /** A child of a process that is followed is followed as well. */
-  private followChild(child: Target): boolean {
-    try {
-      const parent = this.processes.get(this.options.procfs.stat(child.pid).parent);
-      if (!parent?.rule?.followForks || !parent.rule.followExecs) return false;
-      this.processes.fork(child, parent);
-      return true;
-    } catch {
-      return false;
-    }
   }
 
   handle(event: ProcessRecord): void {
@@ -305,7 +234,7 @@ export class Followed {
     if (known?.probed && known.probed !== found) this.unlink(known.probed, pid);
     if (!decision) {
       this.processes.forget(pid);
-      return holds.release(pid, this.neverHolds(target));
+      return holds.release(pid, neverHolds(this.rules, target));
     }
     if (found) return this.take(target, decision);
     this.processes.watch(target, decision.rule);
@@ -325,10 +254,11 @@ export class Followed {
     const there = executables.find(rule, target.fileId) === probed ? probed : null;
     if (!this.rules.includes(rule)) {
       // It was on its way when its rule went.
-      if (there) await this.remove(there, 'reload');
+      if (there) await this.removals.remove(there, 'reload');
       return executables.forget(rule);
     }
-    if (there?.whole && !hasWhole(this.rules, rule, target)) await this.remove(there, 'reload');
+    if (there?.whole && !hasWhole(this.rules, rule, target))
+      await this.removals.remove(there, 'reload');
     const { pid } = target;
     const isCurrent = this.processes.isCurrent(target);
     const decision = isCurrent ? this.decide(target, this.processes.get(pid)) : null;
@@ -347,14 +277,9 @@ export class Followed {
     const probed = await this.processes.take(target, decision);
     // Where one attachment serves all processes, or none can, later ones need not wait.
     const pass = probed
-      ? probed.whole || this.neverHolds(target)
+      ? probed.whole || neverHolds(this.rules, target)
       : executables.problem(decision.rule, target.fileId) !== null;
     holds.release(target.pid, pass);
-  }
-
-  /** No rule that holds can be meant for processes of this executable. */
-  private neverHolds(target: Target): boolean {
-    return this.rules.every((rule) => rule.hold.length === 0 || rule.reach(target) === 'none');
   }
 
   private decide(target: Target, known: FollowedProcess | null): Decision | 'unknown' | null {

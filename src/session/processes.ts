@@ -1,7 +1,9 @@
 /** The processes that are followed, and how each is linked to the probes of its rule. */
-import { isRunning, type Target } from '../targets/target.js';
+import { UnderspanError } from '../errors.js';
+import type { ModulePlan } from '../plan/plan.js';
 import type { Notice } from '../sinks/sink.js';
 import { hasEnded, type Procfs } from '../targets/procfs.js';
+import { isRunning, type Target } from '../targets/target.js';
 import type { Executables, Probed } from './executables.js';
 import type { OpenGoroutine } from './open-calls.js';
 import type { ProcessResources } from './resources.js';
@@ -49,7 +51,30 @@ export class Processes {
     this.options.session.addTarget(target.pid, 0, 0, rule?.followForks ?? false);
   }
 
-  async link(target: Target, rule: TraceRule, probed: Probed): Promise<void> {
+  /** Attaches to a process by a plan made before. */
+  async attach(target: Target, rule: TraceRule, plan: ModulePlan): Promise<void> {
+    const whole = rule.reach(target) === 'all';
+    try {
+      const probed = await this.options.executables.need(rule, target, whole, plan);
+      if (probed) await this.link(target, rule, probed);
+    } catch (error) {
+      throw this.orEnded(target, error);
+    }
+  }
+
+  /** What went wrong is of no interest where the process is gone. */
+  private orEnded(target: Target, error: unknown): unknown {
+    if (isRunning(target, this.options.procfs)) return error;
+    return new UnderspanError(
+      'not-found',
+      'PROCESS_ENDED',
+      `process ${target.pid} (${target.comm}) ended while probes were being attached`,
+      undefined,
+      { cause: error },
+    );
+  }
+
+  private async link(target: Target, rule: TraceRule, probed: Probed): Promise<void> {
     this.known.set(target.pid, { target, rule, probed });
     await this.options.executables.link(probed, target);
   }

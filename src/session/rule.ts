@@ -64,3 +64,7 @@ export function hasWhole(
     rule.reach(executable) === 'all' && earlier.every((each) => each.reach(executable) === 'none')
   );
 }
+
+/** No rule that holds can be meant for processes of this executable. */
+export const neverHolds = (rules: readonly TraceRule[], executable: Executable): boolean =>
+  rules.every((rule) => rule.hold.length === 0 || rule.reach(executable) === 'none');

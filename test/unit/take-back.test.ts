@@ -1,0 +1,206 @@
+/** What becomes of calls and files when the probes of an executable are taken back. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Native } from '../../src/native/native.js';
+import type { ModulePlan } from '../../src/plan/plan.js';
+import type { Attachment } from '../../src/session/attachment.js';
+import { Executables, type Probed } from '../../src/session/executables.js';
+import type { OpenGoroutine } from '../../src/session/open-calls.js';
+import { type NamedFunction, Pipeline } from '../../src/session/pipeline.js';
+import type { TraceRule } from '../../src/session/rule.js';
+import type { Session } from '../../src/session/session.js';
+import type { OpenCall } from '../../src/spans/call.js';
+import {
+  callRecord,
+  openCall,
+  ParentKind,
+  recordHeader,
+  RecordKind,
+} from '../../src/spans/records.generated.js';
+import type { FunctionSpan } from '../../src/spans/span.js';
+import type { Target } from '../../src/targets/target.js';
+
+const RULE = {
+  id: 'rule',
+  name: 'rule',
+  request: { values: { args: [] }, maxFunctions: 10, patterns: [] },
+  options: {},
+  followForks: false,
+} as unknown as TraceRule;
+const TARGET = {
+  pid: 7,
+  file: process.execPath,
+  exe: '/bin/shop',
+  fileId: '1:2',
+} as unknown as Target;
+const PLAN = {
+  functions: [{ returns: [] }, { returns: [] }],
+  support: [],
+  refused: [],
+  module: { facts: { positionIndependent: false }, close: () => undefined },
+} as unknown as ModulePlan;
+
+/** On a goroutine of a process, with calls of these functions open. */
+function goroutine(tgid: number, ...functions: number[]): OpenGoroutine {
+  const calls = functions.map((number) => {
+    const call = Buffer.alloc(openCall.size);
+    call.writeUInt32LE(number, openCall.function);
+    return call;
+  });
+  return { key: Buffer.alloc(16), tgid, goroutineId: 1n, calls };
+}
+
+class World {
+  leased = 0;
+  closed = 0;
+  links: (number | null)[] = [];
+  open: OpenGoroutine[] = [];
+  readonly removed: OpenGoroutine[][] = [];
+  readonly executables: Executables;
+
+  constructor(uprobeMulti: boolean, leases = true) {
+    const attachment = {
+      plan: PLAN,
+      firstFunction: 3,
+      number: 1,
+      has: (index: number) => index === 3 || index === 4,
+      attach: async (_: string, pid: number | null) => void this.links.push(pid),
+      isAttached: () => this.links.length > 0,
+      detach: () => Promise.resolve(),
+      detachEntries: () => Promise.resolve(),
+    } as unknown as Attachment;
+    const session = {
+      features: { uprobeMulti },
+      room: 10,
+      addRule: () =>
+        Promise.resolve({
+          maps: { http_requests: { entries: () => Promise.resolve({ keys: Buffer.alloc(0) }) } },
+          close: () => undefined,
+        }),
+      add: () => Promise.resolve(attachment),
+      remove: () => undefined,
+      addTarget: () => undefined,
+      drain: () => Promise.resolve(),
+      allOpenCalls: () => Promise.resolve(this.open),
+      forget: () => undefined,
+    };
+    const leaseFile = (): object => {
+      if (!leases) throw new Error('no leases here');
+      this.leased++;
+      return { isBroken: () => false, close: () => this.closed++ };
+    };
+    this.executables = new Executables({
+      native: { leaseFile } as unknown as Native,
+      session: session as unknown as Session,
+      onAdded: () => undefined,
+      onRemoved: async (_, open) => void this.removed.push([...open]),
+    });
+  }
+
+  async attached(whole: boolean): Promise<Probed> {
+    const probed = await this.executables.need(RULE, TARGET, whole, PLAN);
+    assert.ok(probed);
+    await this.executables.link(probed, TARGET);
+    return probed;
+  }
+}
+
+test('a file is guarded wherever probes in it outlive its processes', async () => {
+  for (const [uprobeMulti, whole, pid, leased] of [
+    [true, false, 7, 0],
+    [true, true, null, 1],
+    [false, false, null, 1],
+    [false, true, null, 1],
+  ] as const) {
+    const world = new World(uprobeMulti);
+    const probed = await world.attached(whole);
+    assert.deepEqual(world.links, [pid]);
+    assert.equal(world.leased, leased, `${uprobeMulti} ${whole}`);
+    await world.executables.remove(probed, 'idle');
+    assert.equal(world.closed, leased);
+  }
+});
+
+test('where it cannot be guarded, probes do not wait for its next process', async () => {
+  const world = new World(false, false);
+  const probed = await world.attached(false);
+  await world.executables.unlink(probed, TARGET.pid);
+  probed.idleSince = performance.now() - 600;
+  assert.deepEqual(world.executables.due(60_000), [{ probed, why: 'idle' }]);
+});
+
+test('what is open in processes that nobody has linked ends with the probes', async () => {
+  const world = new World(true);
+  const probed = await world.attached(true);
+  const mine = [goroutine(7), goroutine(8, 4)];
+  world.open = [...mine, goroutine(9, 2), goroutine(10, 5)];
+  await world.executables.remove(probed, 'idle');
+  assert.deepEqual(world.removed, [mine]);
+});
+
+test('whatever goes wrong, whoever waits to write to the file does not wait longer', async () => {
+  const world = new World(true);
+  const probed = await world.attached(true);
+  probed.attachment.detachEntries = () => Promise.reject(new Error('no'));
+  await assert.rejects(world.executables.remove(probed, 'file-changed'));
+  assert.equal(world.closed, 1);
+});
+
+const id = (number: number): string => number.toString(16).padStart(16, '0');
+
+/** A call beneath an outermost one that is still open. */
+function child(tgid: number, functionIndex: number): Buffer {
+  const record = Buffer.alloc(callRecord.size);
+  record.writeUInt32LE(RecordKind.CALL, recordHeader.kind);
+  record.writeUInt32LE(record.length, recordHeader.sizeField);
+  record.write(id(tgid + 100), callRecord.spanId, 'hex');
+  record.write(id(tgid), callRecord.parentId, 'hex');
+  record.write(id(tgid), callRecord.treeId, 'hex');
+  record.writeUInt32LE(tgid, callRecord.tgid);
+  record.writeUInt32LE(functionIndex, callRecord.function);
+  record.writeUInt8(ParentKind.CALL, callRecord.parentKind);
+  return record;
+}
+
+const outermost = (tgid: number, functionIndex: number): OpenCall => ({
+  traceId: id(tgid) + id(tgid),
+  spanId: id(tgid),
+  parentId: id(0),
+  parentKind: ParentKind.NONE,
+  traceFlags: 1,
+  source: 0,
+  startNs: 0n,
+  descendants: 1,
+  function: functionIndex,
+  treeId: id(tgid),
+});
+
+test('executables that are taken back at once do not count what the others send', async () => {
+  const spans: string[] = [];
+  const pipeline = new Pipeline({
+    sinks: [
+      {
+        spans: (tree: readonly FunctionSpan[]) => void spans.push(...tree.map((s) => s.spanId)),
+        close: () => Promise.resolve(),
+      },
+    ],
+    functions: [undefined, { name: 'a' }, { name: 'b' }, { name: 'c' }] as NamedFunction[],
+    clockOffsetNs: 0n,
+    resource: () => ({ attributes: {} }),
+    openCalls: (_, tgid) => [outermost(tgid, tgid)],
+    drained: () => Promise.resolve(),
+    onProcess: () => undefined,
+    onTracer: () => undefined,
+  });
+  for (const number of [1, 2, 3]) pipeline.batch(child(number, number));
+  const end = (number: number): Promise<void> =>
+    pipeline.finish(
+      10n,
+      [{ stack: 0n, goroutineId: 1, calls: [outermost(number, number)], silent: 0 }],
+      (index) => index === number,
+    );
+  await Promise.all([end(1), end(2)]);
+  assert.deepEqual(spans.sort(), [1, 2, 101, 102].map(id));
+  assert.deepEqual(pipeline.lost, { torn: 0, filtered: 0, open: 0 });
+  assert.deepEqual(pipeline.unsent.slice(1, 3), [-1, -1]);
+});
