@@ -4,6 +4,7 @@
  * outlives it lets go whoever is still held.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
 import type { BpfMap } from '../native/native.js';
 import type { ProcessRecord } from '../spans/call.js';
 import { fileKey, holdName, MAX_HOLD_NAME, MAX_HOLD_NAMES } from '../spans/records.generated.js';
@@ -39,6 +40,18 @@ while
   [ "\${now%.*}" -lt "$end" ]
 do :; done`;
 
+const SHELL = '/bin/sh';
+
+/** Whether there is a shell to let go who is held. An image may have none. */
+export function hasGuard(): boolean {
+  try {
+    accessSync(SHELL, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 export interface HoldsOptions {
   holdUntil: BpfMap;
   holdNames: BpfMap;
@@ -62,7 +75,7 @@ export class Holds {
     if (!on) return this.close();
     const calls = EXEC_CALLS[process.arch] ?? [];
     // Of its own session, so that a signal to ours does not end it.
-    this.guard = spawn('/bin/sh', ['-c', GUARD, 'sh', ...calls.map(String)], {
+    this.guard = spawn(SHELL, ['-c', GUARD, 'sh', ...calls.map(String)], {
       stdio: ['pipe', 'ignore', 'ignore'],
       detached: true,
     });

@@ -121,6 +121,7 @@ export class Running {
       session: this.session,
       onAdded: (probed) => this.register(probed),
       onRemoved: (probed, open, why) => this.unregister(probed, open, why),
+      onNotice: (notice) => this.pipeline.notice(notice),
     });
     this.resources = new ProcessResources({
       ...(options.workloads ? { workloads: options.workloads } : {}),

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { AGENT_CAPABILITIES, type Rights, TESTS_LEAST, withRights } from './capabilities.js';
 import { freePort } from './collector.js';
 import { OpenMetricsText } from './openmetrics.js';
 import { RunningProcess, sleep } from './process.js';
@@ -21,8 +22,8 @@ export interface AgentSettings {
   /** Of `metrics`, but for `listen`. */
   metrics?: object;
   env?: Record<string, string>;
-  /** A command that is given the agent's, such as setpriv. */
-  under?: string[];
+  /** Those of the tests where it is not said. */
+  rights?: Rights;
 }
 
 /** `trace agent` as a user runs it. `folder` takes its configuration and its socket. */
@@ -47,10 +48,11 @@ export class AgentProcess {
     configFile: string,
     socket: string,
     port: number,
-    { env = {}, under = [] }: Omit<AgentSettings, 'config'>,
+    { env = {}, rights: given }: Omit<AgentSettings, 'config'>,
   ): Promise<AgentProcess> {
+    const rights = given ?? (await usualRights(configFile));
     const own = [process.execPath, traceCommand, 'agent', '--config', configFile];
-    const [command = '', ...args] = [...under, ...own];
+    const [command = '', ...args] = [...(rights ? withRights(rights) : []), ...own];
     const started = await RunningProcess.start(command, args, env);
     const agent = new AgentProcess(started, configFile, socket, port);
     try {
@@ -138,6 +140,13 @@ export class AgentProcess {
     this.process.child.kill('SIGKILL');
     await this.process.ended();
   }
+}
+
+/** As deploy/ says: holding processes is granted to those who want it. */
+async function usualRights(configFile: string): Promise<Rights | null> {
+  if (!TESTS_LEAST) return null;
+  const holds = (await readFile(configFile, 'utf8')).includes('"hold": true');
+  return { capabilities: [...AGENT_CAPABILITIES, ...(holds ? ['KILL'] : [])], uid: 0 };
 }
 
 function text(config: object, port: number, socket: string, more: object = {}): string {
