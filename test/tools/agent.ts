@@ -22,8 +22,8 @@ export interface AgentSettings {
   /** Of `metrics`, but for `listen`. */
   metrics?: object;
   env?: Record<string, string>;
-  /** Those of the tests where it is not said. */
-  rights?: Rights;
+  /** A command that is given the agent's, such as setpriv; by default what UNDERSPAN_TEST_LEAST says. */
+  under?: string[];
 }
 
 /** `trace agent` as a user runs it. `folder` takes its configuration and its socket. */
@@ -48,11 +48,11 @@ export class AgentProcess {
     configFile: string,
     socket: string,
     port: number,
-    { env = {}, rights: given }: Omit<AgentSettings, 'config'>,
+    { env = {}, under }: Omit<AgentSettings, 'config'>,
   ): Promise<AgentProcess> {
-    const rights = given ?? (await usualRights(configFile));
     const own = [process.execPath, traceCommand, 'agent', '--config', configFile];
-    const [command = '', ...args] = [...(rights ? withRights(rights) : []), ...own];
+    const before = under ?? (TESTS_LEAST ? withRights(await leastRights(configFile)) : []);
+    const [command = '', ...args] = [...before, ...own];
     const started = await RunningProcess.start(command, args, env);
     const agent = new AgentProcess(started, configFile, socket, port);
     try {
@@ -143,8 +143,7 @@ export class AgentProcess {
 }
 
 /** As deploy/ says: holding processes is granted to those who want it. */
-async function usualRights(configFile: string): Promise<Rights | null> {
-  if (!TESTS_LEAST) return null;
+async function leastRights(configFile: string): Promise<Rights> {
   const holds = (await readFile(configFile, 'utf8')).includes('"hold": true');
   return { capabilities: [...AGENT_CAPABILITIES, ...(holds ? ['KILL'] : [])], uid: 0 };
 }

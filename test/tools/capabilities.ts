@@ -15,7 +15,7 @@ export const AGENT_CAPABILITIES = [
   'SYS_PTRACE',
 ] as const;
 
-const NOBODY = 65_534;
+export const NOBODY = 65_534;
 
 export interface Rights {
   capabilities: readonly string[];
