@@ -148,7 +148,11 @@ export class Running {
       session: this.session,
       executables: this.executables,
       resources: this.resources,
-      holds: new Holds({ ...this.session.holdMaps, procfs }),
+      holds: new Holds({
+        ...this.session.holdMaps,
+        procfs,
+        onNotice: (notice) => this.pipeline.notice(notice),
+      }),
       procfs,
       rules,
       watchesExecs,

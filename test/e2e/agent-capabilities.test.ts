@@ -263,6 +263,20 @@ describe('capabilities of an agent', () => {
     });
   });
 
+  test('when the shell ends that would let processes go on, it says that it holds none', async (t) => {
+    if (!requireBpf(t)) return;
+    await withFolder(async (folder) => {
+      const [path = ''] = await copies(folder, ['program']);
+      await withAgent(folder, programs(path, { hold: true }), nobody(ALL), async (agent) => {
+        const { pid } = agent;
+        const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
+        process.kill(Number(children), 'SIGKILL');
+        await agent.hear('processes are no longer held');
+        await work(path);
+      });
+    });
+  });
+
   test('capsh gives what the unit of the Debian package grants, and that is enough', async (t) => {
     if (!requireBpf(t)) return;
     if (!(await isThere('capsh'))) return t.skip('there is no capsh (libcap2-bin)');
