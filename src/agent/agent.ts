@@ -1,6 +1,8 @@
 /** The daemon: what its configuration says is traced, delivered and measured until it is stopped. */
 import { featuresOf, requireFeatures } from '../engine.js';
+import { mayReadOthers, READ_OTHERS } from '../native/host.js';
 import type { Native } from '../native/native.js';
+import { requireCapabilities } from '../session/kernel-errors.js';
 import type { TraceRule } from '../session/rule.js';
 import { Running } from '../session/running.js';
 import { OtlpSink } from '../sinks/otlp.js';
@@ -30,6 +32,12 @@ const FLUSH_MS = 2_500;
 /** How often it is seen whether records still come through, and for how long they may not. */
 const PULSE_MS = 5_000;
 const PULSE_LATE_MS = 30_000;
+
+/** Said at the start: processes that no rule selects for that reason are not heard of. */
+const OTHERS_CLOSED = [
+  { code: 'OTHERS_NOT_PERMITTED', hint: `run as root, or with ${READ_OTHERS}` },
+  "environments of other users' processes are closed to this user: no rule selects them by service, and their services are not known",
+] as const;
 
 const GOOD_NEWS = new Set(['PROCESS_FOLLOWED', 'otlp-back']);
 
@@ -67,6 +75,8 @@ export class Agent {
     const log = options.log ?? createLog({ level: parsed.config.log.level, version });
     const features = await featuresOf(native);
     requireFeatures(features);
+    requireCapabilities();
+    if (!mayReadOthers()) log.warn(...OTHERS_CLOSED);
     const procfs = new Procfs();
     const workloads = new NodeWorkloads({
       procfs,

@@ -1,7 +1,8 @@
 /** The rules of a configuration as the engine takes them; what did not change stays the same object. */
 import { UnderspanError } from '../errors.js';
-import { mayContinueOthers } from '../native/host.js';
+import { CONTINUE_OTHERS, mayContinueOthers } from '../native/host.js';
 import type { Features } from '../native/native.js';
+import { hasGuard } from '../session/holds.js';
 import type { TraceRule } from '../session/rule.js';
 import { ruleOf, type TraceWishes } from '../session/wishes.js';
 import { MAX_HOLD_NAMES } from '../spans/records.generated.js';
@@ -32,14 +33,7 @@ export class RuleSet {
    */
   from({ rules, limits }: AgentConfig): TraceRule[] {
     const holding = rules.find(({ hold }) => hold);
-    if (holding && !mayContinueOthers()) {
-      throw new UnderspanError(
-        'not-permitted',
-        'HOLD_NOT_PERMITTED',
-        `rule '${holding.name}' holds processes, and this user may not let those of others go on`,
-        'grant CAP_KILL, or leave out hold',
-      );
-    }
+    if (holding) requireHold(holding.name);
     const names = new Set(rules.flatMap(holdNames));
     if (names.size > MAX_HOLD_NAMES) {
       throw new UnderspanError(
@@ -69,5 +63,24 @@ export class RuleSet {
       followExecs: false,
       hold: holdNames(config),
     });
+  }
+}
+
+function requireHold(rule: string): void {
+  if (!mayContinueOthers()) {
+    throw new UnderspanError(
+      'not-permitted',
+      'HOLD_NOT_PERMITTED',
+      `rule '${rule}' holds processes, and this user may not let those of others go on`,
+      `grant ${CONTINUE_OTHERS}, or leave out hold`,
+    );
+  }
+  if (!hasGuard()) {
+    throw new UnderspanError(
+      'unsupported',
+      'HOLD_WITHOUT_SHELL',
+      `rule '${rule}' holds processes, and there is no /bin/sh to let them go on should the agent die`,
+      'run the agent where there is one, or leave out hold',
+    );
   }
 }

@@ -36,13 +36,36 @@ const CAPABILITIES = [
   { name: 'CAP_PERFMON', bit: 38n, gives: 'probes, and reading memory from BPF' },
   { name: 'CAP_SYS_PTRACE', bit: 19n, gives: 'other processes' },
 ];
-const CAP_KILL = 5n;
 const CAP_SYS_ADMIN = 21n;
 
 /** The kernel guards what belongs to another user by file modes too, whoever may trace it. */
 export const READ_OTHERS = 'CAP_DAC_READ_SEARCH';
-const CAP_DAC_OVERRIDE = 1n;
-const CAP_DAC_READ_SEARCH = 2n;
+export const CONTINUE_OTHERS = 'CAP_KILL';
+export const LEASE_OTHERS = 'CAP_LEASE';
+
+/** Tracing does without these. `bits`: any of them is enough. */
+const FURTHER = [
+  {
+    name: READ_OTHERS,
+    // CAP_DAC_OVERRIDE lets do more.
+    bits: [2n, 1n],
+    gives: 'processes of other users',
+    without: "of other users' processes only what everyone may read: no resource attributes",
+  },
+  {
+    name: CONTINUE_OTHERS,
+    bits: [5n],
+    gives: "rules with 'hold: true', which stop processes of other users until they are attached",
+    without: "no rules with 'hold: true': other users' processes could not be let go on",
+  },
+  {
+    name: LEASE_OTHERS,
+    bits: [28n],
+    gives: 'probes that wait in executables of other users for the next process',
+    without:
+      "probes do not wait in other users' executables: each time anew, the first calls are missed",
+  },
+];
 
 /** PROC_PID_INIT_INO of the kernel: the PID namespace that the host began with. */
 const INITIAL_PID_NAMESPACE = 'pid:[4026531836]';
@@ -60,13 +83,18 @@ export function missingCapabilities(procRoot = HOST.proc): string[] {
 
 /** Whether files, environments and memory of other users' processes can be read. */
 export function mayReadOthers(procRoot = HOST.proc): boolean {
-  const effective = effectiveCapabilities(procRoot);
-  return [CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH].some((bit) => ((effective >> bit) & 1n) === 1n);
+  return has(READ_OTHERS, procRoot);
 }
 
 /** Whether processes of other users can be told to go on, once they have been stopped. */
 export function mayContinueOthers(procRoot = HOST.proc): boolean {
-  return ((effectiveCapabilities(procRoot) >> CAP_KILL) & 1n) === 1n;
+  return has(CONTINUE_OTHERS, procRoot);
+}
+
+function has(further: string, procRoot: string): boolean {
+  const effective = effectiveCapabilities(procRoot);
+  const bits = FURTHER.find(({ name }) => name === further)?.bits ?? [];
+  return bits.some((bit) => ((effective >> bit) & 1n) === 1n);
 }
 
 /** What this host allows. `native` is null, with the reason, where the addon cannot be loaded. */
@@ -117,7 +145,7 @@ function capabilityFindings(procRoot: string): Finding[] {
   }));
   const [first] = findings.filter(({ state }) => state === 'missing');
   if (first) first.remedy = `run as root, or grant all of them: ${missing.join(', ')}`;
-  findings.push(othersFinding(procRoot));
+  findings.push(...furtherFindings(procRoot));
   if (!inInitialUserNamespace(procRoot)) {
     findings.push({
       name: 'user namespace',
@@ -129,15 +157,12 @@ function capabilityFindings(procRoot: string): Finding[] {
   return findings;
 }
 
-function othersFinding(procRoot: string): Finding {
-  return mayReadOthers(procRoot)
-    ? { name: READ_OTHERS, state: 'ok', detail: 'processes of other users' }
-    : {
-        name: READ_OTHERS,
-        state: 'limited',
-        detail: "of other users' processes only what everyone may read: no resource attributes",
-        remedy: `grant ${READ_OTHERS}`,
-      };
+function furtherFindings(procRoot: string): Finding[] {
+  return FURTHER.map(({ name, gives, without }) =>
+    has(name, procRoot)
+      ? { name, state: 'ok', detail: gives }
+      : { name, state: 'limited', detail: without, remedy: `grant ${name}` },
+  );
 }
 
 function kernelFindings({ proc, sys }: HostPaths): Finding[] {

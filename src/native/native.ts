@@ -347,7 +347,10 @@ export interface Native {
   read(ring: BpfMap, options: ReaderOptions, onBatch: (batch: Buffer) => void): Reader;
   /** Switches run-time statistics of BPF programs on until closed. */
   enableRunTimeStatistics(): { close(): void };
-  /** BPF_UNSUPPORTED where the file system has no leases, or the file is open for writing. */
+  /**
+   * BPF_UNSUPPORTED where the file system has no leases, or the file is open for writing;
+   * BPF_NOT_PERMITTED where it is another user's and CAP_LEASE is missing.
+   */
   leaseFile(path: string): Lease;
   /** Nanoseconds of CLOCK_REALTIME less those of CLOCK_MONOTONIC, taken as close together as can be. */
   clockOffset(): bigint;

@@ -3,10 +3,12 @@ import { UnderspanError } from '../errors.js';
 import type { Lease, Native } from '../native/native.js';
 import { planModule } from '../plan/plan-module.js';
 import { type ModulePlan, siteCount } from '../plan/plan.js';
+import type { Notice } from '../sinks/sink.js';
 import { moduleBias } from '../targets/mapped.js';
 import { EXECUTABLE_GONE, OpenFile, stampOf } from '../targets/open-file.js';
 import type { Target } from '../targets/target.js';
 import type { Attachment } from './attachment.js';
+import { FileLeases } from './file-leases.js';
 import { forgetHttpRequests, type HttpRequests, readHttpRequests } from './http-requests.js';
 import { kernelError } from './kernel-errors.js';
 import { functionOf, type OpenGoroutine } from './open-calls.js';
@@ -41,6 +43,7 @@ export interface ExecutablesOptions {
   onAdded: (probed: Probed) => void;
   /** All its records have come; its statistics are still there. `open` are its goroutines. */
   onRemoved: (probed: Probed, open: readonly OpenGoroutine[], why: DetachReason) => Promise<void>;
+  onNotice: (notice: Notice) => void;
 }
 
 /** Time that calls which are open when probes are taken back have to return, in ms. */
@@ -60,7 +63,11 @@ export class Executables {
   /** Functions that are being planned: two at once must not share the same room. */
   private loading: Promise<unknown> = Promise.resolve();
 
-  constructor(private readonly options: ExecutablesOptions) {}
+  private readonly leases: FileLeases;
+
+  constructor(private readonly options: ExecutablesOptions) {
+    this.leases = new FileLeases(options.native, options.onNotice);
+  }
 
   get all(): Iterable<Probed> {
     return this.probed.values();
@@ -151,7 +158,7 @@ export class Executables {
         pids: new Set(),
         idleSince: performance.now(),
         file,
-        lease: this.isShared(whole) ? this.lease(file.path) : null,
+        lease: this.isShared(whole) ? this.leases.take(file.path, target.exe) : null,
       };
       this.probed.set(key, probed);
       onAdded(probed);
@@ -170,18 +177,6 @@ export class Executables {
   /** Its links are not those of one process, so that they are there for the next one. */
   private isShared(whole: boolean): boolean {
     return whole || !this.options.session.features.uprobeMulti;
-  }
-
-  /**
-   * The kernel puts breakpoints into every new mapping of a file whatever it holds by then, and a
-   * file that nothing runs may be written over.
-   */
-  private lease(file: string): Lease | null {
-    try {
-      return this.options.native.leaseFile(file);
-    } catch {
-      return null;
-    }
   }
 
   /** Files that somebody waits to write to, and executables that have been idle for long. */

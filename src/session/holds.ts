@@ -4,7 +4,9 @@
  * outlives it lets go whoever is still held.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
 import type { BpfMap } from '../native/native.js';
+import type { Notice } from '../sinks/sink.js';
 import type { ProcessRecord } from '../spans/call.js';
 import { fileKey, holdName, MAX_HOLD_NAME, MAX_HOLD_NAMES } from '../spans/records.generated.js';
 import type { Procfs } from '../targets/procfs.js';
@@ -43,11 +45,24 @@ while
   [ "\${now%.*}" -lt "$end" ]
 do :; done`;
 
+const SHELL = '/bin/sh';
+
+/** Whether there is a shell to let go who is held. An image may have none. */
+export function hasGuard(): boolean {
+  try {
+    accessSync(SHELL, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 export interface HoldsOptions {
   holdUntil: BpfMap;
   holdNames: BpfMap;
   letPass: BpfMap;
   procfs: Procfs;
+  onNotice: (notice: Notice) => void;
 }
 
 export class Holds {
@@ -66,22 +81,29 @@ export class Holds {
     if (!on) return this.close();
     const calls = EXEC_CALLS[process.arch] ?? [];
     // Of its own session, so that a signal to ours does not end it.
-    const guard = spawn('/bin/sh', ['-c', GUARD, 'sh', ...calls.map(String)], {
+    const guard = spawn(SHELL, ['-c', GUARD, 'sh', ...calls.map(String)], {
       stdio: ['pipe', 'ignore', 'ignore'],
       detached: true,
     });
-    this.guard = guard;
     guard.unref();
-    // Without it nobody may be held; one that was told to end may end after the next has begun.
-    const gone = (): void => {
-      if (this.guard === guard) this.close();
-    };
-    guard.on('error', gone);
-    guard.on('exit', gone);
-    guard.stdin.on('error', () => undefined);
+    guard.on('error', ({ message }) => this.lose(guard, message));
+    guard.on('exit', () => this.lose(guard, 'it has ended'));
+    guard.stdin?.on('error', () => undefined);
+    this.guard = guard;
     this.continueLeftOver(this.stoppedAtExec(calls), calls);
     this.beat();
     this.timer = setInterval(() => this.beat(), BEAT_MS);
+  }
+
+  /** Without the guard nobody may be held. */
+  private lose(guard: ChildProcess, why: string): void {
+    if (this.guard !== guard) return;
+    this.close();
+    this.options.onNotice({
+      code: 'HOLD_LOST',
+      message: `processes are no longer held until they are attached: the shell that would let them go on without this process is not there (${why})`,
+      hint: 'once the cause is gone, start anew, or take hold out and in again',
+    });
   }
 
   private writeNames(names: readonly string[]): void {

@@ -10,13 +10,7 @@ export function kernelError(error: unknown): unknown {
   const options = { cause: error };
   switch (error.code) {
     case 'BPF_NOT_PERMITTED':
-      return new UnderspanError(
-        'not-permitted',
-        error.code,
-        notPermitted(error.message),
-        `run as root, or with CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and ${READ_OTHERS}; ${DOCTOR}`,
-        options,
-      );
+      return notPermitted(error.message, options);
     case 'BPF_UNSUPPORTED':
       return new UnderspanError('unsupported', error.code, error.message, DOCTOR, options);
     case 'BPF_REFUSED':
@@ -42,9 +36,20 @@ export function kernelError(error: unknown): unknown {
   }
 }
 
-function notPermitted(message: string): string {
+/** To be called where lack of a right would go unnoticed: who may not look at processes sees none. */
+export function requireCapabilities(): void {
+  if (missingCapabilities().length > 0) throw notPermitted('');
+}
+
+function notPermitted(message: string, options?: ErrorOptions): UnderspanError {
   const missing = missingCapabilities();
-  return missing.length > 0
-    ? `this user may not trace: missing ${missing.join(', ')}`
-    : `the kernel does not permit this user to load BPF programs: ${message}`;
+  return new UnderspanError(
+    'not-permitted',
+    'BPF_NOT_PERMITTED',
+    missing.length > 0
+      ? `this user may not trace: missing ${missing.join(', ')}`
+      : `the kernel does not permit this user to load BPF programs: ${message}`,
+    `run as root, or with CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and ${READ_OTHERS}; ${DOCTOR}`,
+    options,
+  );
 }

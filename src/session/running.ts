@@ -126,6 +126,7 @@ export class Running {
       session: this.session,
       onAdded: (probed) => this.register(probed),
       onRemoved: (probed, open, why) => this.unregister(probed, open, why),
+      onNotice: (notice) => this.pipeline.notice(notice),
     });
     this.resources = new ProcessResources({
       ...(options.workloads ? { workloads: options.workloads } : {}),
@@ -152,7 +153,11 @@ export class Running {
       session: this.session,
       executables: this.executables,
       resources: this.resources,
-      holds: new Holds({ ...this.session.holdMaps, procfs }),
+      holds: new Holds({
+        ...this.session.holdMaps,
+        procfs,
+        onNotice: (notice) => this.pipeline.notice(notice),
+      }),
       procfs,
       rules,
       watchesExecs,

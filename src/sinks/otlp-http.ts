@@ -65,6 +65,8 @@ export async function openHttpWire({ endpoint, version }: WireOptions): Promise<
       );
       call.on('socket', (socket) => {
         connected = !socket.connecting;
+        // One that is kept alive serves many requests, and connects no more.
+        if (connected) return;
         const event = url.protocol === 'https:' ? 'secureConnect' : 'connect';
         socket.once(event, () => (connected = true));
       });

@@ -1,5 +1,7 @@
 import { closeSync, openSync, statSync } from 'node:fs';
 import { UnderspanError } from '../errors.js';
+import { mayReadOthers, READ_OTHERS } from '../native/host.js';
+import { isDenied } from './procfs.js';
 
 export const EXECUTABLE_GONE = 'EXECUTABLE_GONE';
 
@@ -12,13 +14,7 @@ export class OpenFile {
     try {
       this.descriptor = openSync(path, 'r');
     } catch (error) {
-      throw new UnderspanError(
-        'not-found',
-        EXECUTABLE_GONE,
-        `${shownAs} cannot be opened: ${(error as Error).message}`,
-        undefined,
-        { cause: error },
-      );
+      throw explain(error, shownAs);
     }
   }
 
@@ -39,4 +35,20 @@ export function stampOf(file: string): string {
   } catch {
     return '';
   }
+}
+
+function explain(error: unknown, shownAs: string): UnderspanError {
+  const message = `${shownAs} cannot be opened: ${(error as Error).message}`;
+  const options = { cause: error };
+  if (!isDenied(error))
+    return new UnderspanError('not-found', EXECUTABLE_GONE, message, undefined, options);
+  return new UnderspanError(
+    'not-permitted',
+    'EXECUTABLE_NOT_PERMITTED',
+    message,
+    mayReadOthers()
+      ? undefined
+      : `run as root, or with ${READ_OTHERS}: it is closed to other users`,
+    options,
+  );
 }

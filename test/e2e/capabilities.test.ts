@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { chmod, copyFile, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { LEAST_CAPABILITIES } from '../tools/capabilities.js';
+import { AGENT_CAPABILITIES, LEAST_CAPABILITIES } from '../tools/capabilities.js';
 import { inFolder } from '../tools/folder.js';
 import { runLoad } from '../tools/load.js';
 import { RunningProcess } from '../tools/process.js';
@@ -93,7 +93,11 @@ describe('capabilities', () => {
     for (const name of LEAST_CAPABILITIES) assert.match(none.stdout, new RegExp(`CAP_${name}`));
     const least = await trace(['doctor'], { rights: { capabilities: LEAST_CAPABILITIES } });
     assert.equal(least.status, 0, least.stdout);
-    assert.doesNotMatch(least.stdout, /grant CAP/);
+    const granted = [...least.stdout.matchAll(/grant (CAP_\w+)/g)].map(([, name]) => name);
+    assert.deepEqual(granted, ['CAP_KILL', 'CAP_LEASE']);
+    const rights = { capabilities: [...AGENT_CAPABILITIES, 'KILL'] };
+    const all = await trace(['doctor'], { rights });
+    assert.doesNotMatch(all.stdout, /grant CAP/);
   });
 
   test('the overhead is measured where the kernel measures for everyone', async (t) => {

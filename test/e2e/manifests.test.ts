@@ -6,7 +6,7 @@ import { join, relative } from 'node:path';
 import { describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { parse } from 'yaml';
-import { LEAST_CAPABILITIES } from '../tools/capabilities.js';
+import { AGENT_CAPABILITIES } from '../tools/capabilities.js';
 import { debianPackage } from '../tools/debian.js';
 import { exampleQueries } from '../tools/example-queries.js';
 import { inFolder } from '../tools/folder.js';
@@ -218,7 +218,16 @@ describe('manifests', () => {
     const { securityContext } = daemonSet(manifests).spec.template.spec.containers[0];
     assert.equal(securityContext.privileged, false);
     assert.deepEqual(securityContext.capabilities?.drop, ['ALL']);
-    assert.deepEqual(securityContext.capabilities?.add.toSorted(), [...LEAST_CAPABILITIES]);
+    assert.deepEqual(securityContext.capabilities?.add.toSorted(), [...AGENT_CAPABILITIES]);
+    const unit = await readFile(join(deploy, 'debian/underspan-agent.service'), 'utf8');
+    const settings = ['AmbientCapabilities', 'CapabilityBoundingSet'];
+    for (const name of settings) {
+      const set = new RegExp(`^${name}=(.*)$`, 'm').exec(unit)?.[1]?.split(' ');
+      assert.deepEqual(
+        set?.toSorted(),
+        AGENT_CAPABILITIES.map((capability) => `CAP_${capability}`),
+      );
+    }
   });
 
   for (const file of ['keda-scaledobject.yaml', 'argo-analysistemplate.yaml']) {

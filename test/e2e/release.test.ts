@@ -1,15 +1,27 @@
 /** What `npm run release` makes runs where there is nothing but a kernel and a shell. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, symlink } from 'node:fs/promises';
+import {
+  copyFile,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { tmpdir } from 'node:os';
+import { freePort } from '../tools/collector.js';
 import { debianPackage } from '../tools/debian.js';
 import { buildTarget, projectRoot } from '../tools/go.js';
 import { runLoad } from '../tools/load.js';
+import { OpenMetricsText } from '../tools/openmetrics.js';
 import { RunningProcess } from '../tools/process.js';
+import { Receiver } from '../tools/receiver.js';
 import { missingBpf } from '../tools/require.js';
 import { Shop } from '../tools/shop.js';
 import type { JsonSpan } from '../tools/tracer.js';
@@ -21,6 +33,7 @@ function within(root: string): string[] {
   const script = [
     'mount --rbind /proc "$0/proc"',
     'mount --bind /sys "$0/sys"',
+    'mount --bind /dev/null "$0/dev/null"',
     'exec chroot "$0" "$@"',
   ].join(' && ');
   return ['--mount', '--propagation', 'private', 'sh', '-c', script, root];
@@ -55,10 +68,11 @@ describe('release', { skip: missingBpf() }, () => {
   });
   after(() => rm(folder, { recursive: true, force: true }));
 
-  /** No C library, no Node, no compiler: a static shell with a few commands. */
+  /** No C library, no Node, no compiler: a static shell with a few commands, and /dev/null. */
   async function makeBareRoot(path: string): Promise<void> {
-    for (const name of ['bin', 'proc', 'sys', 'opt', 'tmp'])
+    for (const name of ['bin', 'dev', 'proc', 'sys', 'opt', 'tmp'])
       await mkdir(join(path, name), { recursive: true });
+    await writeFile(join(path, 'dev/null'), '');
     const busybox = join(await debianPackage('bookworm', 'busybox-static'), 'bin/busybox');
     await copyFile(busybox, join(path, 'bin/busybox'));
     for (const name of ['sh', 'readlink']) await symlink('busybox', join(path, 'bin', name));
@@ -94,6 +108,96 @@ describe('release', { skip: missingBpf() }, () => {
       }
     } finally {
       await shop.stop();
+    }
+  });
+
+  test('the archive is an agent of the host, with the configuration that comes with it', async () => {
+    // Other tests run the service of the example too.
+    const serviceName = `checkout-${process.pid}`;
+    const shop = await Shop.start({ serviceName });
+    const receiver = await Receiver.start();
+    try {
+      const port = await freePort();
+      const given = await readFile(join(projectRoot, 'deploy/agent.yaml'), 'utf8');
+      const config = given
+        .replace('service: checkout', `service: ${serviceName}`)
+        .replace('http://127.0.0.1:4317', receiver.endpoint)
+        .replace('127.0.0.1:9464', `127.0.0.1:${port}`);
+      await writeFile(join(root, 'tmp/agent.yaml'), config);
+      const command = ['/bin/trace', 'agent', '--config', '/tmp/agent.yaml'];
+      const agent = await RunningProcess.start('unshare', [...within(root), ...command]);
+      try {
+        await agent.until('up', () => (/the agent is up/.test(agent.output) ? true : null));
+        const earlier = await shop.counters();
+        await runLoad({ urls: [`${shop.url}/order`], requests: 20, concurrency: 2 });
+        const later = await shop.counters();
+        const response = await fetch(`http://127.0.0.1:${port}/metrics`);
+        const metrics = new OpenMetricsText(await response.text());
+        const name = 'main.(*Shop).PlaceOrder';
+        const placed = (later.calls[name] ?? 0) - (earlier.calls[name] ?? 0);
+        assert.ok(placed > 0);
+        assert.equal(
+          metrics.value('underspan_function_calls_total', { function: name, rule: 'example' }),
+          placed,
+        );
+        await agent.stop('SIGTERM');
+        assert.equal(agent.child.exitCode, 0, agent.output);
+        const spans = receiver.spans.filter((span) => span.name === name);
+        assert.ok(spans.length > 0, agent.output);
+        for (const { resource } of spans) assert.equal(resource['service.name'], serviceName);
+      } finally {
+        await agent.stop('SIGKILL');
+      }
+    } finally {
+      receiver.stop();
+      await shop.stop();
+    }
+  });
+
+  test('the archive holds processes by the shell that there is', async () => {
+    const program = join(root, 'opt/held');
+    const tiny = await buildTarget('tiny', { env: { CGO_ENABLED: '0' } });
+    await copyFile(tiny, program);
+    await copyFile(tiny, `${program}-unseen`);
+    const config = {
+      rules: [
+        {
+          name: 'held',
+          select: { executable: `${program}*` },
+          trace: { symbols: ['main.work'], roots: true, maxRate: 0 },
+          hold: true,
+        },
+      ],
+      export: { otlp: false },
+      metrics: { listen: `127.0.0.1:${await freePort()}` },
+      control: { socket: '/opt/agent.sock' },
+    };
+    await writeFile(join(root, 'opt/agent.yaml'), JSON.stringify(config));
+    const command = ['/bin/trace', 'agent', '--config', '/opt/agent.yaml'];
+    const agent = await RunningProcess.start('unshare', [...within(root), ...command]);
+    try {
+      await agent.until('up', () => (/the agent is up/.test(agent.output) ? true : null));
+      const truth = join(folder, 'held.json');
+      const ran = await RunningProcess.start(program, [truth, '5', '20ms']);
+      assert.equal(await ran.ended(), 0, ran.output);
+      const { calls } = JSON.parse(await readFile(truth, 'utf8')) as {
+        calls: Record<string, number>;
+      };
+      await agent.until('counted', async () => {
+        const response = await fetch(`http://${config.metrics.listen}/metrics`);
+        const metrics = new OpenMetricsText(await response.text());
+        const counted = metrics
+          .samples('underspan_function_calls_total')
+          .reduce((sum, { value }) => sum + value, 0);
+        return counted === calls['main.work'] ? true : null;
+      });
+      // The kernel still holds for a moment, and the shell alone lets go on.
+      agent.child.kill('SIGKILL');
+      await agent.ended();
+      const next = await RunningProcess.start(`${program}-unseen`, [truth, '5']);
+      assert.equal(await next.ended(), 0, next.output);
+    } finally {
+      await agent.stop('SIGKILL');
     }
   });
 

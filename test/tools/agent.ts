@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { AGENT_CAPABILITIES, type Rights, TESTS_LEAST, withRights } from './capabilities.js';
 import { freePort } from './collector.js';
 import { OpenMetricsText } from './openmetrics.js';
 import { RunningProcess, sleep } from './process.js';
@@ -21,7 +22,7 @@ export interface AgentSettings {
   /** Of `metrics`, but for `listen`. */
   metrics?: object;
   env?: Record<string, string>;
-  /** A command that is given the agent's, such as setpriv. */
+  /** A command that is given the agent's, such as setpriv; by default what UNDERSPAN_TEST_LEAST says. */
   under?: string[];
 }
 
@@ -47,10 +48,11 @@ export class AgentProcess {
     configFile: string,
     socket: string,
     port: number,
-    { env = {}, under = [] }: Omit<AgentSettings, 'config'>,
+    { env = {}, under }: Omit<AgentSettings, 'config'>,
   ): Promise<AgentProcess> {
     const own = [process.execPath, traceCommand, 'agent', '--config', configFile];
-    const [command = '', ...args] = [...under, ...own];
+    const before = under ?? (TESTS_LEAST ? withRights(await leastRights(configFile)) : []);
+    const [command = '', ...args] = [...before, ...own];
     const started = await RunningProcess.start(command, args, env);
     const agent = new AgentProcess(started, configFile, socket, port);
     try {
@@ -138,6 +140,12 @@ export class AgentProcess {
     this.process.child.kill('SIGKILL');
     await this.process.ended();
   }
+}
+
+/** As deploy/ says: holding processes is granted to those who want it. */
+async function leastRights(configFile: string): Promise<Rights> {
+  const holds = (await readFile(configFile, 'utf8')).includes('"hold": true');
+  return { capabilities: [...AGENT_CAPABILITIES, ...(holds ? ['KILL'] : [])], uid: 0 };
 }
 
 function text(config: object, port: number, socket: string, more: object = {}): string {

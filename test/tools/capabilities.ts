@@ -1,9 +1,21 @@
 /** Commands run with few rights, as a container that drops capabilities has them. */
 
-/** What deploy/kubernetes/overlays/least-privilege grants; capabilities.test holds both together. */
+/** What tracing needs. */
 export const LEAST_CAPABILITIES = ['BPF', 'DAC_READ_SEARCH', 'PERFMON', 'SYS_PTRACE'] as const;
 
-const NOBODY = 65_534;
+/**
+ * What deploy/kubernetes/overlays/least-privilege and the unit of the Debian package grant;
+ * manifests.test holds all three together.
+ */
+export const AGENT_CAPABILITIES = [
+  'BPF',
+  'DAC_READ_SEARCH',
+  'LEASE',
+  'PERFMON',
+  'SYS_PTRACE',
+] as const;
+
+export const NOBODY = 65_534;
 
 export interface Rights {
   capabilities: readonly string[];
@@ -20,3 +32,6 @@ export function withRights({ capabilities, uid = NOBODY }: Rights): string[] {
     ...[`--bounding-set=${set}`, `--inh-caps=${set}`, `--ambient-caps=${set}`, '--'],
   ];
 }
+
+/** UNDERSPAN_TEST_LEAST=1: every tracer and agent has only the rights that deploy/ gives it. */
+export const TESTS_LEAST = process.env['UNDERSPAN_TEST_LEAST'] === '1';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { AttributeValue } from '../../src/spans/span.js';
 import type { Notice, Summary } from '../../src/sinks/sink.js';
-import { LEAST_CAPABILITIES, type Rights, withRights } from './capabilities.js';
+import { LEAST_CAPABILITIES, type Rights, TESTS_LEAST, withRights } from './capabilities.js';
 import { projectRoot } from './go.js';
 import { sleep } from './process.js';
 
@@ -24,9 +24,7 @@ export interface JsonSpan {
 
 export const traceCommand = join(projectRoot, 'dist/cli/main.js');
 
-/** UNDERSPAN_TEST_LEAST=1: every tracer has only the rights that the least-privilege overlay has. */
-const RIGHTS: Rights | null =
-  process.env['UNDERSPAN_TEST_LEAST'] === '1' ? { capabilities: LEAST_CAPABILITIES, uid: 0 } : null;
+const RIGHTS: Rights | null = TESTS_LEAST ? { capabilities: LEAST_CAPABILITIES, uid: 0 } : null;
 
 function commandLine(args: readonly string[], rights: Rights | null): [string, string[]] {
   const prefix = rights ? withRights(rights) : [];

@@ -96,6 +96,21 @@ test('capabilities are enough without root, and CAP_SYS_ADMIN stands for two', (
   assert.deepEqual(missing('garbage').length, 3);
 });
 
+test('what more capabilities would give is named, and tracing does without', async () => {
+  const cases: [bigint, string, RegExp][] = [
+    [5n, 'CAP_KILL', /hold: true/],
+    [28n, 'CAP_LEASE', /wait/],
+  ];
+  for (const [bit, name, expected] of cases) {
+    const capabilities = (BigInt(`0x${ROOT}`) & ~(1n << bit)).toString(16).padStart(16, '0');
+    const report = await examineHost(nativeWith({}), fakeHost({ capabilities }));
+    assert.deepEqual(states(report), { [name]: 'limited' });
+    assert.match(report.findings.find((finding) => finding.name === name)?.detail ?? '', expected);
+    assert.match(remedy(report, name), new RegExp(`grant ${name}`));
+    assert.equal(report.ready, true);
+  }
+});
+
 test('what stands in the way is named', async () => {
   const cases: [Host, Record<string, string>][] = [
     [{ lockdown: 'none integrity [confidentiality]\n' }, { lockdown: 'missing' }],

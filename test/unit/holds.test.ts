@@ -21,6 +21,7 @@ class Kernel {
     letPass: this.map(() => this.passes++),
     // Others' processes are left alone.
     procfs: { pids: () => [] } as unknown as Procfs,
+    onNotice: () => undefined,
   });
 
   private map(update: (value: Buffer) => void): BpfMap {

@@ -93,6 +93,7 @@ class World {
       native: { leaseFile } as unknown as Native,
       session: session as unknown as Session,
       onAdded: () => undefined,
+      onNotice: () => undefined,
       onRemoved: async (_, open) => void this.removed.push([...open]),
     });
   }
