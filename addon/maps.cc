@@ -178,7 +178,8 @@ uint32_t count_of(const Map::Snapshot &map) {
     uint32_t count = 0;
     // Where the key that was last seen is gone, the kernel begins anew: so it must be bounded.
     while (count < map.max_entries) {
-        if (bpf_map_get_next_key(map.fd.get(), count == 0 ? nullptr : key.data(), next.data()) != 0) {
+        if (bpf_map_get_next_key(map.fd.get(), count == 0 ? nullptr : key.data(), next.data()) !=
+            0) {
             if (errno == ENOENT)
                 break;
             throw failure_of("BPF_FAILED", "Cannot read map " + map.name, errno);

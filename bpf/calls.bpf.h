@@ -132,9 +132,9 @@ INLINE void close_call(struct goroutine *goroutine, __u32 depth, struct hit *hit
 	goroutine->depth = depth - 1;
 	if (call->http_method)
 		count_request(call->function, call->http_method,
-			      end == END_PANICKED	? HTTP_SERVER_ERROR
-			      : call->http_status	? call->http_status
-							: HTTP_OK,
+			      end == END_PANICKED ? HTTP_SERVER_ERROR
+			      : call->http_status ? call->http_status
+						  : HTTP_OK,
 			      duration);
 	if (!stats)
 		return;

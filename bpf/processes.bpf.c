@@ -56,7 +56,8 @@ struct task_struct {
 	struct mm_struct *mm;
 } __attribute__((preserve_access_index));
 
-/* Until when processes are held at their exec, in ns: user space sets it anew as long as it lives. */
+/* Until when processes are held at their exec, in ns: user space sets it anew as long as it lives.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

@@ -111,6 +111,7 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
       },
       targets.map((target) => ({ target, plan: plan.modules.get(target.fileId) ?? null })),
     );
+    await running.followed.settled();
     launched?.release();
     return {
       plan,

@@ -68,7 +68,7 @@ export class Agent {
     this.watch = new FileWatch(options.configFile, () => void this.reload());
   }
 
-  /** Resolves when it serves and looks at processes. Throws UnderspanError. */
+  /** Resolves when it serves; processes are being looked at then. Throws UnderspanError. */
   static async start(options: AgentOptions): Promise<Agent> {
     const { native, configFile, version } = options;
     const parsed = await readConfig(configFile);
@@ -121,7 +121,7 @@ export class Agent {
       },
       [],
     );
-    this.state = { running, config, rules, sinks, settled: true };
+    this.state = { running, config, rules, sinks, settled: false };
     this.workloads.onChange(() => this.reconsider());
     this.beat();
     const metrics = new AgentMetrics({
@@ -142,14 +142,19 @@ export class Agent {
     this.control = new ControlServer({ config: config.control, native, log: this.log, version });
     await this.control.start();
     this.watch.start();
-    this.log.info(
-      {
-        rules: rules.map(({ name }) => name),
-        targets: running.followed.count,
-        metrics: this.http?.address,
-      },
-      'the agent is up',
-    );
+    const names = rules.map(({ name }) => name);
+    this.log.info({ rules: names, metrics: this.http?.address }, 'the agent is up');
+    this.reloading = this.settle();
+  }
+
+  /** Resolves when the processes that run have been looked at. */
+  private async settle(): Promise<void> {
+    const { running, rules } = this.state;
+    await running.followed.settled();
+    if (this.stopped) return;
+    this.state = { ...this.state, settled: true };
+    const names = rules.map(({ name }) => name);
+    this.log.info({ rules: names, targets: running.followed.count }, 'the rules are in place');
   }
 
   private openOtlp({ export: { otlp, queueBytes, spool } }: AgentConfig): OtlpSink | null {
@@ -180,11 +185,10 @@ export class Agent {
       this.state = { ...this.state, config, rules, settled: false };
       this.state.running.followed.idleMs = config.limits.idleMs;
       await this.state.running.followed.setRules(rules);
-      await this.state.running.followed.settled();
       this.log.info({ rules: rules.map(({ name }) => name) }, 'the configuration was read again');
+      await this.settle();
     } catch (error) {
       this.log.error({ err: error }, 'the configuration was refused; the old one stays');
-    } finally {
       this.state = { ...this.state, settled: true };
     }
   }
@@ -252,7 +256,7 @@ export class Agent {
   private async stopNow(): Promise<void> {
     this.watch.close();
     if (this.pulse) clearInterval(this.pulse);
-    await this.reloading;
+    // A reload that is under way sees that nothing is attached any more.
     this.workloads.close();
     const state = this.state as AgentState | undefined;
     const [summary] = await Promise.all([

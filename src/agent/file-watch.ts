@@ -34,7 +34,11 @@ export class FileWatch {
   }
 
   private look(): string {
-    const file = statSync(this.path, { bigint: true, throwIfNoEntry: false });
-    return file ? `${file.dev} ${file.ino} ${file.size} ${file.mtimeNs} ${file.ctimeNs}` : '';
+    try {
+      const { dev, ino, size, mtimeNs, ctimeNs } = statSync(this.path, { bigint: true });
+      return `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`;
+    } catch {
+      return '';
+    }
   }
 }

@@ -5,6 +5,7 @@ import type { Features } from '../native/native.js';
 import { hasGuard } from '../session/holds.js';
 import type { TraceRule } from '../session/rule.js';
 import { ruleOf, type TraceWishes } from '../session/wishes.js';
+import { MAX_HOLD_NAMES } from '../spans/records.generated.js';
 import type { Procfs } from '../targets/procfs.js';
 import type { Workloads } from '../targets/workload.js';
 import type { AgentConfig, RuleConfig } from './config/config.js';
@@ -16,6 +17,9 @@ export interface RuleSetOptions {
   procfs: Procfs;
   workloads: Workloads;
 }
+
+const holdNames = ({ hold, select }: RuleConfig): string[] =>
+  hold ? select.executables.map(nameBeginsWith) : [];
 
 export class RuleSet {
   private known = new Map<string, TraceRule>();
@@ -30,14 +34,23 @@ export class RuleSet {
   from({ rules, limits }: AgentConfig): TraceRule[] {
     const holding = rules.find(({ hold }) => hold);
     if (holding) requireHold(holding.name);
-    const before = this.known;
-    this.known = new Map();
-    return rules.map((config) => {
+    const names = new Set(rules.flatMap(holdNames));
+    if (names.size > MAX_HOLD_NAMES) {
+      throw new UnderspanError(
+        'usage',
+        'TOO_MANY_HOLD_NAMES',
+        `rules hold processes of ${names.size} different file names, and the kernel side has room for ${MAX_HOLD_NAMES}`,
+        "let rules that hold share the beginnings of file names in 'executable', or leave out hold",
+      );
+    }
+    const known = new Map<string, TraceRule>();
+    for (const config of rules) {
       const text = JSON.stringify([config, limits.functions]);
-      const rule = before.get(text) ?? this.make(config, limits.functions);
-      this.known.set(text, rule);
-      return rule;
-    });
+      known.set(text, this.known.get(text) ?? this.make(config, limits.functions));
+    }
+    // Only now: where one cannot be made, all others stay the same objects.
+    this.known = known;
+    return [...known.values()];
   }
 
   private make(config: RuleConfig, maxFunctions: number): TraceRule {
@@ -48,7 +61,7 @@ export class RuleSet {
       name: config.name,
       ...selectsOf(config.select, procfs, workloads),
       followExecs: false,
-      hold: config.hold ? config.select.executables.map(nameBeginsWith) : [],
+      hold: holdNames(config),
     });
   }
 }

@@ -138,6 +138,12 @@ export class Attachment {
     this.links.set(pid, made);
   }
 
+  /** Whether the function's number is one of its own. */
+  has(functionIndex: number): boolean {
+    const index = functionIndex - this.firstFunction;
+    return index >= 0 && index < this.plan.functions.length;
+  }
+
   /** To this process, or with null to all. */
   isAttached(pid: number | null): boolean {
     return this.links.has(pid) || this.links.has(null);

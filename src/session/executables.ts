@@ -11,7 +11,7 @@ import type { Attachment } from './attachment.js';
 import { FileLeases } from './file-leases.js';
 import { forgetHttpRequests, type HttpRequests, readHttpRequests } from './http-requests.js';
 import { kernelError } from './kernel-errors.js';
-import type { OpenGoroutine } from './open-calls.js';
+import { functionOf, type OpenGoroutine } from './open-calls.js';
 import type { TraceRule } from './rule.js';
 import type { RuleMaps, Session } from './session.js';
 
@@ -41,7 +41,7 @@ export interface ExecutablesOptions {
   session: Session;
   /** Loaded: its functions have numbers now. */
   onAdded: (probed: Probed) => void;
-  /** All its records have come; its statistics are still there. `open` are calls of its processes. */
+  /** All its records have come; its statistics are still there. `open` are its goroutines. */
   onRemoved: (probed: Probed, open: readonly OpenGoroutine[], why: DetachReason) => Promise<void>;
   onNotice: (notice: Notice) => void;
 }
@@ -52,6 +52,7 @@ const GRACE_MS = 100;
 const UNGUARDED_MS = 500;
 /** Executables that are remembered to have nothing to trace. */
 const MOST_BARREN = 10_000;
+const NO_ROOM = 'TOO_MANY_FUNCTIONS';
 
 export class Executables {
   private readonly probed = new Map<string, Probed>();
@@ -157,7 +158,7 @@ export class Executables {
         pids: new Set(),
         idleSince: performance.now(),
         file,
-        lease: whole ? this.leases.take(file.path, target.exe) : null,
+        lease: this.isShared(whole) ? this.leases.take(file.path, target.exe) : null,
       };
       this.probed.set(key, probed);
       onAdded(probed);
@@ -173,14 +174,20 @@ export class Executables {
     }
   }
 
+  /** Its links are not those of one process, so that they are there for the next one. */
+  private isShared(whole: boolean): boolean {
+    return whole || !this.options.session.features.uprobeMulti;
+  }
+
   /** Files that somebody waits to write to, and executables that have been idle for long. */
   due(idleMs: number): { probed: Probed; why: DetachReason }[] {
     const now = performance.now();
     return [...this.probed.values()].flatMap((probed): { probed: Probed; why: DetachReason }[] => {
-      const { lease, idleSince } = probed;
+      const { lease, idleSince, whole } = probed;
       if (lease?.isBroken()) return [{ probed, why: 'file-changed' }];
       if (idleSince === null) return [];
-      const waits = lease === null && probed.whole ? Math.min(idleMs, UNGUARDED_MS) : idleMs;
+      const isUnguarded = lease === null && this.isShared(whole);
+      const waits = isUnguarded ? Math.min(idleMs, UNGUARDED_MS) : idleMs;
       return now - idleSince >= waits ? [{ probed, why: 'idle' }] : [];
     });
   }
@@ -193,7 +200,7 @@ export class Executables {
         plan.module.close();
         throw new UnderspanError(
           'usage',
-          'TOO_MANY_FUNCTIONS',
+          NO_ROOM,
           `${plan.functions.length} functions match, and there is room for ${session.room} more`,
           'narrow the patterns, or raise the limit of functions',
         );
@@ -221,9 +228,8 @@ export class Executables {
     pids.add(target.pid);
     probed.idleSince = null;
     session.addTarget(target.pid, biasOf(target, attachment), attachment.number, rule.followForks);
-    const scoped = !whole && session.features.uprobeMulti;
     try {
-      await this.attach(probed, scoped ? target.pid : null);
+      await this.attach(probed, this.isShared(whole) ? null : target.pid);
     } catch (error) {
       this.left(probed, target.pid);
       throw error;
@@ -257,11 +263,24 @@ export class Executables {
 
   /** Takes its probes back. Its processes are nobody's then. */
   async remove(probed: Probed, why: DetachReason): Promise<void> {
-    const { session, onRemoved } = this.options;
-    const { attachment } = probed;
     const key = keyOf(probed.rule, probed.fileId);
     if (this.probed.get(key) !== probed) return;
     this.probed.delete(key);
+    try {
+      await this.takeBack(probed, why);
+    } finally {
+      probed.lease?.close();
+      probed.file.close();
+    }
+    // There is room again for what found none.
+    for (const [other, { error }] of this.barren) {
+      if (error.code === NO_ROOM) this.barren.delete(other);
+    }
+  }
+
+  private async takeBack(probed: Probed, why: DetachReason): Promise<void> {
+    const { session, onRemoved } = this.options;
+    const { attachment } = probed;
     await attachment.detachEntries();
     const deadline = performance.now() + GRACE_MS;
     let open = await this.openIn(probed);
@@ -279,13 +298,19 @@ export class Executables {
     await onRemoved(probed, open, why);
     session.forget(open);
     session.remove(attachment);
-    probed.lease?.close();
-    probed.file.close();
   }
 
-  private async openIn({ pids }: Probed): Promise<OpenGoroutine[]> {
-    if (pids.size === 0) return [];
-    return (await this.options.session.allOpenCalls()).filter(({ tgid }) => pids.has(tgid));
+  /**
+   * All goroutines of processes in which its functions are open, those included that nobody has
+   * linked: one attachment may serve processes that are not known yet.
+   */
+  private async openIn({ pids, attachment }: Probed): Promise<OpenGoroutine[]> {
+    const all = await this.options.session.allOpenCalls();
+    const own = new Set(pids);
+    for (const { tgid, calls } of all) {
+      if (calls.some((call) => attachment.has(functionOf(call)))) own.add(tgid);
+    }
+    return all.filter(({ tgid }) => own.has(tgid));
   }
 
   /** The rule is gone, and so are its probes. */

@@ -14,6 +14,10 @@ import type { Procfs } from '../targets/procfs.js';
 /** How long the kernel goes on holding when nothing is heard of this process, and how often it is. */
 const HOLD_NS = 1_000_000_000n;
 const BEAT_MS = 250;
+/** However long its probes take, nobody is stopped for longer: whoever started it waits for it. */
+const LONGEST_NS = 10_000_000_000n;
+/** Whoever has been stopped for so long is held by nobody that lives. */
+const LEFT_OVER_MS = Number(LONGEST_NS / 1_000_000n) + 1_000;
 
 /** execve and execveat, in which a process is that was stopped at its exec. */
 const EXEC_CALLS: Partial<Record<NodeJS.Architecture, readonly number[]>> = {
@@ -71,7 +75,7 @@ export class Holds {
   /** Holds processes of executables whose file names begin like these; none: nobody. */
   set(names: readonly string[]): void {
     const on = names.length > 0;
-    if (this.timer) this.forgetPasses();
+    if (this.timer) void this.forgetPasses();
     if (on) this.writeNames(names);
     if (on === (this.timer !== null)) return;
     if (!on) return this.close();
@@ -81,17 +85,17 @@ export class Holds {
       stdio: ['pipe', 'ignore', 'ignore'],
       detached: true,
     });
+    this.guard = guard;
     guard.unref();
     guard.on('error', ({ message }) => this.lose(guard, message));
     guard.on('exit', () => this.lose(guard, 'it has ended'));
-    guard.stdin?.on('error', () => undefined);
-    this.guard = guard;
-    this.continueLeftOver(calls);
+    guard.stdin.on('error', () => undefined);
+    this.continueLeftOver(this.stoppedAtExec(calls), calls);
     this.beat();
     this.timer = setInterval(() => this.beat(), BEAT_MS);
   }
 
-  /** Without the guard nobody may be held. */
+  /** Without the guard nobody may be held; one that was told to end may end after the next began. */
   private lose(guard: ChildProcess, why: string): void {
     if (this.guard !== guard) return;
     this.close();
@@ -137,18 +141,17 @@ export class Holds {
     proceed(pid);
   }
 
-  /** Rules or probes have changed: what was let pass may have to be held. */
-  forgetPasses(): void {
+  /** Rules or probes have changed: what was let pass may have to be held. Never rejects. */
+  async forgetPasses(): Promise<void> {
     const { letPass } = this.options;
-    void letPass.entries().then(
-      ({ keys }) => {
-        for (let at = 0; at < keys.length; at += fileKey.size) {
-          letPass.delete(keys.subarray(at, at + fileKey.size));
-        }
-      },
+    try {
+      const { keys } = await letPass.entries();
+      for (let at = 0; at < keys.length; at += fileKey.size) {
+        letPass.delete(keys.subarray(at, at + fileKey.size));
+      }
+    } catch {
       // Closed: nothing is held any more.
-      () => undefined,
-    );
+    }
   }
 
   close(): void {
@@ -164,7 +167,11 @@ export class Holds {
   }
 
   private beat(): void {
-    this.say(process.hrtime.bigint() + HOLD_NS);
+    const now = process.hrtime.bigint();
+    this.say(now + HOLD_NS);
+    for (const [pid, { timeNs }] of this.held) {
+      if (now - timeNs > LONGEST_NS) this.release(pid, false);
+    }
   }
 
   private say(until: bigint): void {
@@ -173,16 +180,30 @@ export class Holds {
     this.options.holdUntil.update(Buffer.alloc(4), value);
   }
 
-  /** Whoever was stopped by one before us that was killed, its guard included. */
-  private continueLeftOver(calls: readonly number[]): void {
+  /** Processes that are stopped inside an exec. */
+  private stoppedAtExec(calls: readonly number[]): number[] {
     const { procfs } = this.options;
-    for (const pid of procfs.pids()) {
+    return procfs.pids().filter((pid) => {
       try {
-        if (procfs.stat(pid).state === 'T' && calls.includes(procfs.systemCall(pid))) proceed(pid);
+        return procfs.stat(pid).state === 'T' && calls.includes(procfs.systemCall(pid));
       } catch {
-        // It has ended.
+        return false; // It has ended.
       }
-    }
+    });
+  }
+
+  /**
+   * Whoever was stopped by one before us that was killed, its guard included. Who is held by
+   * another that lives is let go by that one within milliseconds.
+   */
+  private continueLeftOver(before: readonly number[], calls: readonly number[]): void {
+    if (before.length === 0) return;
+    const look = setTimeout(() => {
+      for (const pid of this.stoppedAtExec(calls)) {
+        if (before.includes(pid) && !this.held.has(pid)) proceed(pid);
+      }
+    }, LEFT_OVER_MS);
+    look.unref();
   }
 }
 

@@ -11,6 +11,9 @@ export interface OpenGoroutine {
   calls: Buffer[];
 }
 
+/** Number of the function that an open call is one of. */
+export const functionOf = (call: Buffer): number => call.readUInt32LE(openCall.function);
+
 function decode(key: Buffer, value: Buffer): OpenGoroutine {
   const depth = Math.min(value.readUInt32LE(goroutine.depth), MAX_OPEN_CALLS);
   const calls = Array.from({ length: depth }, (_, index) => {

@@ -47,6 +47,8 @@ export class Pipeline {
   private readonly functions: PipelineOptions['functions'];
   /** Settles when the trees that wait for names have been sent. */
   private waiting: Promise<void> | null = null;
+  /** One after the other: each counts what it has sent without a record. */
+  private ended: Promise<void> = Promise.resolve();
 
   constructor(options: PipelineOptions) {
     this.sinks = options.sinks;
@@ -98,9 +100,15 @@ export class Pipeline {
     return this.ending(open, () => this.keeper.finishProcess(tgid, endNs, open));
   }
 
-  /** Sends what is still held, or what is held of one process; no record comes after. */
-  finish(endNs: bigint, open: readonly OpenStack[], tgid?: number): Promise<void> {
-    return this.ending(open, () => this.keeper.finish(endNs, tgid));
+  /** Sends what is still held, or what is held of these functions; no record comes after. */
+  finish(
+    endNs: bigint,
+    open: readonly OpenStack[],
+    isOver: (functionIndex: number) => boolean = () => true,
+  ): Promise<void> {
+    return this.ending(open, () =>
+      this.keeper.finish(endNs, ({ functionIndex }) => isOver(functionIndex)),
+    );
   }
 
   /** The numbers of these functions are free for others. */
@@ -126,7 +134,13 @@ export class Pipeline {
    * did not fit the ring. Some of both have been sent all the same, for the sake of what hangs from
    * them.
    */
-  private async ending(stacks: readonly OpenStack[], finish: () => Promise<void>): Promise<void> {
+  private ending(stacks: readonly OpenStack[], finish: () => Promise<void>): Promise<void> {
+    const ended = this.ended.then(() => this.end(stacks, finish));
+    this.ended = ended.catch(() => undefined);
+    return ended;
+  }
+
+  private async end(stacks: readonly OpenStack[], finish: () => Promise<void>): Promise<void> {
     const substituted = (this.substituted = new Map<string, number>());
     await finish();
     await this.waiting;

@@ -1,7 +1,7 @@
 /** What other rules mean for the processes that are followed. */
 import type { Target } from '../targets/target.js';
 import type { Probed } from './executables.js';
-import { type Decision, decide, type TraceRule } from './rule.js';
+import { type Decision, decide, hasWhole, type TraceRule } from './rule.js';
 
 export interface FollowedProcess {
   target: Target;
@@ -24,7 +24,11 @@ export function compare(
   probes: Iterable<Probed>,
 ): RuleChange {
   const change: RuleChange = { moves: [], gone: new Set(), undecided: [] };
-  for (const probed of probes) if (!rules.includes(probed.rule)) change.gone.add(probed);
+  for (const probed of probes) {
+    const { rule, whole } = probed;
+    const stays = rules.includes(rule) && (!whole || hasWhole(rules, rule, probed));
+    if (!stays) change.gone.add(probed);
+  }
   for (const [pid, { target, rule, probed }] of processes) {
     const decision = decide(rules, target);
     if (decision === 'unknown') {

@@ -10,13 +10,16 @@ export type Fit = 'yes' | 'no' | 'unknown';
 /** How many of the processes that run an executable a rule may select. */
 export type Reach = 'all' | 'some' | 'none';
 
+/** As all processes have it that run it. */
+export type Executable = Pick<Target, 'exe' | 'fileId'>;
+
 export interface TraceRule {
   /** Unique among all that a session ever has. */
   readonly id: string;
   readonly name: string;
   /** Whether a process falls under it, as /proc says now. */
   fits(pid: number): Fit;
-  reach(target: Target): Reach;
+  reach(executable: Executable): Reach;
   readonly request: PlanRequest;
   readonly options: RuleOptions;
   readonly filter: TreeFilter;
@@ -48,4 +51,16 @@ export function decide(rules: readonly TraceRule[], target: Target): Decision | 
     if (reach !== 'none') whole = false;
   }
   return null;
+}
+
+/** Whether a rule has all processes of an executable that it selects: no earlier one may have some. */
+export function hasWhole(
+  rules: readonly TraceRule[],
+  rule: TraceRule,
+  executable: Executable,
+): boolean {
+  const earlier = rules.slice(0, rules.indexOf(rule));
+  return (
+    rule.reach(executable) === 'all' && earlier.every((each) => each.reach(executable) === 'none')
+  );
 }

@@ -1,4 +1,5 @@
 /** Tracing from its start to its summary: session, pipeline and followed processes together. */
+import { setTimeout } from 'node:timers/promises';
 import type { Features, Native } from '../native/native.js';
 import type { ModulePlan } from '../plan/plan.js';
 import type { Notice, Sink, Summary } from '../sinks/sink.js';
@@ -28,6 +29,10 @@ const CHECK_MS = 1_000;
 /** How often the clocks are compared, in ms. */
 const CLOCK_MS = 10_000;
 const FLUSH_MS = 5_000;
+/** How long the end waits for executables that are being planned; nothing is attached any more. */
+const SETTLE_MS = 500;
+
+const waited = (): Promise<void> => setTimeout(SETTLE_MS, undefined, { ref: false });
 
 export interface RunningOptions extends ResourceSources {
   rules: readonly TraceRule[];
@@ -177,17 +182,23 @@ export class Running {
       if (plan) await this.followed.attach(target, rule as TraceRule, plan);
       else this.followed.watch(target, rule ?? null);
     }
-    if (watchesExecs) {
-      this.followed.rescan();
-      await this.followed.settled();
-    }
+    if (watchesExecs) this.followed.rescan();
     this.every(TICK_MS, () => {
       this.pipeline.tick().catch((error: unknown) => {
         this.pipeline.notice({ code: 'TREES_NOT_CHECKED', message: String(error) });
       });
     });
-    this.every(CHECK_MS, () => this.followed.check());
+    this.every(CHECK_MS, () => this.check());
     this.every(CLOCK_MS, () => (this.pipeline.clockOffsetNs = this.native.clockOffset()));
+  }
+
+  private check(): void {
+    try {
+      this.followed.check();
+    } catch (error) {
+      // As where no file can be opened for the moment.
+      this.pipeline.notice({ code: 'PROCESSES_NOT_CHECKED', message: String(error) });
+    }
   }
 
   /** Somebody waits to write to an executable: see native.leaseFile(). */
@@ -229,11 +240,9 @@ export class Running {
     open: readonly OpenGoroutine[],
     why: DetachReason,
   ): Promise<void> {
-    const endNs = process.hrtime.bigint();
-    for (const pid of probed.pids) {
-      const own = open.filter(({ tgid }) => tgid === pid);
-      await this.pipeline.finish(endNs, stacksOf(own), pid);
-    }
+    await this.pipeline.finish(process.hrtime.bigint(), stacksOf(open), (index) =>
+      probed.attachment.has(index),
+    );
     this.detached[why] += sitesOf(probed);
     const { firstFunction, plan } = probed.attachment;
     const count = plan.functions.length;
@@ -273,9 +282,9 @@ export class Running {
 
   private async conclude(): Promise<Summary> {
     this.followed.close();
-    await this.followed.settled();
+    await Promise.race([this.followed.settled(), waited()]);
     const open = await this.session.detach(GRACE_MS);
-    await this.followed.settled();
+    await Promise.race([this.followed.settled(), waited()]);
     await this.pipeline.finish(process.hrtime.bigint(), stacksOf(open));
     const statistics = this.session.statistics();
     const overhead = { predicted: null, measured: this.session.overhead() };

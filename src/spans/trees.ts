@@ -107,11 +107,14 @@ export class TreeKeeper {
     return this.ticking;
   }
 
-  /** No more records come, or none of this process. Owed calls end at `endNs`. */
-  async finish(endNs: bigint, tgid?: number): Promise<void> {
+  /** No more records come, or none of these trees. Owed calls end at `endNs`. */
+  async finish(
+    endNs: bigint,
+    isOver: (tree: Pick<Tree, 'tgid' | 'functionIndex'>) => boolean = () => true,
+  ): Promise<void> {
     await this.ticking;
     for (const tree of [...this.trees.values()]) {
-      if (tgid === undefined || tree.tgid === tgid) this.finishTree(tree, endNs);
+      if (isOver(tree)) this.finishTree(tree, endNs);
     }
   }
 
@@ -120,7 +123,7 @@ export class TreeKeeper {
    * they: they end with it.
    */
   async finishProcess(tgid: number, endNs: bigint, open: readonly OpenStack[]): Promise<void> {
-    await this.finish(endNs, tgid);
+    await this.finish(endNs, (tree) => tree.tgid === tgid);
     for (const stack of open) this.sendOpen(tgid, stack, endNs);
   }
 

@@ -202,11 +202,11 @@ test(`killed ${KILLS} times under load`, async (t) => {
     let heldAtKills = 0;
 
     const killWhen = async (agent: AgentProcess, kills: number): Promise<void> => {
-      await sleep(300);
+      await sleep(200);
       // Nowhere to deliver to, or no answer, for the rest of its life.
       if (kills % 3 === 1) await collector.stop();
       if (kills % 3 === 2) collector.stall();
-      await sleep(500);
+      await sleep(400);
       const { repeated } = accountOf(await agent.metrics());
       const objects = bpfObjectsOf(agent.pid);
       assert.ok(objects.links.size > 0 && objects.programs.size > 0);
@@ -245,7 +245,7 @@ test(`killed ${KILLS} times under load`, async (t) => {
       t.diagnostic(`${changedBytes(shop.pid, shop.binary)} breakpoints left by kills`);
 
       const last = await spooled(directory);
-      agent = await agent.again({ env: IMPATIENT });
+      agent = await agent.again();
       const account = await agent.process.until('all is delivered', async () => {
         const now = accountOf(await agent.metrics());
         return now.waiting === 0 && now.delivered >= last.spans.length ? now : null;
@@ -298,7 +298,6 @@ test('killed when a receiver has taken spans and has not said so', async (t) => 
         const left = await spooled(join(folder, 'spool'));
         assert.ok(left.uncertain > 0, 'nothing was under way');
         mute = false;
-        // It waits as long as it takes: what is sent again now has been sent before.
         traced.agent = await traced.agent.again();
         const account = await until('all is delivered', async () => {
           const now = await traced.account();

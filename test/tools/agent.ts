@@ -56,7 +56,7 @@ export class AgentProcess {
     const started = await RunningProcess.start(command, args, env);
     const agent = new AgentProcess(started, configFile, socket, port);
     try {
-      await started.until('up', () => (agent.said('the agent is up') ? true : null), 60_000);
+      await started.until('up', () => (agent.said('the rules are in place') ? true : null), 60_000);
     } catch (error) {
       await started.stop('SIGKILL');
       throw error;

@@ -116,7 +116,7 @@ const traceSchema = z
     maxOverhead: budget
       .prefault('5%')
       .describe(
-        'CPU time that tracing may add to a target, as a share of one CPU; 100% is no limit.',
+        'CPU time that tracing may add to a target, as a share of one CPU; 100% is no limit. Metrics and alerts show what it costs against it; nothing is thinned or detached yet.',
       ),
   })
   .transform(({ minDuration, slowerThan, redact, ...trace }) => ({

@@ -1,0 +1,165 @@
+/** The processes that are followed, and how each is linked to the probes of its rule. */
+import { isRunning, type Target } from '../targets/target.js';
+import type { Notice } from '../sinks/sink.js';
+import { hasEnded, type Procfs } from '../targets/procfs.js';
+import type { Executables, Probed } from './executables.js';
+import type { OpenGoroutine } from './open-calls.js';
+import type { ProcessResources } from './resources.js';
+import type { Decision, TraceRule } from './rule.js';
+import type { FollowedProcess } from './rule-change.js';
+import type { Session } from './session.js';
+
+export interface ProcessesOptions {
+  session: Session;
+  executables: Executables;
+  resources: ProcessResources;
+  procfs: Procfs;
+  onNotice: (notice: Notice, rule: TraceRule) => void;
+  /** All records of a process that has exited have come; its open calls are still in the table. */
+  onExited: (pid: number, endNs: bigint, open: readonly OpenGoroutine[]) => Promise<void>;
+}
+
+export class Processes {
+  private readonly known = new Map<number, FollowedProcess>();
+
+  constructor(private readonly options: ProcessesOptions) {}
+
+  get all(): ReadonlyMap<number, FollowedProcess> {
+    return this.known;
+  }
+
+  get(pid: number): FollowedProcess | null {
+    return this.known.get(pid) ?? null;
+  }
+
+  /** The same process, running the same program, as when it was read. */
+  isCurrent({ pid, fileId, startTime }: Target): boolean {
+    const known = this.known.get(pid)?.target;
+    return known?.fileId === fileId && known.startTime === startTime;
+  }
+
+  /** The kernel has made it a target like its parent. */
+  fork(child: Target, parent: FollowedProcess | null): void {
+    this.known.set(child.pid, { target: child, rule: parent?.rule ?? null, probed: null });
+  }
+
+  /** Follows a process that has nothing to trace yet, for what it may start. */
+  watch(target: Target, rule: TraceRule | null): void {
+    this.known.set(target.pid, { target, rule, probed: null });
+    this.options.session.addTarget(target.pid, 0, 0, rule?.followForks ?? false);
+  }
+
+  async link(target: Target, rule: TraceRule, probed: Probed): Promise<void> {
+    this.known.set(target.pid, { target, rule, probed });
+    await this.options.executables.link(probed, target);
+  }
+
+  /** Links a process to the probes of its rule, or says why there are none: null. */
+  async take(target: Target, { rule, whole }: Decision): Promise<Probed | null> {
+    const { executables, onNotice } = this.options;
+    const probed = await executables.need(rule, target, whole);
+    if (probed) {
+      const isNew = probed.pids.size === 0 && !probed.attachment.isAttached(target.pid);
+      await this.link(target, rule, probed);
+      if (isNew) onNotice(followed(probed, `in process ${target.pid}`), rule);
+      return probed;
+    }
+    if (rule.followExecs) this.watch(target, rule);
+    else this.forget(target.pid);
+    this.tellProblem(target, rule);
+    return null;
+  }
+
+  private tellProblem(target: Target, rule: TraceRule): void {
+    const problem = this.options.executables.problem(rule, target.fileId);
+    // Of a process that ended too soon nothing is known of its executable.
+    if (!problem || !isRunning(target, this.options.procfs)) return;
+    // What is followed for the sake of its parent need not have what was asked for.
+    if (problem.code === 'NOT_GO' || (problem.code === 'NO_FUNCTION_MATCHES' && rule.followExecs)) {
+      return;
+    }
+    const { code, message, hint, pattern } = problem;
+    this.options.onNotice(
+      { code, message, ...(hint ? { hint } : {}), ...(pattern ? { pattern } : {}) },
+      rule,
+    );
+  }
+
+  /** The process is gone; later ones are traced from their first call. */
+  async arm(probed: Probed): Promise<void> {
+    if (!probed.whole || probed.attachment.isAttached(null)) return;
+    await this.options.executables.arm(probed);
+    this.options.onNotice(followed(probed, 'for its next process'), probed.rule);
+  }
+
+  /** Its probes are no longer its own; what is open in it has ended. */
+  async leave(pid: number): Promise<void> {
+    const known = this.known.get(pid);
+    if (!known?.probed) return;
+    await this.options.executables.unlink(known.probed, pid);
+    known.probed = null;
+    await this.options.session.drain();
+    await this.end(pid, process.hrtime.bigint(), await this.options.session.openCallsOf(pid));
+  }
+
+  /** It has exited. Resolves with the probes that it is still to be unlinked from. */
+  async exited(pid: number, endNs: bigint): Promise<Probed | null> {
+    const { session, resources } = this.options;
+    // A child may have been gone before it was read; the kernel knows it all the same.
+    const known = this.known.get(pid);
+    this.known.delete(pid);
+    await session.drain();
+    await this.end(pid, endNs, await session.openCallsOf(pid));
+    session.removeTarget(pid);
+    resources.delete(pid);
+    return known?.probed ?? null;
+  }
+
+  /**
+   * Processes that were gone before they were looked at: the kernel, to which they were no targets,
+   * does not tell when they exit. Their calls have been counted all the same where one attachment
+   * serves all processes of an executable.
+   */
+  async sweep(unseen: Iterable<number>): Promise<void> {
+    const { session, resources } = this.options;
+    await session.drain();
+    const open = await session.allOpenCalls();
+    const pids = new Set([...unseen, ...open.map(({ tgid }) => tgid)]);
+    for (const pid of pids) {
+      if (this.known.has(pid) || this.runs(pid)) continue;
+      const own = open.filter(({ tgid }) => tgid === pid);
+      await this.end(pid, process.hrtime.bigint(), own);
+      resources.delete(pid);
+    }
+  }
+
+  private runs(pid: number): boolean {
+    try {
+      return !hasEnded(this.options.procfs.stat(pid));
+    } catch {
+      return false;
+    }
+  }
+
+  private async end(pid: number, endNs: bigint, open: readonly OpenGoroutine[]): Promise<void> {
+    await this.options.onExited(pid, endNs, open);
+    this.options.session.forget(open);
+  }
+
+  /** It falls under no rule. */
+  forget(pid: number): void {
+    if (!this.known.delete(pid)) return;
+    this.options.session.removeTarget(pid);
+    this.options.resources.delete(pid);
+  }
+
+  /** These probes are gone. */
+  unprobe(probed: Probed): void {
+    for (const known of this.known.values()) if (known.probed === probed) known.probed = null;
+  }
+}
+
+const followed = ({ attachment, exe }: Probed, where: string): Notice => ({
+  code: 'PROCESS_FOLLOWED',
+  message: `attached to ${attachment.plan.functions.length} functions of ${exe} ${where}`,
+});
