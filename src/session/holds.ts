@@ -85,17 +85,17 @@ export class Holds {
       stdio: ['pipe', 'ignore', 'ignore'],
       detached: true,
     });
+    this.guard = guard;
     guard.unref();
     guard.on('error', ({ message }) => this.lose(guard, message));
     guard.on('exit', () => this.lose(guard, 'it has ended'));
-    guard.stdin?.on('error', () => undefined);
-    this.guard = guard;
+    guard.stdin.on('error', () => undefined);
     this.continueLeftOver(this.stoppedAtExec(calls), calls);
     this.beat();
     this.timer = setInterval(() => this.beat(), BEAT_MS);
   }
 
-  /** Without the guard nobody may be held. */
+  /** Without the guard nobody may be held; one that was told to end may end after the next began. */
   private lose(guard: ChildProcess, why: string): void {
     if (this.guard !== guard) return;
     this.close();
