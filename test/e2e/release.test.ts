@@ -127,7 +127,7 @@ describe('release', { skip: missingBpf() }, () => {
       const command = ['/bin/trace', 'agent', '--config', '/tmp/agent.yaml'];
       const agent = await RunningProcess.start('unshare', [...within(root), ...command]);
       try {
-        await agent.until('up', () => (/the agent is up/.test(agent.output) ? true : null));
+        await agent.until('attached', () => (/attached to/.test(agent.output) ? true : null));
         const earlier = await shop.counters();
         await runLoad({ urls: [`${shop.url}/order`], requests: 20, concurrency: 2 });
         const later = await shop.counters();
