@@ -564,6 +564,13 @@ function seeded(seed: number): (below: number) => number {
   };
 }
 
+for (const file of ['deploy/agent.yaml', 'deploy/kubernetes/base/agent.yaml']) {
+  test(`${file} is right`, async () => {
+    const { config } = await readConfig(file, {});
+    assert.notEqual(config.export.otlp, null);
+  });
+}
+
 test('whatever a file holds, it is taken or refused with its problems', () => {
   const example = readFileSync(EXAMPLE, 'utf8');
   const next = seeded(20);
