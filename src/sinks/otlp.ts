@@ -239,7 +239,10 @@ export class OtlpSink implements Sink {
     this.underWay++;
     const { uncertain } = segment;
     const payload = await spool.read(segment);
-    if (payload) {
+    if (payload && this.stopped) {
+      // It was read for nothing: the way is closed, or about to be.
+      await spool.release(segment, false);
+    } else if (payload) {
       const result = await wire.send(payload);
       if (result.kind !== 'retry') {
         this.settled(result, segment.spans, uncertain);
