@@ -147,13 +147,13 @@ export class Processes {
    */
   async sweep(unseen: Iterable<number>): Promise<void> {
     const { session, resources } = this.options;
-    await session.drain();
     const open = await session.allOpenCalls();
     const pids = new Set([...unseen, ...open.map(({ tgid }) => tgid)]);
     for (const pid of pids) {
       if (this.known.has(pid) || this.runs(pid)) continue;
-      const own = open.filter(({ tgid }) => tgid === pid);
-      await this.end(pid, process.hrtime.bigint(), own);
+      // Anew: what was open above may have returned before the process ended.
+      await session.drain();
+      await this.end(pid, process.hrtime.bigint(), await session.openCallsOf(pid));
       resources.delete(pid);
     }
   }
