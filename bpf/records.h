@@ -336,6 +336,7 @@ struct statistics {
 	__u64 contexts_unreadable;	/* calls whose context could not be read */
 	__u64 values_lost;	/* calls whose values found no room while they were open */
 	__u64 contexts_truncated;	/* of those, with more than max_hops wrappers around it */
+	__u64 foreign;		/* hits in the kernel that are no call: in interrupts, or for a probe */
 	__u64 total_ns;
 	__u64 self_ns;
 	__u64 max_ns;
@@ -372,6 +373,8 @@ struct settings {
 	__u32 request_context;	/* offset of ctx in http.Request */
 	__u32 max_hops;
 	__u32 attachment;	/* number of the module's programs, as targets name it */
+	__u32 return_distance;	/* kernel: how far the stack pointer at a return lies from that at the entry */
+	__u32 pad;
 	__u8 position_independent;
 	__u8 filter_targets;	/* a hit counts only if its process is a target of this attachment */
 	__u8 has_cookies;
@@ -482,8 +485,12 @@ struct target {
 	__u32 attachment;	/* whose hits count, where one probe serves all processes; 0: none */
 	__u8 follow_forks;	/* its children are targets from their first instruction */
 	__u8 pad[3];
+	__u32 kernel_attachment;/* whose hits in the kernel count; 0: none */
+	__s32 g_offset;		/* Go: of a thread's g from its thread pointer; 0: not known */
+	__u32 current_offset;	/* Go: of curg in runtime.m */
+	__u32 pad2;
 };
-_Static_assert(sizeof(struct target) == 16, "target");
+_Static_assert(sizeof(struct target) == 32, "target");
 
 /* What a context of some type wraps. */
 enum context_wraps {

@@ -244,6 +244,12 @@ export interface Features {
   atomics: boolean;
   /** Run-time statistics of BPF programs can be switched on. */
   runTimeStatistics: boolean;
+  /** Probes at functions of the kernel. */
+  kprobes: boolean;
+  /** kprobe.multi links. */
+  kprobeMulti: boolean;
+  /** Programs of sections fentry and fexit. */
+  fentry: boolean;
 }
 
 export interface LoadOptions {
@@ -257,6 +263,10 @@ export interface LoadOptions {
   attach: 'multi' | 'perf';
   /** Load uprobe programs as sleepable. */
   sleepable: boolean;
+  /** Programs of section "kprobe" will be attached with kprobe.multi; false: one by one. */
+  kprobeMulti?: boolean;
+  /** The kernel's function that programs of sections "fentry" and "fexit" are for. */
+  kernelFunction?: string;
   /** Only these programs; the others are not loaded. */
   programs?: string[];
 }
@@ -270,6 +280,15 @@ export interface UprobeSites {
   offsets: Float64Array;
   /** As many; delivered by bpf_get_attach_cookie where the kernel has it. */
   cookies: Float64Array;
+}
+
+export interface KernelSites {
+  /** Of functions' first instructions, as /proc/kallsyms has them. */
+  addresses: BigUint64Array;
+  /** As many; delivered by bpf_get_attach_cookie where the kernel has it. */
+  cookies: Float64Array;
+  /** The program runs when the functions return. */
+  returns: boolean;
 }
 
 export interface ProgramRunTime {
@@ -288,6 +307,11 @@ export interface Link {
 export interface Programs {
   /** Attaches one program to many sites, all or none. */
   attachUprobes(program: string, sites: UprobeSites): Promise<Link>;
+  /**
+   * Attaches a program to functions of the kernel, all or none: one of section "kprobe" to any
+   * number, one of "fentry" or "fexit" to that which it was loaded for.
+   */
+  attachKernel(program: string, sites: KernelSites): Promise<Link>;
   /** Attaches a program of section raw_tp/NAME to its raw tracepoint. */
   attachTracepoint(program: string): Promise<Link>;
   map(name: string): BpfMap;
@@ -343,6 +367,11 @@ export interface Native {
   openModule(path: string): Promise<Module>;
   features(): Promise<Features>;
   load(options: LoadOptions): Promise<Programs>;
+  /**
+   * How far the stack pointer at the return of a kernel's function lies above that at its entry,
+   * as programs of section "kprobe" see it; null where that cannot be tried.
+   */
+  kernelReturnDistance(multi: boolean): Promise<number | null>;
   /** Reads a ring buffer on a thread of its own; each batch holds whole records, end to end. */
   read(ring: BpfMap, options: ReaderOptions, onBatch: (batch: Buffer) => void): Reader;
   /** Switches run-time statistics of BPF programs on until closed. */

@@ -317,7 +317,7 @@ export const httpRequests = {
 
 /** Byte offsets in struct statistics. */
 export const statistics = {
-  size: 1208,
+  size: 1216,
   calls: 0,
   returns: 8,
   errors: 16,
@@ -326,13 +326,14 @@ export const statistics = {
   contextsUnreadable: 40,
   valuesLost: 48,
   contextsTruncated: 56,
-  totalNs: 64,
-  selfNs: 72,
-  maxNs: 80,
-  inverseMinNs: 88,
-  lost: 96,
+  foreign: 64,
+  totalNs: 72,
+  selfNs: 80,
+  maxNs: 88,
+  inverseMinNs: 96,
+  lost: 104,
   lostLength: 11,
-  histogram: 184,
+  histogram: 192,
   histogramLength: 128,
 } as const;
 
@@ -348,7 +349,7 @@ export const spanType = {
 
 /** Byte offsets in struct settings. */
 export const settings = {
-  size: 240,
+  size: 248,
   minDurationNs: 0,
   sampleThreshold: 8,
   treeIntervalNs: 16,
@@ -367,18 +368,19 @@ export const settings = {
   requestContext: 216,
   maxHops: 220,
   attachment: 224,
-  positionIndependent: 228,
-  filterTargets: 229,
-  hasCookies: 230,
-  sleepable: 231,
-  roots: 232,
-  unsampled: 233,
-  entryOnly: 234,
-  programSpans: 235,
-  labelsAreMap: 236,
-  values: 237,
-  errorText: 238,
-  never: 239,
+  returnDistance: 228,
+  positionIndependent: 236,
+  filterTargets: 237,
+  hasCookies: 238,
+  sleepable: 239,
+  roots: 240,
+  unsampled: 241,
+  entryOnly: 242,
+  programSpans: 243,
+  labelsAreMap: 244,
+  values: 245,
+  errorText: 246,
+  never: 247,
 } as const;
 
 /** Byte offsets in struct stack_key. */
@@ -487,10 +489,13 @@ export const startedSpan = {
 
 /** Byte offsets in struct target. */
 export const target = {
-  size: 16,
+  size: 32,
   bias: 0,
   attachment: 8,
   followForks: 12,
+  kernelAttachment: 16,
+  gOffset: 20,
+  currentOffset: 24,
 } as const;
 
 /** Byte offsets in struct context_type. */

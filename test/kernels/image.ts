@@ -87,6 +87,10 @@ export function buildImage(root: string, cache: string): string {
       stdio: 'inherit',
     },
   );
+  execFileSync('gcc', ['-O2', '-static', '-pthread', '-o', join(stage, 'syscalls'), 'syscalls.c'], {
+    cwd: join(root, 'test/targets/syscalls'),
+    stdio: 'inherit',
+  });
   put(join(root, 'test/kernels/init'), 'init');
   chmodSync(join(stage, 'init'), 0o755);
 

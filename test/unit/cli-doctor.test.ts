@@ -18,6 +18,9 @@ const ALL: Features = {
   sleepable: true,
   atomics: true,
   runTimeStatistics: true,
+  kprobes: true,
+  kprobeMulti: true,
+  fentry: true,
 };
 
 const nativeWith = (features: Partial<Features>): Native =>

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
+/*
+ * Functions of the kernel: entry and return, by kprobes (one by one or by kprobe.multi) or by
+ * fentry and fexit. Only calls that the kernel makes in the context of a target's task count.
+ */
+#include "common.bpf.h"
+
+const volatile struct settings settings = {};
+
+#include "calls.bpf.h"
+#include "kernel_stacks.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Number of a function by its address, for kernels without cookies (before 5.15). */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u64);
+	__type(value, __u32);
+} function_by_address SEC(".maps");
+
+INLINE void enter_function(struct kernel_hit *at, __u32 function)
+{
+	struct hit hit = { .now = bpf_ktime_get_ns(), .function = function };
+	struct context context = {};
+	enum goroutine_found found;
+	struct goroutine *stack = NULL;
+	struct statistics *stats;
+	struct stack_key key = {};
+	bool foreign;
+
+	if (!of_target(at, &foreign))
+		return;
+	stats = statistics_of(function);
+	if (!stats)
+		return;
+	if (foreign) {
+		ADD(stats->foreign, 1);
+		return;
+	}
+	if (settings.entry_only) {
+		ADD(stats->calls, 1);
+		count_lost(stats, LOST_ENTRY_ONLY);
+		return;
+	}
+	hit.tgid = key.tgid = at->thread >> 32;
+	found = find_goroutine(at, &key, &stack);
+	if (found == GOROUTINE_FOUND)
+		context.source = current_span(stack, key.tgid, &context);
+	else if (found == GOROUTINE_UNREAD)
+		context.source = SOURCE_UNREADABLE;
+	if (!stack)
+		stack = need_task_stack(at, &key);
+	if (!stack) {
+		ADD(stats->calls, 1);
+		count_lost(stats, LOST_TABLE_FULL);
+		return;
+	}
+	if (context.source == SOURCE_UNREADABLE)
+		ADD(stats->contexts_unreadable, 1);
+	hit.stack = key.stack;
+	enter_call(stack, &hit, KERNEL_OFFSET + at->top - at->slot, &context, stats);
+}
+
+/* The open call that ends here, with the stack that it is on. `function` is 0 where only its place
+ * is known. */
+INLINE bool leave_on(struct goroutine *stack, struct hit *hit, __u64 offset, __u32 function)
+{
+	__u32 depth;
+
+	if (!stack)
+		return false;
+	drop_deeper(stack, offset);
+	depth = stack->depth;
+	if (!depth || CALL_SLOT(stack, depth - 1)->offset != offset)
+		return false;
+	hit->function = CALL_SLOT(stack, depth - 1)->function;
+	if (function && function != hit->function)
+		return false;
+	close_call(stack, depth, hit, END_RETURNED);
+	return true;
+}
+
+INLINE void leave_function(struct kernel_hit *at, __u32 function)
+{
+	struct hit hit = { .now = bpf_ktime_get_ns() };
+	struct goroutine *stack = NULL;
+	struct statistics *stats;
+	struct stack_key key = {};
+	__u64 offset;
+	bool foreign;
+
+	if (!of_target(at, &foreign) || foreign)
+		return;
+	hit.tgid = key.tgid = at->thread >> 32;
+	offset = KERNEL_OFFSET + at->top - at->slot;
+	find_goroutine(at, &key, &stack);
+	hit.stack = key.stack;
+	if (leave_on(stack, &hit, offset, function))
+		return;
+	task_key(at, &key);
+	hit.stack = key.stack;
+	if (leave_on(bpf_map_lookup_elem(&goroutines, &key), &hit, offset, function))
+		return;
+	stats = function ? statistics_of(function) : NULL;
+	if (stats)
+		ADD(stats->unpaired_returns, 1);
+}
+
+SEC("kprobe")
+int enter(struct pt_regs *regs)
+{
+	struct kernel_hit hit = { .slot = STACK_POINTER(regs) };
+	__u32 function;
+
+	if (settings.has_cookies) {
+		function = bpf_get_attach_cookie(regs);
+	} else {
+		/* The probe's breakpoint has been executed. */
+		__u64 address = INSTRUCTION_POINTER(regs) - 1;
+		__u32 *found = bpf_map_lookup_elem(&function_by_address, &address);
+
+		if (!found)
+			return 0;
+		function = *found;
+	}
+	enter_function(&hit, function);
+	return 0;
+}
+
+SEC("kprobe")
+int leave(struct pt_regs *regs)
+{
+	struct kernel_hit hit = { .slot = STACK_POINTER(regs) - settings.return_distance };
+
+	leave_function(&hit, settings.has_cookies ? bpf_get_attach_cookie(regs) : 0);
+	return 0;
+}
+
+/* What is passed to such a program lies on the stack, at the same place at entry and return. */
+INLINE __u64 place_of(const void *arguments)
+{
+	const void *kept = arguments;
+	__u64 place = 0;
+
+	bpf_probe_read_kernel(&place, sizeof(place), &kept);
+	return place;
+}
+
+SEC("fentry")
+int enter_trampoline(__u64 *arguments)
+{
+	struct kernel_hit hit = { .slot = place_of(arguments) };
+
+	enter_function(&hit, settings.first_function);
+	return 0;
+}
+
+SEC("fexit")
+int leave_trampoline(__u64 *arguments)
+{
+	struct kernel_hit hit = { .slot = place_of(arguments) };
+
+	leave_function(&hit, settings.first_function);
+	return 0;
+}
