@@ -65,7 +65,7 @@ INLINE __u64 request_method(struct pt_regs *regs, const struct site *site)
 
 /* WriteHeader(status) on this goroutine: of all handlers that run, one within the other, as far as
  * they have none. 1xx are followed by another; later ones are ignored by net/http. */
-__attribute__((unused)) OUT_OF_LINE void set_http_status(struct goroutine *goroutine, __u64 status)
+OUT_OF_LINE void set_http_status(struct goroutine *goroutine, __u64 status)
 {
 	if (!goroutine || status < 200 || status > 999)
 		return;
