@@ -12,6 +12,7 @@ export const MAX_VALUE_PATH = 6;
 export const MAX_VALUE_BYTES = 256;
 export const MAX_CALL_BYTES = 2048;
 export const MAX_STACK_FRAMES = 32;
+export const MAX_TARGET_MODULES = 8;
 export const HISTOGRAM_BUCKETS = 128;
 export const HISTOGRAM_FIRST_OCTAVE = 6;
 export const MAX_HOLD_NAMES = 16;
@@ -33,6 +34,14 @@ export const SiteKind = {
   PANIC: 10,
   FATAL: 11,
   HTTP_STATUS: 12,
+  SWITCH_STACK: 13,
+  CATCH: 14,
+  LIBRARIES: 15,
+} as const;
+
+export const SiteFlag = {
+  ENTRY_ONLY: 1,
+  PLAIN_RETURN: 2,
 } as const;
 
 export const SiteCondition = {
@@ -57,6 +66,7 @@ export const ContextSource = {
   UNREADABLE: 3,
   GO_GOROUTINE: 4,
   GO_LABELS: 5,
+  THREAD: 6,
 } as const;
 
 export const ParentKind = {
@@ -69,6 +79,7 @@ export const CallEnd = {
   RETURNED: 0,
   PANICKED: 1,
   EXITED: 2,
+  UNWOUND: 3,
 } as const;
 
 export const LostReason = {
@@ -130,6 +141,7 @@ export const ProcessEvent = {
   FORKED: 1,
   EXECUTED: 2,
   EXITED: 3,
+  MAPPED: 4,
 } as const;
 
 export const ContextWraps = {
@@ -296,7 +308,9 @@ export const site = {
   kind: 12,
   condition: 13,
   contextPlace: 14,
+  flags: 15,
   contextAt: 16,
+  stackAdjustment: 18,
 } as const;
 
 /** Byte offsets in struct http_key. */
@@ -348,7 +362,7 @@ export const spanType = {
 
 /** Byte offsets in struct settings. */
 export const settings = {
-  size: 240,
+  size: 248,
   minDurationNs: 0,
   sampleThreshold: 8,
   treeIntervalNs: 16,
@@ -379,6 +393,7 @@ export const settings = {
   values: 237,
   errorText: 238,
   never: 239,
+  findsMappings: 240,
 } as const;
 
 /** Byte offsets in struct stack_key. */
@@ -448,8 +463,8 @@ export const openPanic = {
   data: 16,
 } as const;
 
-/** Byte offsets in struct goroutine. */
-export const goroutine = {
+/** Byte offsets in struct stack. */
+export const stack = {
   size: 2128,
   id: 0,
   stackHi: 8,
@@ -485,12 +500,27 @@ export const startedSpan = {
   ended: 32,
 } as const;
 
-/** Byte offsets in struct target. */
-export const target = {
+/** Byte offsets in struct target_module. */
+export const targetModule = {
   size: 16,
   bias: 0,
   attachment: 8,
-  followForks: 12,
+} as const;
+
+/** Byte offsets in struct target. */
+export const target = {
+  size: 136,
+  modules: 0,
+  modulesLength: 8,
+  followForks: 128,
+} as const;
+
+/** Byte offsets in struct thread_stack. */
+export const threadStack = {
+  size: 24,
+  low: 0,
+  high: 8,
+  stack: 16,
 } as const;
 
 /** Byte offsets in struct context_type. */
