@@ -7,25 +7,32 @@
 
 const volatile struct settings settings = {};
 
+#include "program_spans.bpf.h"
+
+/* The kernel does not panic in the way of Go. */
+INLINE void note_panic(struct stack *stack, struct open_call *call) {}
+
+/* What a goroutine inherits is kept with it; a thread inherits nothing. */
+INLINE void inherit(struct stack *stack, __u64 key, __u32 tgid, struct context *context)
+{
+	copy16(context->trace_id, stack->inherited.trace_id);
+	store8(context->span_id, load8(stack->inherited.span_id));
+	context->trace_flags = stack->inherited.trace_flags;
+	context->source = stack->inherited.source;
+}
+
+#define ARGUMENT native_argument
 #include "calls.bpf.h"
 #include "kernel_stacks.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Number of a function by its address, for kernels without cookies (before 5.15). */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1);
-	__type(key, __u64);
-	__type(value, __u32);
-} function_by_address SEC(".maps");
-
 INLINE void enter_function(struct kernel_hit *at, __u32 function)
 {
 	struct hit hit = { .now = bpf_ktime_get_ns(), .function = function };
 	struct context context = {};
-	enum goroutine_found found;
-	struct goroutine *stack = NULL;
+	enum stack_found found;
+	struct stack *stack = NULL;
 	struct statistics *stats;
 	struct stack_key key = {};
 	bool foreign;
@@ -45,13 +52,13 @@ INLINE void enter_function(struct kernel_hit *at, __u32 function)
 		return;
 	}
 	hit.tgid = key.tgid = at->thread >> 32;
-	found = find_goroutine(at, &key, &stack);
-	if (found == GOROUTINE_FOUND)
+	found = find_stack(at, &key, &stack);
+	if (found == STACK_FOUND)
 		context.source = current_span(stack, key.tgid, &context);
-	else if (found == GOROUTINE_UNREAD)
-		context.source = SOURCE_UNREADABLE;
-	if (!stack)
+	else
 		stack = need_task_stack(at, &key);
+	if (found == STACK_UNREAD)
+		context.source = SOURCE_UNREADABLE;
 	if (!stack) {
 		ADD(stats->calls, 1);
 		count_lost(stats, LOST_TABLE_FULL);
@@ -65,7 +72,7 @@ INLINE void enter_function(struct kernel_hit *at, __u32 function)
 
 /* The open call that ends here, with the stack that it is on. `function` is 0 where only its place
  * is known. */
-INLINE bool leave_on(struct goroutine *stack, struct hit *hit, __u64 offset, __u32 function)
+INLINE bool leave_on(struct stack *stack, struct hit *hit, __u64 offset, __u32 function)
 {
 	__u32 depth;
 
@@ -85,7 +92,7 @@ INLINE bool leave_on(struct goroutine *stack, struct hit *hit, __u64 offset, __u
 INLINE void leave_function(struct kernel_hit *at, __u32 function)
 {
 	struct hit hit = { .now = bpf_ktime_get_ns() };
-	struct goroutine *stack = NULL;
+	struct stack *stack = NULL;
 	struct statistics *stats;
 	struct stack_key key = {};
 	__u64 offset;
@@ -95,13 +102,14 @@ INLINE void leave_function(struct kernel_hit *at, __u32 function)
 		return;
 	hit.tgid = key.tgid = at->thread >> 32;
 	offset = KERNEL_OFFSET + at->top - at->slot;
-	find_goroutine(at, &key, &stack);
-	hit.stack = key.stack;
-	if (leave_on(stack, &hit, offset, function))
-		return;
+	if (find_stack(at, &key, &stack) == STACK_FOUND) {
+		hit.stack = key.stack;
+		if (leave_on(stack, &hit, offset, function))
+			return;
+	}
 	task_key(at, &key);
 	hit.stack = key.stack;
-	if (leave_on(bpf_map_lookup_elem(&goroutines, &key), &hit, offset, function))
+	if (leave_on(bpf_map_lookup_elem(&stacks, &key), &hit, offset, function))
 		return;
 	stats = function ? statistics_of(function) : NULL;
 	if (stats)
@@ -119,7 +127,7 @@ int enter(struct pt_regs *regs)
 	} else {
 		/* The probe's breakpoint has been executed. */
 		__u64 address = INSTRUCTION_POINTER(regs) - 1;
-		__u32 *found = bpf_map_lookup_elem(&function_by_address, &address);
+		__u32 *found = bpf_map_lookup_elem(&site_by_address, &address);
 
 		if (!found)
 			return 0;

@@ -9,7 +9,8 @@
 
 #include "memory.bpf.h"
 #include "open_calls.bpf.h"
-#include "targets.bpf.h"
+#include "sites.bpf.h"
+#include "threads.bpf.h"
 #include <bpf/bpf_core_read.h>
 
 struct thread_struct {
@@ -107,7 +108,7 @@ INLINE bool of_target(struct kernel_hit *hit, bool *foreign)
 	hit->thread = bpf_get_current_pid_tgid();
 	tgid = hit->thread >> 32;
 	hit->target = bpf_map_lookup_elem(&targets, &tgid);
-	if (!hit->target || hit->target->kernel_attachment != settings.attachment)
+	if (!module_of(hit->target))
 		return false;
 	hit->task = task = (struct task_struct *)bpf_get_current_task();
 	hit->top = (__u64)BPF_CORE_READ(task, stack) + kernel_stack_size();
@@ -116,44 +117,70 @@ INLINE bool of_target(struct kernel_hit *hit, bool *foreign)
 	return true;
 }
 
-enum goroutine_found { NO_GOROUTINE, GOROUTINE_FOUND, GOROUTINE_UNREAD };
+/* Whether the element stands for a goroutine or has open calls: others say nothing of contexts. */
+INLINE bool is_of_use(const struct stack *stack)
+{
+	return stack && (stack->depth || stack->id);
+}
+
+enum stack_found { STACK_NONE, STACK_FOUND, STACK_UNREAD };
 
 /* The goroutine that the task runs; on a system stack the one that it was left for. */
-INLINE enum goroutine_found find_goroutine(const struct kernel_hit *hit, struct stack_key *key,
-					   struct goroutine **found)
+INLINE enum stack_found find_goroutine(const struct kernel_hit *hit, struct stack_key *key,
+				       struct stack **found)
 {
 	struct task_struct *task = hit->task;
-	struct goroutine *goroutine;
-	__u64 base, m, current;
+	__u64 base, g, m, current;
 
 	if (!hit->target->g_offset)
-		return NO_GOROUTINE;
+		return STACK_NONE;
 	base = BPF_CORE_READ(task, thread.fsbase);
 	if (!base)
-		return NO_GOROUTINE;
-	if (bpf_probe_read_user(&key->stack, sizeof(key->stack),
-				(const void *)(base + hit->target->g_offset)))
-		return GOROUTINE_UNREAD;
+		return STACK_NONE;
+	if (bpf_probe_read_user(&g, sizeof(g), (const void *)(base + hit->target->g_offset)))
+		return STACK_UNREAD;
 	/* A thread that the runtime has not made its own yet. */
-	if (!key->stack)
-		return NO_GOROUTINE;
-	goroutine = bpf_map_lookup_elem(&goroutines, key);
-	if (goroutine && (goroutine->depth || goroutine->id)) {
-		*found = goroutine;
-		return GOROUTINE_FOUND;
-	}
-	if (bpf_probe_read_user(&m, sizeof(m), (const void *)(key->stack + M_OFFSET)) ||
+	if (!g)
+		return STACK_NONE;
+	key->stack = g;
+	*found = bpf_map_lookup_elem(&stacks, key);
+	if (is_of_use(*found))
+		return STACK_FOUND;
+	if (bpf_probe_read_user(&m, sizeof(m), (const void *)(g + M_OFFSET)) ||
 	    bpf_probe_read_user(&current, sizeof(current),
 				(const void *)(m + hit->target->current_offset)))
-		return GOROUTINE_UNREAD;
-	if (!current || current == key->stack)
-		return NO_GOROUTINE;
+		return STACK_UNREAD;
+	if (!current || current == g)
+		return STACK_NONE;
 	key->stack = current;
-	goroutine = bpf_map_lookup_elem(&goroutines, key);
-	if (!goroutine)
-		return NO_GOROUTINE;
-	*found = goroutine;
-	return GOROUTINE_FOUND;
+	*found = bpf_map_lookup_elem(&stacks, key);
+	return is_of_use(*found) ? STACK_FOUND : STACK_NONE;
+}
+
+/* The stack of the thread that its last traced function ran on, if the thread still is on it. */
+INLINE enum stack_found find_thread(const struct kernel_hit *hit, struct stack_key *key,
+				    struct stack **found)
+{
+	struct pt_regs *user = (struct pt_regs *)(hit->top - USER_REGISTERS_SIZE);
+	struct thread_stack *on = bpf_map_lookup_elem(&thread_stacks, &hit->thread);
+	__u64 pointer;
+
+	if (!on || bpf_probe_read_kernel(&pointer, sizeof(pointer), &user->rsp) ||
+	    pointer < on->low || pointer >= on->high)
+		return STACK_NONE;
+	key->stack = on->stack;
+	*found = bpf_map_lookup_elem(&stacks, key);
+	return is_of_use(*found) ? STACK_FOUND : STACK_NONE;
+}
+
+/* The stack on which the program was when it called the kernel, as far as it is known. In a C
+ * function that Go calls that is the thread's. */
+INLINE enum stack_found find_stack(const struct kernel_hit *hit, struct stack_key *key,
+				   struct stack **found)
+{
+	if (find_thread(hit, key, found) == STACK_FOUND)
+		return STACK_FOUND;
+	return find_goroutine(hit, key, found);
 }
 
 INLINE void task_key(const struct kernel_hit *hit, struct stack_key *key)
@@ -162,23 +189,10 @@ INLINE void task_key(const struct kernel_hit *hit, struct stack_key *key)
 	key->tgid = hit->thread >> 32;
 }
 
-INLINE struct goroutine *need_task_stack(const struct kernel_hit *hit, struct stack_key *key)
+INLINE struct stack *need_task_stack(const struct kernel_hit *hit, struct stack_key *key)
 {
-	struct goroutine *stack, *blank;
-	__u32 zero = 0;
-
 	task_key(hit, key);
-	stack = bpf_map_lookup_elem(&goroutines, key);
-	if (stack)
-		return stack;
-	blank = bpf_map_lookup_elem(&blank_goroutine, &zero);
-	if (!blank)
-		return NULL;
-	bpf_map_update_elem(&goroutines, key, blank, BPF_NOEXIST);
-	stack = bpf_map_lookup_elem(&goroutines, key);
-	if (stack)
-		stack->id = (__u32)hit->thread;
-	return stack;
+	return bpf_map_lookup_elem(&stacks, key) ?: add_stack(key);
 }
 
 #endif

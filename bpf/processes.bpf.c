@@ -179,14 +179,14 @@ int process_forked(struct bpf_raw_tracepoint_args *arguments)
 #if ATOMICS
 struct bpf_map;
 
-/* Drops what is known of one goroutine of the process in *tgid. */
-static long forget_goroutine(struct bpf_map *map, const struct stack_key *key,
-			     struct goroutine *goroutine, const __u32 *tgid)
+/* Drops what is known of one stack of the process in *tgid. */
+static long forget_stack(struct bpf_map *map, const struct stack_key *key,
+			 struct stack *stack, const __u32 *tgid)
 {
 	if (key->tgid != *tgid)
 		return 0;
-	for (__u64 i = 0; i < MAX_OPEN_CALLS && i < goroutine->depth; i++) {
-		struct statistics *stats = statistics_of(CALL_SLOT(goroutine, i)->function);
+	for (__u64 i = 0; i < MAX_OPEN_CALLS && i < stack->depth; i++) {
+		struct statistics *stats = statistics_of(CALL_SLOT(stack, i)->function);
 
 		if (stats)
 			count_lost(stats, LOST_UNPAIRED);
@@ -205,7 +205,7 @@ static long forget_inherited(struct bpf_map *map, const struct stack_key *key,
 #endif
 
 /*
- * The new image may use the same addresses for its goroutines, so the old ones are forgotten
+ * The new image may use the same addresses for its stacks, so the old ones are forgotten
  * before its first instruction. bpf_for_each_map_elem is Linux 5.13 (commit 69c087ba6225).
  */
 SEC("raw_tp/sched_process_exec")
@@ -219,7 +219,7 @@ int process_executed(struct bpf_raw_tracepoint_args *arguments)
 
 #if ATOMICS
 	if (is_target) {
-		bpf_for_each_map_elem(&goroutines, forget_goroutine, &tgid, 0);
+		bpf_for_each_map_elem(&stacks, forget_stack, &tgid, 0);
 		bpf_for_each_map_elem(&inheritances, forget_inherited, &tgid, 0);
 	}
 #endif

@@ -61,7 +61,7 @@ export class ProcessResources {
   learn({ tgid, tracer }: TracerRecord): void {
     const { onNotice, procfs } = this.options;
     const target = this.options.target(tgid);
-    const layout = target && this.options.plan(target.fileId)?.layout.resource;
+    const layout = target && this.options.plan(target.fileId)?.layout?.resource;
     if (!layout) return;
     try {
       const sdk = readSdkResource(tgid, tracer, layout);

@@ -13,7 +13,7 @@ import { type DetachReason, Executables, type Probed, sitesOf } from './executab
 import { Followed } from './followed.js';
 import { Holds } from './holds.js';
 import { ModuleNames } from './names.js';
-import type { OpenGoroutine } from './open-calls.js';
+import type { OpenStackCalls } from './open-calls.js';
 import { type NamedFunction, Pipeline } from './pipeline.js';
 import { ProcessResources } from './resources.js';
 import type { TraceRule } from './rule.js';
@@ -237,7 +237,7 @@ export class Running {
 
   private async unregister(
     probed: Probed,
-    open: readonly OpenGoroutine[],
+    open: readonly OpenStackCalls[],
     why: DetachReason,
   ): Promise<void> {
     await this.pipeline.finish(process.hrtime.bigint(), stacksOf(open), (index) =>
@@ -318,7 +318,7 @@ export class Running {
   }
 }
 
-function stacksOf(open: readonly OpenGoroutine[]): OpenStack[] {
+function stacksOf(open: readonly OpenStackCalls[]): OpenStack[] {
   return open.map(({ key, goroutineId, calls }) => {
     const decoded = decodeOpenCalls(calls);
     return {

@@ -12,6 +12,7 @@ export const MAX_VALUE_PATH = 6;
 export const MAX_VALUE_BYTES = 256;
 export const MAX_CALL_BYTES = 2048;
 export const MAX_STACK_FRAMES = 32;
+export const MAX_TARGET_MODULES = 8;
 export const HISTOGRAM_BUCKETS = 128;
 export const HISTOGRAM_FIRST_OCTAVE = 6;
 export const MAX_HOLD_NAMES = 16;
@@ -33,6 +34,14 @@ export const SiteKind = {
   PANIC: 10,
   FATAL: 11,
   HTTP_STATUS: 12,
+  SWITCH_STACK: 13,
+  CATCH: 14,
+  LIBRARIES: 15,
+} as const;
+
+export const SiteFlag = {
+  ENTRY_ONLY: 1,
+  PLAIN_RETURN: 2,
 } as const;
 
 export const SiteCondition = {
@@ -57,6 +66,7 @@ export const ContextSource = {
   UNREADABLE: 3,
   GO_GOROUTINE: 4,
   GO_LABELS: 5,
+  THREAD: 6,
 } as const;
 
 export const ParentKind = {
@@ -69,6 +79,7 @@ export const CallEnd = {
   RETURNED: 0,
   PANICKED: 1,
   EXITED: 2,
+  UNWOUND: 3,
 } as const;
 
 export const LostReason = {
@@ -130,6 +141,7 @@ export const ProcessEvent = {
   FORKED: 1,
   EXECUTED: 2,
   EXITED: 3,
+  MAPPED: 4,
 } as const;
 
 export const ContextWraps = {
@@ -296,7 +308,9 @@ export const site = {
   kind: 12,
   condition: 13,
   contextPlace: 14,
+  flags: 15,
   contextAt: 16,
+  stackAdjustment: 18,
 } as const;
 
 /** Byte offsets in struct http_key. */
@@ -349,7 +363,7 @@ export const spanType = {
 
 /** Byte offsets in struct settings. */
 export const settings = {
-  size: 248,
+  size: 256,
   minDurationNs: 0,
   sampleThreshold: 8,
   treeIntervalNs: 16,
@@ -369,18 +383,19 @@ export const settings = {
   maxHops: 220,
   attachment: 224,
   returnDistance: 228,
-  positionIndependent: 236,
-  filterTargets: 237,
-  hasCookies: 238,
-  sleepable: 239,
-  roots: 240,
-  unsampled: 241,
-  entryOnly: 242,
-  programSpans: 243,
-  labelsAreMap: 244,
-  values: 245,
-  errorText: 246,
-  never: 247,
+  positionIndependent: 232,
+  filterTargets: 233,
+  hasCookies: 234,
+  sleepable: 235,
+  roots: 236,
+  unsampled: 237,
+  entryOnly: 238,
+  programSpans: 239,
+  labelsAreMap: 240,
+  values: 241,
+  errorText: 242,
+  never: 243,
+  findsMappings: 244,
 } as const;
 
 /** Byte offsets in struct stack_key. */
@@ -450,8 +465,8 @@ export const openPanic = {
   data: 16,
 } as const;
 
-/** Byte offsets in struct goroutine. */
-export const goroutine = {
+/** Byte offsets in struct stack. */
+export const stack = {
   size: 2128,
   id: 0,
   stackHi: 8,
@@ -487,15 +502,29 @@ export const startedSpan = {
   ended: 32,
 } as const;
 
-/** Byte offsets in struct target. */
-export const target = {
-  size: 32,
+/** Byte offsets in struct target_module. */
+export const targetModule = {
+  size: 16,
   bias: 0,
   attachment: 8,
-  followForks: 12,
-  kernelAttachment: 16,
-  gOffset: 20,
-  currentOffset: 24,
+} as const;
+
+/** Byte offsets in struct target. */
+export const target = {
+  size: 136,
+  modules: 0,
+  modulesLength: 8,
+  followForks: 128,
+  currentOffset: 130,
+  gOffset: 132,
+} as const;
+
+/** Byte offsets in struct thread_stack. */
+export const threadStack = {
+  size: 24,
+  low: 0,
+  high: 8,
+  stack: 16,
 } as const;
 
 /** Byte offsets in struct context_type. */

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import type { BpfMap, Features, Link, Native, Programs } from '../../src/native/native.js';
 import { objectPath, SESSION_MAPS, shardCount } from '../../src/session/attachment.js';
 import { readStatistics } from '../../src/session/statistics.js';
-import { processSettings, settings, target } from '../../src/spans/records.generated.js';
+import { processSettings, settings, target, targetModule } from '../../src/spans/records.generated.js';
 
 /** The last runs in soft interrupts only, where no task's work is done. */
 const FUNCTIONS = ['vfs_write', 'tcp_sendmsg', 'tcp_v4_rcv'] as const;
@@ -59,7 +59,7 @@ async function count(native: Native, features: Features, way: KernelWay): Promis
     sleepable: false,
   });
   const maps: Record<string, { maxEntries?: number; reuse?: BpfMap }> = {
-    function_by_address: { maxEntries: FUNCTIONS.length },
+    site_by_address: { maxEntries: FUNCTIONS.length },
     ...Object.fromEntries(SESSION_MAPS.map((name) => [name, { reuse: processes.map(name) }])),
   };
   const distance = way === 'trampoline' ? 0 : await native.kernelReturnDistance(way === 'multi');
@@ -105,7 +105,7 @@ async function count(native: Native, features: Features, way: KernelWay): Promis
         const [key, value] = [Buffer.alloc(8), Buffer.alloc(4)];
         key.writeBigUInt64LE(address);
         value.writeUInt32LE(FIRST_FUNCTION + index);
-        programs.map('function_by_address').update(key, value);
+        programs.map('site_by_address').update(key, value);
       }
     }
     links.push(
@@ -121,7 +121,7 @@ async function count(native: Native, features: Features, way: KernelWay): Promis
   const key = Buffer.alloc(4);
   key.writeUInt32LE(child.pid as number);
   const value = Buffer.alloc(target.size);
-  value.writeUInt32LE(ATTACHMENT, target.kernelAttachment);
+  value.writeUInt32LE(ATTACHMENT, target.modules + targetModule.attachment);
   processes.map('targets').update(key, value);
   const [truth] = await Promise.all([finish(child), way === 'perf' ? null : finish(other)]);
   const counted = readStatistics(processes.map('statistics'), FUNCTIONS.length + 1, shards);

@@ -71,6 +71,7 @@ const plan: Plan = {
     [
       '1:1',
       {
+        kind: 'go',
         module: {} as Module,
         layout: {
           version: 'go1.26',
@@ -94,6 +95,7 @@ const plan: Plan = {
             size: 64,
             entry: { address: 0x1004, condition: 0, emulated: true },
             returns: [{ address: 0x1030, condition: 0, emulated: false }],
+            entryOnly: null,
             context: { place: 0, at: 0 },
             file: null,
             line: null,

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { Executables, Probed } from '../../src/session/executables.js';
 import { Followed } from '../../src/session/followed.js';
 import type { Holds } from '../../src/session/holds.js';
-import type { OpenGoroutine } from '../../src/session/open-calls.js';
+import type { OpenStackCalls } from '../../src/session/open-calls.js';
 import type { ProcessResources } from '../../src/session/resources.js';
 import type { Fit, Reach, TraceRule } from '../../src/session/rule.js';
 import type { Session } from '../../src/session/session.js';
@@ -93,7 +93,7 @@ class World {
   readonly exited: [pid: number, open: number][] = [];
   readonly notices: string[] = [];
   readonly forgotten: number[] = [];
-  open: OpenGoroutine[] = [];
+  open: OpenStackCalls[] = [];
   lost = 0;
   readonly followed: Followed;
 
@@ -105,7 +105,7 @@ class World {
       lostEvents: () => this.lost,
       allOpenCalls: () => Promise.resolve(this.open),
       openCallsOf: (pid: number) => Promise.resolve(this.open.filter(({ tgid }) => tgid === pid)),
-      forget: (open: OpenGoroutine[]) => (this.open = this.open.filter((o) => !open.includes(o))),
+      forget: (open: OpenStackCalls[]) => (this.open = this.open.filter((o) => !open.includes(o))),
     };
     const nothing = (): void => undefined;
     this.followed = new Followed({
@@ -211,7 +211,7 @@ test('the calls of a process that was gone before it was looked at end all the s
   await world.run(7);
   // As the kernel tells: an exec; and no exit, for it was no target.
   world.tell(ProcessEvent.EXECUTED, 66);
-  world.open = [{ tgid: 66 } as OpenGoroutine, { tgid: 7 } as OpenGoroutine];
+  world.open = [{ tgid: 66 } as OpenStackCalls, { tgid: 7 } as OpenStackCalls];
   await world.followed.settled();
   world.followed.check();
   await world.followed.settled();
