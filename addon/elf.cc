@@ -161,7 +161,7 @@ void ElfFile::read_segments(uint64_t offset, uint64_t count, uint16_t entry_size
         if (header.p_type == PT_LOAD && header.p_filesz > header.p_memsz)
             malformed("a segment is larger in the file than in memory");
         segments_.push_back({header.p_type, header.p_flags, header.p_offset, header.p_vaddr,
-                             header.p_filesz, header.p_memsz});
+                             header.p_filesz, header.p_memsz, header.p_align});
     }
 }
 

@@ -65,6 +65,7 @@ struct Segment {
     uint64_t address = 0;
     uint64_t file_size = 0;
     uint64_t memory_size = 0;
+    uint64_t alignment = 0;
 };
 
 struct Section {

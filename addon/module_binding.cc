@@ -6,6 +6,7 @@
 
 #include "arguments.h"
 #include "handles.h"
+#include "go_tls.h"
 #include "module.h"
 #include "task.h"
 
@@ -242,6 +243,7 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
                             InstanceMethod<&ModuleHandle::runtime_types>("runtimeTypes"),
                             InstanceMethod<&ModuleHandle::describe_types>("describeTypes"),
                             InstanceMethod<&ModuleHandle::type_names>("typeNames"),
+                            InstanceMethod<&ModuleHandle::thread_offset>("goThreadOffset"),
                             InstanceMethod<&ModuleHandle::interface_tables>("interfaceTables"),
                             InstanceMethod<&ModuleHandle::lines>("lines"),
                             InstanceMethod<&ModuleHandle::close>("close")});
@@ -340,6 +342,16 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
         return ask(
             info, [addresses](ModuleFile &file) { return file.type_names(addresses); },
             [](Napi::Env env, auto &names) { return to_array(env, names, text_or_null); });
+    }
+
+    Napi::Value thread_offset(const Napi::CallbackInfo &info) {
+        return ask(
+            info, [](ModuleFile &file) { return go_thread_offset(file.elf()); },
+            [](Napi::Env env, auto &offset) -> Napi::Value {
+                if (!offset)
+                    return env.Null();
+                return Napi::Number::New(env, static_cast<double>(*offset));
+            });
     }
 
     Napi::Value runtime_types(const Napi::CallbackInfo &info) {

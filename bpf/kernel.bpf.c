@@ -173,3 +173,20 @@ int leave_trampoline(__u64 *arguments)
 	leave_function(&hit, settings.first_function);
 	return 0;
 }
+
+/* What is open on the stack that stands for a task will not return. */
+SEC("raw_tp/sched_process_exit")
+int task_exited(struct bpf_raw_tracepoint_args *arguments)
+{
+	struct kernel_hit at = { .thread = bpf_get_current_pid_tgid() };
+	struct hit hit = { .now = bpf_ktime_get_ns(), .tgid = at.thread >> 32 };
+	struct stack_key key = {};
+
+	task_key(&at, &key);
+	if (!bpf_map_lookup_elem(&stacks, &key))
+		return 0;
+	hit.stack = key.stack;
+	unwind_calls(&hit, 0, END_EXITED);
+	bpf_map_delete_elem(&stacks, &key);
+	return 0;
+}

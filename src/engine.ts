@@ -1,5 +1,7 @@
 import { UnderspanError } from './errors.js';
 import type { Features, Native } from './native/native.js';
+import { planKernel } from './plan/kernel-plan.js';
+import { KERNEL, MAIN, requestFor, wantsKernel } from './plan/module-role.js';
 import { planModule, type PlanRequest } from './plan/plan-module.js';
 import type { ModulePlan } from './plan/plan.js';
 import { kernelError } from './session/kernel-errors.js';
@@ -53,16 +55,28 @@ export interface Trace {
 
 /** Plans without attaching anything; of a command only the file is looked at. */
 export async function planTrace(native: Native, options: TraceOptions): Promise<Plan> {
-  const request = planRequest(options, await featuresOf(native));
+  const features = await featuresOf(native);
+  const request = planRequest(options, features);
   const { command } = options.selection;
   if (command) {
     const path = resolveExecutable(command[0] ?? '');
     const interpreter = interpreterOf(path);
     const file = interpreter === null ? path : resolveExecutable(interpreter);
-    const plan = await planModule(native, file, file, request);
-    return { targets: [], modules: new Map([[file, plan]]), notices: plan.notices };
+    const plan = await planModule(native, file, file, requestFor(request, MAIN, file));
+    return {
+      targets: [],
+      modules: new Map([[file, plan]]),
+      notices: [...plan.notices, ...kernelNotices(features, request)],
+    };
   }
-  return planTargets(native, await selectTargets(options.selection), request);
+  const plan = await planTargets(native, await selectTargets(options.selection), request);
+  return { ...plan, notices: [...plan.notices, ...kernelNotices(features, request)] };
+}
+
+/** Throws where functions of the kernel are asked for and cannot be traced. */
+function kernelNotices(features: Features, request: PlanRequest): Notice[] {
+  if (!wantsKernel(request)) return [];
+  return planKernel(features, requestFor(request, KERNEL, 'the kernel')).notices;
 }
 
 async function planTargets(native: Native, targets: Target[], request: PlanRequest): Promise<Plan> {
@@ -72,7 +86,7 @@ async function planTargets(native: Native, targets: Target[], request: PlanReque
   for (const target of targets) {
     if (modules.has(target.fileId)) continue;
     const plan = await planModule(native, target.file, target.exe, {
-      ...request,
+      ...requestFor(request, MAIN, target.exe),
       maxFunctions: room,
     });
     room -= plan.functions.length;
@@ -86,6 +100,7 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
   const features = await featuresOf(native);
   requireFeatures(features);
   const request = planRequest(options, features);
+  const ofKernel = kernelNotices(features, request);
   const { selection } = options;
   const launched = selection.command ? await launch(selection.command) : null;
   try {
@@ -114,7 +129,7 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
     await running.followed.settled();
     launched?.release();
     return {
-      plan,
+      plan: { ...plan, notices: [...plan.notices, ...ofKernel] },
       ended: running.ended,
       command: launched?.exited ?? null,
       stop: () => running.stop(),

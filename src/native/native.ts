@@ -216,6 +216,8 @@ export interface Module {
   runtimeTypes(names: string[]): Promise<(number | null)[]>;
   /** Descriptions by name; null where neither DWARF nor the runtime's type tables have the type. */
   describeTypes(names: string[]): Promise<(GoType | null)[]>;
+  /** Of a thread's g, from the thread pointer; null where that cannot be told. */
+  goThreadOffset(): Promise<number | null>;
   /** Names of the runtime types at these addresses; null where there is none. */
   typeNames(addresses: Float64Array): Promise<(string | null)[]>;
   /**

@@ -126,6 +126,8 @@ export interface GoLayout {
   labelsAreMap: boolean;
   /** Of curg in runtime.m. */
   currentOffset: number;
+  /** Of a thread's g, from its thread pointer. */
+  threadOffset: number;
   requestContextOffset: number;
   valueItab: number;
   keyType: number;
@@ -140,7 +142,7 @@ export interface GoLayout {
 /** Which sites the patterns lead to in one module. */
 export interface ModulePlan {
   /** Which programs of ours serve it. */
-  kind: 'go' | 'native';
+  kind: 'go' | 'native' | 'kernel';
   module: Module;
   /** null: it is no Go program. */
   layout: GoLayout | null;

@@ -1,12 +1,20 @@
 /** The processes that are followed, and how each is linked to the probes of its rule. */
 import { UnderspanError } from '../errors.js';
-import { isRuntime, MAIN, type ModuleRole, requestFor, wantsLibraries } from '../plan/module-role.js';
+import {
+  isRuntime,
+  KERNEL,
+  MAIN,
+  type ModuleRole,
+  requestFor,
+  wantsKernel,
+  wantsLibraries,
+} from '../plan/module-role.js';
 import type { ModulePlan } from '../plan/plan.js';
 import type { Notice } from '../sinks/sink.js';
 import { mappedLibraries } from '../targets/mapped.js';
 import { hasEnded, type Procfs } from '../targets/procfs.js';
 import { isRunning, type Target } from '../targets/target.js';
-import type { Executables, ModuleFile, Probed } from './executables.js';
+import { type Executables, KERNEL_FILE, type ModuleFile, type Probed } from './executables.js';
 import type { OpenStackCalls } from './open-calls.js';
 import type { ProcessResources } from './resources.js';
 import type { Decision, TraceRule } from './rule.js';
@@ -49,7 +57,7 @@ export class Processes {
     this.set(child, rule, null);
     if (!rule || !isCopy || parent?.probed?.attachment.plan.kind === 'go') return;
     if (parent?.probed) await this.link(child, rule, parent.probed);
-    await this.takeLibraries(child.pid);
+    await this.takeOthers(child.pid);
   }
 
   private set(target: Target, rule: TraceRule | null, probed: Probed | null): void {
@@ -71,10 +79,34 @@ export class Processes {
     try {
       const probed = await this.options.executables.need(rule, target, whole, plan);
       if (probed) await this.link(target, rule, probed);
-      await this.takeLibraries(target.pid);
+      await this.takeOthers(target.pid);
     } catch (error) {
       throw this.orEnded(target, error);
     }
+  }
+
+  /** Links a process to what its rule has functions of besides its main executable. */
+  private async takeOthers(pid: number): Promise<void> {
+    await this.takeKernel(pid);
+    await this.takeLibraries(pid);
+  }
+
+  private async takeKernel(pid: number): Promise<void> {
+    const { executables, onNotice } = this.options;
+    const known = this.known.get(pid);
+    const rule = known?.rule;
+    if (!known || !rule || !wantsKernel(rule.request)) return;
+    const probed = await executables.need(rule, KERNEL_FILE, false, undefined, KERNEL);
+    if (this.known.get(pid) !== known) return;
+    if (!probed) {
+      this.tellProblem(known.target, rule, KERNEL_FILE, KERNEL);
+      return;
+    }
+    if (known.libraries.has(probed)) return;
+    known.libraries.add(probed);
+    const isNew = !probed.attachment.isAttached(null);
+    await executables.link(probed, known.target);
+    if (isNew) onNotice(followed(probed, `for process ${pid}`), rule);
   }
 
   /**
@@ -84,7 +116,7 @@ export class Processes {
    */
   async takeLibraries(pid: number): Promise<void> {
     const { executables, procfs, onNotice } = this.options;
-    for (let found = true; found; ) {
+    for (let found = true; found;) {
       const known = this.known.get(pid);
       const rule = known?.rule;
       if (!known || !rule || !hasLibraries(known)) return;
@@ -136,13 +168,14 @@ export class Processes {
       if (isNew && probed.attachment.plan.functions.length > 0) {
         onNotice(followed(probed, `in process ${target.pid}`), rule);
       }
-      await this.takeLibraries(target.pid);
+      await this.takeOthers(target.pid);
       return probed;
     }
-    if (rule.followExecs || wantsLibraries(rule.request)) this.watch(target, rule);
+    const wantsOthers = wantsLibraries(rule.request) || wantsKernel(rule.request);
+    if (rule.followExecs || wantsOthers) this.watch(target, rule);
     else this.forget(target.pid);
     this.tellProblem(target, rule, target, MAIN);
-    await this.takeLibraries(target.pid);
+    await this.takeOthers(target.pid);
     return null;
   }
 
@@ -247,7 +280,9 @@ export const probesOf = ({ probed, libraries }: FollowedProcess): Probed[] => [
 
 /** Go's runtime needs no library; what else runs on threads does. */
 function hasLibraries({ rule, probed }: FollowedProcess): boolean {
-  return probed?.attachment.plan.kind === 'native' || (rule !== null && wantsLibraries(rule.request));
+  return (
+    probed?.attachment.plan.kind === 'native' || (rule !== null && wantsLibraries(rule.request))
+  );
 }
 
 const followed = ({ attachment, exe }: Probed, where: string): Notice => ({

@@ -48,7 +48,7 @@ const MAX_SINGLE_SITES = 1_000;
 export function planRequest(wishes: TraceWishes, features: Features): PlanRequest {
   return {
     patterns: [...wishes.symbols, ...wishes.handlers.map(({ symbol }) => symbol)].map((text) =>
-      inProcess(parsePattern(text)),
+      parsePattern(text),
     ),
     handlers: wishes.handlers.map(({ symbol, route }) => ({
       pattern: inProcess(parsePattern(symbol)),

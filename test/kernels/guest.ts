@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { loadNative } from '../../src/native/load.js';
 import type { Features } from '../../src/native/native.js';
 import { checkKernelCalls } from './kernel-calls.js';
+import { checkKernelTree } from './kernel-tree.js';
 import { loadOnce, wayName, ways } from './loads.js';
 import { RESULT, type Report } from './report.js';
 
@@ -148,7 +149,10 @@ async function main(): Promise<Report> {
     const native = loadNative();
     features = await native.features();
     if (process.env['ONLY'] === 'kernel') {
-      return { features, summary: await checkKernelCalls(native, features), failure: null };
+      const tree = checkKernelTree();
+      say(tree);
+      const summary = `${tree}; ${await checkKernelCalls(native, features)}`;
+      return { features, summary, failure: null };
     }
     const loaded: string[] = [];
     for (const way of ways(features)) {

@@ -78,15 +78,17 @@ export function buildImage(root: string, cache: string): string {
   for (const path of productionModules(root)) {
     put(join(root, path), join(HOME, path));
   }
-  execFileSync(
-    goCommand(root),
-    ['build', '-trimpath', '-buildvcs=false', '-o', join(stage, 'tiny'), '.'],
-    {
-      cwd: join(root, 'test/targets/tiny'),
-      env: { ...process.env, CGO_ENABLED: '0', GOTOOLCHAIN: 'local' },
-      stdio: 'inherit',
-    },
-  );
+  for (const name of ['tiny', 'system']) {
+    execFileSync(
+      goCommand(root),
+      ['build', '-trimpath', '-buildvcs=false', '-o', join(stage, name), '.'],
+      {
+        cwd: join(root, 'test/targets', name),
+        env: { ...process.env, CGO_ENABLED: '0', GOTOOLCHAIN: 'local' },
+        stdio: 'inherit',
+      },
+    );
+  }
   execFileSync('gcc', ['-O2', '-static', '-pthread', '-o', join(stage, 'syscalls'), 'syscalls.c'], {
     cwd: join(root, 'test/targets/syscalls'),
     stdio: 'inherit',

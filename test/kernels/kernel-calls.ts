@@ -6,7 +6,12 @@ import { readFileSync } from 'node:fs';
 import type { BpfMap, Features, Link, Native, Programs } from '../../src/native/native.js';
 import { objectPath, SESSION_MAPS, shardCount } from '../../src/session/attachment.js';
 import { readStatistics } from '../../src/session/statistics.js';
-import { processSettings, settings, target, targetModule } from '../../src/spans/records.generated.js';
+import {
+  processSettings,
+  settings,
+  target,
+  targetModule,
+} from '../../src/spans/records.generated.js';
 
 /** The last runs in soft interrupts only, where no task's work is done. */
 const FUNCTIONS = ['vfs_write', 'tcp_sendmsg', 'tcp_v4_rcv'] as const;

@@ -79,6 +79,7 @@ const plan: Plan = {
           labelsOffset: 0,
           labelsAreMap: false,
           currentOffset: 0,
+          threadOffset: 0,
           requestContextOffset: 0,
           valueItab: 0,
           keyType: 0,

@@ -1,0 +1,169 @@
+/** The programs for functions of the kernel, loaded with a rule's settings, and their links. */
+import { randomBytes } from 'node:crypto';
+import { UnderspanError } from '../errors.js';
+import type { BpfMap, Features, Link, LoadOptions, Native, Programs } from '../native/native.js';
+import { addressOf } from '../plan/kernel-functions.js';
+import { type KernelWay, kernelWay } from '../plan/kernel-plan.js';
+import type { ModulePlan, PlannedFunction } from '../plan/plan.js';
+import { settings as settingsLayout } from '../spans/records.generated.js';
+import { MAPS, type ModuleProbes, objectPath, type SharedMaps } from './attachment.js';
+import { encodeSettings, type KernelOptions } from './encode.js';
+
+/** A function with its number, which is its cookie. */
+interface Numbered extends PlannedFunction {
+  number: number;
+}
+
+/** Programs, and the functions that they are for. */
+interface Loaded {
+  programs: Programs;
+  functions: Numbered[];
+}
+
+export class KernelAttachment implements ModuleProbes {
+  private links: { entries: Link[]; others: Link[] } | null = null;
+
+  private constructor(
+    readonly plan: ModulePlan,
+    readonly firstFunction: number,
+    readonly number: number,
+    private readonly way: KernelWay,
+    private readonly loaded: readonly Loaded[],
+  ) {}
+
+  static async load(
+    native: Native,
+    features: Features,
+    plan: ModulePlan,
+    firstFunction: number,
+    options: KernelOptions,
+    shared: SharedMaps,
+    threadStacks: BpfMap,
+  ): Promise<KernelAttachment> {
+    const way = kernelWay(features, plan.functions.length);
+    const functions = plan.functions.map((each, index) => ({
+      ...each,
+      number: firstFunction + index,
+    }));
+    const seed = randomBytes(8).readBigUInt64LE();
+    const settings = encodeSettings(plan, firstFunction, options, features, seed);
+    settings.writeUInt32LE(await distance(native, way), settingsLayout.returnDistance);
+    const maps: LoadOptions['maps'] = {
+      site_by_address: { maxEntries: features.cookies ? 1 : functions.length },
+      thread_stacks: { reuse: threadStacks },
+    };
+    for (const name of MAPS.kernel) maps[name] = { reuse: shared[name] };
+    const common = {
+      object: objectPath('kernel', features),
+      maps,
+      attach: 'perf',
+      sleepable: false,
+      kprobeMulti: way === 'multi',
+    } as const;
+    const loaded: Loaded[] = [];
+    try {
+      if (way !== 'trampoline') {
+        const names = ['enter', 'leave', 'task_exited'];
+        const programs = await native.load({ ...common, settings, programs: names });
+        loaded.push({ programs, functions });
+        if (!features.cookies) indexByAddress(programs.map('site_by_address'), functions);
+      }
+      for (const each of way === 'trampoline' ? functions : []) {
+        const own = Buffer.from(settings);
+        own.writeBigUInt64LE(BigInt(each.number), settingsLayout.firstFunction);
+        const programs = await native.load({
+          ...common,
+          settings: own,
+          kernelFunction: symbolOf(each),
+          programs: ['enter_trampoline', 'leave_trampoline', 'task_exited'],
+        });
+        loaded.push({ programs, functions: [each] });
+      }
+    } catch (error) {
+      for (const { programs } of loaded) programs.close();
+      throw error;
+    }
+    return new KernelAttachment(plan, firstFunction, options.attachment, way, loaded);
+  }
+
+  /** For all processes: the programs tell targets from others. Returns before entries. */
+  async attach(): Promise<void> {
+    const [entry, leave] =
+      this.way === 'trampoline' ? ['enter_trampoline', 'leave_trampoline'] : ['enter', 'leave'];
+    const made: { entries: Link[]; others: Link[] } = { entries: [], others: [] };
+    const [first] = this.loaded;
+    try {
+      if (first) made.others.push(await first.programs.attachTracepoint('task_exited'));
+      for (const { programs, functions } of this.loaded) {
+        const sites = {
+          addresses: BigUint64Array.from(functions, ({ address }) => addressOf(address)),
+          cookies: Float64Array.from(functions, ({ number }) => number),
+        };
+        if (functions.some(({ returns }) => returns.length > 0)) {
+          made.others.push(await programs.attachKernel(leave!, { ...sites, returns: true }));
+        }
+        made.entries.push(await programs.attachKernel(entry!, { ...sites, returns: false }));
+      }
+    } catch (error) {
+      await Promise.all([...made.entries, ...made.others].map((link) => link.detach()));
+      throw error;
+    }
+    this.links = made;
+  }
+
+  has(functionIndex: number): boolean {
+    const index = functionIndex - this.firstFunction;
+    return index >= 0 && index < this.plan.functions.length;
+  }
+
+  isAttached(): boolean {
+    return this.links !== null;
+  }
+
+  async detachEntries(): Promise<void> {
+    const gone = this.links?.entries.splice(0) ?? [];
+    await Promise.all(gone.map((link) => link.detach()));
+  }
+
+  /** Not from one process: it is no target any more then. */
+  async detach(pid?: number): Promise<void> {
+    if (pid !== undefined) return;
+    const gone = this.links ? [...this.links.entries, ...this.links.others] : [];
+    this.links = null;
+    await Promise.all(gone.map((link) => link.detach()));
+  }
+
+  runTimes(): ReturnType<Programs['runTimes']> {
+    return this.loaded.flatMap(({ programs }) => programs.runTimes());
+  }
+
+  close(): void {
+    for (const { programs } of this.loaded) programs.close();
+  }
+}
+
+/** Its name without the module's. */
+const symbolOf = ({ name }: PlannedFunction): string => name.slice(name.indexOf(':') + 1);
+
+/** Where a call's return address lies must be the same at its entry and its return. */
+async function distance(native: Native, way: KernelWay): Promise<number> {
+  if (way === 'trampoline') return 0;
+  const found = await native.kernelReturnDistance(way === 'multi');
+  if (found !== null) return found;
+  throw new UnderspanError(
+    'unsupported',
+    'KERNEL_FUNCTIONS_UNSUPPORTED',
+    'functions of the kernel cannot be traced here: what its return probes see could not be found out',
+    "leave out the patterns that begin with 'kernel:'",
+  );
+}
+
+function indexByAddress(map: BpfMap, functions: readonly Numbered[]): void {
+  const keys = Buffer.alloc(functions.length * 8);
+  const values = Buffer.alloc(functions.length * 4);
+  functions.forEach(({ address, number }, index) => {
+    keys.writeBigUInt64LE(addressOf(address), index * 8);
+    values.writeUInt32LE(number, index * 4);
+  });
+  map.updateMany(keys, values);
+}
