@@ -7,15 +7,17 @@
 // The executable's own thread-local storage ends at the thread pointer (the ABI's variant II, x86-64).
 std::optional<int64_t> go_thread_offset(const ElfFile &elf) {
     constexpr uint64_t LARGEST = 1 << 20;
+    // What Go's own linker makes has room for the g and nothing else, in a static executable without
+    // saying so.
+    constexpr auto ALONE = -static_cast<int64_t>(sizeof(uint64_t));
     const Segment *storage = nullptr;
     for (const Segment &segment : elf.segments())
         if (segment.type == PT_TLS)
             storage = &segment;
-    if (storage == nullptr || storage->memory_size > LARGEST || storage->alignment > LARGEST)
+    if (storage == nullptr || storage->memory_size == sizeof(uint64_t))
+        return ALONE;
+    if (storage->memory_size > LARGEST || storage->alignment > LARGEST)
         return std::nullopt;
-    // Go's own linker makes room for nothing but the g.
-    if (storage->memory_size == sizeof(uint64_t))
-        return -static_cast<int64_t>(sizeof(uint64_t));
     auto symbols = SymbolTable::load(elf, SHT_SYMTAB);
     if (!symbols)
         return std::nullopt;

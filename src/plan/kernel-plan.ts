@@ -43,8 +43,8 @@ const KERNEL: Module = {
     segments: [],
     go: null,
   },
-  lines: async (addresses: Float64Array) => Array.from(addresses, () => null),
-  typeNames: async (addresses: Float64Array) => Array.from(addresses, () => null),
+  lines: (addresses: Float64Array) => Promise.resolve(Array.from(addresses, () => null)),
+  typeNames: (addresses: Float64Array) => Promise.resolve(Array.from(addresses, () => null)),
   close: () => undefined,
 } as Partial<Module> as Module;
 

@@ -88,8 +88,7 @@ export class KernelAttachment implements ModuleProbes {
 
   /** For all processes: the programs tell targets from others. Returns before entries. */
   async attach(): Promise<void> {
-    const [entry, leave] =
-      this.way === 'trampoline' ? ['enter_trampoline', 'leave_trampoline'] : ['enter', 'leave'];
+    const suffix = this.way === 'trampoline' ? '_trampoline' : '';
     const made: { entries: Link[]; others: Link[] } = { entries: [], others: [] };
     const [first] = this.loaded;
     try {
@@ -100,9 +99,13 @@ export class KernelAttachment implements ModuleProbes {
           cookies: Float64Array.from(functions, ({ number }) => number),
         };
         if (functions.some(({ returns }) => returns.length > 0)) {
-          made.others.push(await programs.attachKernel(leave!, { ...sites, returns: true }));
+          made.others.push(
+            await programs.attachKernel(`leave${suffix}`, { ...sites, returns: true }),
+          );
         }
-        made.entries.push(await programs.attachKernel(entry!, { ...sites, returns: false }));
+        made.entries.push(
+          await programs.attachKernel(`enter${suffix}`, { ...sites, returns: false }),
+        );
       }
     } catch (error) {
       await Promise.all([...made.entries, ...made.others].map((link) => link.detach()));

@@ -139,14 +139,21 @@ async function count(native: Native, features: Features, way: KernelWay): Promis
     return { name, calls, returns, unpairedReturns, spans, lost: lostSum, foreign };
   });
   const said = `${way} (${attached.toFixed(0)} ms, ${distance}): ${JSON.stringify(seen)} ${JSON.stringify(missed)}`;
+  // A trampoline's program that is preempted is not run again on that CPU meanwhile, which is counted.
+  const skipped =
+    way === 'trampoline'
+      ? missed.reduce((sum, { recursionMisses }) => sum + recursionMisses, 0)
+      : 0;
+  const near = (seen: number, expected: number, what: string): void =>
+    assert(Math.abs(seen - expected) <= skipped, `${what}: ${seen}, not ${expected}; ${said}`);
   for (const { name, calls, returns, unpairedReturns, spans, lost, foreign } of seen) {
-    assert.equal(calls, truth[name] ?? 0, `calls of ${name}; ${said}`);
+    near(calls, truth[name] ?? 0, `calls of ${name}`);
     assert.equal(foreign > 0, name === 'tcp_v4_rcv', `hits of ${name} in interrupts; ${said}`);
-    assert.equal(returns, calls, `returns of ${name}; ${said}`);
-    assert.equal(spans + lost, calls, `spans of ${name}; ${said}`);
-    assert.equal(unpairedReturns, 0, said);
+    near(returns, calls, `returns of ${name}`);
+    near(spans + lost, calls, `spans and losses of ${name}`);
+    near(unpairedReturns, 0, `unpaired returns of ${name}`);
   }
-  return said;
+  return `${way} counts ${counted.reduce((sum, { calls }) => sum + calls, 0)} calls in the kernel`;
 }
 
 export async function checkKernelCalls(native: Native, features: Features): Promise<string> {

@@ -89,7 +89,10 @@ export function checkKernelTree(): string {
   for (const [spanId, traceId] of Object.entries(truth.requests)) {
     const beneath = childrenOf.get(spanId) ?? [];
     const [handle] = beneath;
-    assert(handle?.name === 'main.handle', `beneath a request: ${beneath.map(({ name }) => name)}`);
+    assert(
+      handle?.name === 'main.handle',
+      `beneath a request: ${beneath.map(({ name }) => name).join()}`,
+    );
     assert.equal(handle.traceId, traceId);
     assert.equal(
       shape(handle, childrenOf),
