@@ -50,8 +50,8 @@ export type SharedMaps = Record<SharedMap, BpfMap>;
 export const MAPS: Record<ModulePlan['kind'], readonly SharedMap[]> = {
   go: [...SESSION_MAPS, ...RULE_MAPS],
   native: [
-    ...['ring', 'targets', 'stacks', 'inheritances', 'statistics'] as const,
-    ...['next_tree', 'call_values', 'http_requests', 'http_uncounted'] as const,
+    ...(['ring', 'targets', 'stacks', 'inheritances', 'statistics'] as const),
+    ...(['next_tree', 'call_values', 'http_requests', 'http_uncounted'] as const),
   ],
 };
 

@@ -154,9 +154,7 @@ export function encodeSites(plan: ModulePlan, firstFunction: number): EncodedSit
       returns.push(add(site, SiteKind.RETURN, fn, { place: 0, at: 0 }));
     }
   });
-  const support = plan.support.map((site) =>
-    add(site, site.kind, 0, { place: 0, at: site.at }),
-  );
+  const support = plan.support.map((site) => add(site, site.kind, 0, { place: 0, at: site.at }));
   return { sites: Buffer.concat(encoded), count: encoded.length, entries, returns, support };
 }
 

@@ -248,8 +248,13 @@ export class Executables {
     const { attachment, rule, shared, pids } = probed;
     const { pid } = target;
     const module = { bias: biasOf(pid, probed), attachment: attachment.number };
-    if (!session.addModule(pid, module, rule.followForks) && (shared || !session.features.cookies)) {
-      throw new Error(`process ${pid} has too many modules to trace functions of ${probed.exe} too`);
+    if (
+      !session.addModule(pid, module, rule.followForks) &&
+      (shared || !session.features.cookies)
+    ) {
+      throw new Error(
+        `process ${pid} has too many modules to trace functions of ${probed.exe} too`,
+      );
     }
     pids.add(pid);
     probed.idleSince = null;

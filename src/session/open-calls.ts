@@ -1,6 +1,11 @@
 /** Calls that have begun and not ended, as the kernel's table holds them. */
 import type { BpfMap } from '../native/native.js';
-import { MAX_OPEN_CALLS, openCall, stack as stackLayout, stackKey } from '../spans/records.generated.js';
+import {
+  MAX_OPEN_CALLS,
+  openCall,
+  stack as stackLayout,
+  stackKey,
+} from '../spans/records.generated.js';
 
 /** One goroutine's element: outermost call first. */
 export interface OpenStackCalls {
@@ -44,7 +49,9 @@ export async function allOpenCalls(table: BpfMap, tgid?: number): Promise<OpenSt
   for (let index = 0; index * stackKey.size < keys.length; index++) {
     const key = keys.subarray(index * stackKey.size, (index + 1) * stackKey.size);
     if (tgid !== undefined && key.readUInt32LE(stackKey.tgid) !== tgid) continue;
-    found.push(decode(key, values.subarray(index * stackLayout.size, (index + 1) * stackLayout.size)));
+    found.push(
+      decode(key, values.subarray(index * stackLayout.size, (index + 1) * stackLayout.size)),
+    );
   }
   return found;
 }

@@ -1,6 +1,12 @@
 /** The processes that are followed, and how each is linked to the probes of its rule. */
 import { UnderspanError } from '../errors.js';
-import { isRuntime, MAIN, type ModuleRole, requestFor, wantsLibraries } from '../plan/module-role.js';
+import {
+  isRuntime,
+  MAIN,
+  type ModuleRole,
+  requestFor,
+  wantsLibraries,
+} from '../plan/module-role.js';
 import type { ModulePlan } from '../plan/plan.js';
 import type { Notice } from '../sinks/sink.js';
 import { mappedLibraries } from '../targets/mapped.js';
@@ -84,7 +90,7 @@ export class Processes {
    */
   async takeLibraries(pid: number): Promise<void> {
     const { executables, procfs, onNotice } = this.options;
-    for (let found = true; found; ) {
+    for (let found = true; found;) {
       const known = this.known.get(pid);
       const rule = known?.rule;
       if (!known || !rule || !hasLibraries(known)) return;
@@ -247,7 +253,9 @@ export const probesOf = ({ probed, libraries }: FollowedProcess): Probed[] => [
 
 /** Go's runtime needs no library; what else runs on threads does. */
 function hasLibraries({ rule, probed }: FollowedProcess): boolean {
-  return probed?.attachment.plan.kind === 'native' || (rule !== null && wantsLibraries(rule.request));
+  return (
+    probed?.attachment.plan.kind === 'native' || (rule !== null && wantsLibraries(rule.request))
+  );
 }
 
 const followed = ({ attachment, exe }: Probed, where: string): Notice => ({
