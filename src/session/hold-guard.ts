@@ -27,14 +27,16 @@ const UNKNOWN_SECONDS = 3;
 const GUARD = `
 calls=" $* "
 held=
+gone=' '
 while IFS= read -r line; do
   [ "$line" = done ] && exit
   held=" $line "
 done
 
+among() { case "$2" in *" $1 "*) ;; *) return 1 ;; esac }
 stopped() {
   read -r call _ <"/proc/$1/syscall" || return
-  case "$calls" in *" $call "*) ;; *) return 1 ;; esac
+  among "$call" "$calls" || return
   IFS= read -r stat <"/proc/$1/stat" || return
   set -- "$1" \${stat##*) }
   id=$1:\${21}
@@ -48,13 +50,12 @@ while
   unknown=
   for d in /proc/[0-9]*; do
     stopped "\${d#/proc/}" || continue
-    case "$held" in
-    *" $id "*)
+    if among "$id" "$held" && ! among "$id" "$gone"; then
       kill -CONT "\${id%:*}"
-      held="\${held%%" $id "*} \${held#*" $id "}"
-      ;;
-    *) unknown="$unknown $id" ;;
-    esac
+      gone="$gone$id "
+    else
+      unknown="$unknown $id"
+    fi
   done
   [ "\${now%.*}" -lt "$end" ]
 do :; done

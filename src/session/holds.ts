@@ -108,6 +108,7 @@ export class Holds {
       const key = Buffer.alloc(fileKey.size);
       key.writeBigUInt64LE(event.device, fileKey.device);
       key.writeBigUInt64LE(event.inode, fileKey.inode);
+      key.writeBigUInt64LE(event.changedNs, fileKey.changedNs);
       this.options.letPass.update(key, Buffer.alloc(4, 1));
     }
     proceed(pid);

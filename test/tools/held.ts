@@ -41,5 +41,6 @@ export const heldEvent = (tgid: number, timeNs = process.hrtime.bigint()): Proce
   parentTgid: 0,
   device: 1n,
   inode: 2n,
+  changedNs: 3n,
   held: true,
 });

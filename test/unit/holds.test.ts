@@ -170,13 +170,16 @@ test('the guard of one that was killed lets its own go first, and others only if
   assert.equal(stateOf(letGo), 'T');
 });
 
-test('the guard ends soon where it knows all who are stopped, however many', async (t) => {
+test('a guard knows its own however many they are, and ends once nobody is left', async (t) => {
   const holder = await Holder.start(t);
+  const other = await stoppedInExec(t);
   const own = await stoppedInExec(t);
   const nobody = Array.from({ length: 4_096 }, (_, n) => 10_000_000 + n);
   await holder.hold(...nobody.slice(1), own, ...nobody.slice(0, 1));
   await holder.kill();
   await goesOn(own);
+  assert.equal(stateOf(other), 'T');
+  process.kill(other, 'SIGKILL');
   await holder.guardEnds();
 });
 
