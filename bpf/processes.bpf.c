@@ -36,12 +36,12 @@ struct timespec64 {
 	long tv_nsec;
 } __attribute__((preserve_access_index));
 
-/* Before Linux 6.11 (commit 3aa63a569c64). */
+/* Before Linux 6.11. */
 struct inode___6_6 {
 	struct timespec64 __i_ctime;
 } __attribute__((preserve_access_index));
 
-/* Before Linux 6.6 (commit 13bc24457850). */
+/* Before Linux 6.6. */
 struct inode___5_10 {
 	struct timespec64 i_ctime;
 } __attribute__((preserve_access_index));
@@ -110,7 +110,7 @@ struct {
 
 #define SIGSTOP 19
 #define NS_PER_S 1000000000ULL
-/* A bit above says that somebody has asked for it: Linux 6.13 (commit 4e40eff0b573). */
+/* From Linux 6.13 on a bit above says that somebody has asked for it (I_CTIME_QUERIED). */
 #define CTIME_NSEC ((1U << 30) - 1)
 
 static __noinline bool begins_like(const __u8 *name, const struct hold_name *wanted)

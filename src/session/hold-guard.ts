@@ -19,8 +19,8 @@ const UNKNOWN_SECONDS = 3;
  * more, for who has just been told to stop may not have stopped yet.
  *
  * Whom it does not know, the kernel stopped in the last moments, or another holds. So it waits, and
- * lets go who has been stopped all the while. The shell has nothing to sleep with, and looks at
- * these alone until none is left.
+ * lets go who has been stopped all the while; another one whose probes take longer just then loses
+ * calls. The shell has nothing to sleep with, and looks at these alone until none is left.
  *
  * All by what the shell has built in, as another program would be held itself.
  */

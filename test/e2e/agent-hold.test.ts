@@ -160,7 +160,6 @@ test('an executable that was let pass is held where it has been moved to', async
       const counted = await moved.counted();
       assert.deepEqual(await holding.calls(), counted);
     } finally {
-      await holding.agent.stop();
       await holding.agent.kill();
     }
   });
