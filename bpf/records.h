@@ -220,6 +220,7 @@ struct record_header {
 struct file_key {
 	__u64 device;
 	__u64 inode;
+	__u64 changed_ns; /* its ctime: a file that is new or written anew has another */
 };
 
 #define MAX_HOLD_NAMES 16	/* rules' executables that hold, by how their file names begin */
@@ -307,7 +308,7 @@ struct process_record {
 	__u32 parent_tgid;	/* PROCESS_FORKED */
 	__u32 held;		/* PROCESS_EXECUTED: it is stopped before its first instruction */
 };
-_Static_assert(sizeof(struct process_record) == 48, "process_record");
+_Static_assert(sizeof(struct process_record) == 56, "process_record");
 
 /* One instruction that carries a probe. The probe's cookie is the index into `sites`. */
 struct site {

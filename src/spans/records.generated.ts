@@ -202,9 +202,10 @@ export const recordHeader = {
 
 /** Byte offsets in struct file_key. */
 export const fileKey = {
-  size: 16,
+  size: 24,
   device: 0,
   inode: 8,
+  changedNs: 16,
 } as const;
 
 /** Byte offsets in struct hold_name. */
@@ -290,14 +291,14 @@ export const tracerRecord = {
 
 /** Byte offsets in struct process_record. */
 export const processRecord = {
-  size: 48,
+  size: 56,
   header: 0,
   timeNs: 8,
   file: 16,
-  event: 32,
-  tgid: 36,
-  parentTgid: 40,
-  held: 44,
+  event: 40,
+  tgid: 44,
+  parentTgid: 48,
+  held: 52,
 } as const;
 
 /** Byte offsets in struct site. */

@@ -141,6 +141,7 @@ class World {
       parentTgid: 0,
       device: 0n,
       inode: 0n,
+      changedNs: 0n,
       held: false,
     });
   }
