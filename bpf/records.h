@@ -41,6 +41,7 @@ enum site_kind {
 	SITE_PANIC = 10,	/* runtime.gopanic(any): a panic begins */
 	SITE_FATAL = 11,	/* runtime.fatalpanic: nobody recovers it, the process ends */
 	SITE_HTTP_STATUS = 12,	/* WriteHeader of an HTTP response: the status is in BX */
+	SITE_BOTH = 13,		/* a traced function that is a single ret or jump: it begins and ends */
 };
 
 /* When a hit at the site counts. */
@@ -48,6 +49,7 @@ enum site_condition {
 	CONDITION_ALWAYS = 0,
 	CONDITION_ABOVE = 1,	/* a jbe that is not taken: neither CF nor ZF */
 	CONDITION_MAY_REPEAT = 2,	/* always, and perhaps again for one call: its stack grows and it begins anew */
+	CONDITION_TAKEN = 16,	/* a jcc that is taken; plus its condition code, the low four bits of its opcode */
 };
 
 /* Where the traced function's own context is at its entry. */

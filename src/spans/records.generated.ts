@@ -33,12 +33,14 @@ export const SiteKind = {
   PANIC: 10,
   FATAL: 11,
   HTTP_STATUS: 12,
+  BOTH: 13,
 } as const;
 
 export const SiteCondition = {
   ALWAYS: 0,
   ABOVE: 1,
   MAY_REPEAT: 2,
+  TAKEN: 16,
 } as const;
 
 export const ContextPlace = {
