@@ -51,6 +51,7 @@ static_assert(sizeof(Record) == 24);
 
 // Of an indirect jump: Record::detail.
 constexpr uint8_t THROUGH_TABLE = 1;
+constexpr uint8_t THROUGH_GOT = 2;
 // Of a conditional jump: it is not decided by the flags.
 constexpr uint8_t NO_FLAGS = 255;
 
@@ -328,8 +329,16 @@ void decode_function(const ZydisDecoder &decoder, const Bytes &code, uint32_t fu
     }
 }
 
-// Says of the indirect jumps among the records from `start` on which go through a table. All of
-// the code is known to decode.
+bool is_through_got(const Instruction &jump, uint64_t address, const TableReader &reader) {
+    const ZydisDecodedOperand &operand = jump.operands[0];
+    ZyanU64 slot;
+    return operand.type == ZYDIS_OPERAND_TYPE_MEMORY && operand.mem.base == ZYDIS_REGISTER_RIP &&
+           ZYAN_SUCCESS(ZydisCalcAbsoluteAddress(&jump.decoded, &operand, address, &slot)) &&
+           reader.is_in_got(slot);
+}
+
+// Says of the indirect jumps among the records from `start` on which go through a table, and which
+// through the GOT. All of the code is known to decode.
 void find_jump_tables(const ZydisDecoder &decoder, const Bytes &code, uint64_t address,
                       const CodeRanges &ranges, TableReader &reader, Records &records,
                       size_t start) {
@@ -366,7 +375,10 @@ void find_jump_tables(const ZydisDecoder &decoder, const Bytes &code, uint64_t a
             std::optional<uint64_t> lowest = tables.leads_to(instruction);
             // Compilers give this prefix to jumps through their own tables alone, under CET.
             bool untracked = instruction.decoded.attributes & ZYDIS_ATTRIB_HAS_NOTRACK;
-            record.detail = lowest || untracked ? THROUGH_TABLE : 0;
+            if (lowest || untracked)
+                record.detail = THROUGH_TABLE;
+            else if (is_through_got(instruction, address + offset, reader))
+                record.detail = THROUGH_GOT;
             if (lowest)
                 record.target = static_cast<double>(*lowest);
             records.replace(jumps[next++], record);

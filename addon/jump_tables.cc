@@ -96,6 +96,14 @@ std::optional<uint64_t> TableReader::offsets(uint64_t table, const CodeRanges &r
     return targets.lowest();
 }
 
+bool TableReader::is_in_got(uint64_t address) const {
+    for (const char *name : {".got", ".got.plt"})
+        if (const Section *got = elf_.section(name))
+            if (address >= got->address && address - got->address < got->size)
+                return true;
+    return false;
+}
+
 void JumpTables::prepare(const Instruction &instruction, uint64_t address) {
     std::optional<uint64_t> given = address_given(instruction, address);
     bool pops = instruction.decoded.mnemonic == ZYDIS_MNEMONIC_POP; // its caller's value

@@ -23,6 +23,8 @@ class TableReader {
     // leads to; nothing if it is no table of places within the function.
     std::optional<uint64_t> pointers(uint64_t table, const CodeRanges &ranges);
     std::optional<uint64_t> offsets(uint64_t table, const CodeRanges &ranges);
+    // The linker's own table of what symbols stand for, which are no places within a function.
+    bool is_in_got(uint64_t address) const;
 
   private:
     Bytes read(uint64_t table, uint64_t entry_size);

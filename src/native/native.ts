@@ -76,7 +76,7 @@ export interface FunctionTable {
  *   u8  kind (InstructionKind)
  *   u8  flags (InstructionFlag bits)
  *   u8  of a CONDITIONAL: its condition code (the opcode's low four bits; NO_FLAGS for loop and
- *       jrcxz); of an INDIRECT_JUMP: 1 if it surely goes through a table of places in its function
+ *       jrcxz); of an INDIRECT_JUMP: JumpDetail
  *   u32 of a CALL: bit n is set if integer registers n and n + 1 of Go's ABI were stored side by side
  *       on the stack by the instructions right before it, as arguments are before a stack grows;
  *       bit 16 + n, that register n was stored, or its lower part
@@ -124,6 +124,14 @@ export const InstructionFlag = {
   WRITES_R14: 16,
 } as const;
 
+export const JumpDetail = {
+  /** Perhaps within the function, perhaps out of it. */
+  UNKNOWN: 0,
+  /** Surely through a table of places in its function. */
+  TABLE: 1,
+  /** Through the GOT, and so surely to another function. */
+  GOT: 2,
+} as const;
 /** The detail of a CONDITIONAL that the flags do not decide. */
 export const NO_FLAGS = 255;
 /**

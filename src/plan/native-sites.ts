@@ -1,4 +1,10 @@
-import { InstructionEffect, InstructionFlag, InstructionKind, NO_FLAGS } from '../native/native.js';
+import {
+  InstructionEffect,
+  InstructionFlag,
+  InstructionKind,
+  JumpDetail,
+  NO_FLAGS,
+} from '../native/native.js';
 import { SiteCondition } from '../spans/records.generated.js';
 import type { Instruction } from './instructions.js';
 import type { Choice, CodePart, FunctionCode, Site } from './sites.js';
@@ -18,6 +24,9 @@ const partsOf = (code: FunctionCode): readonly CodePart[] => [code, ...(code.par
 
 const lies = (address: number, part: CodePart): boolean =>
   address >= part.address && address < part.address + part.size;
+
+const isInside = (code: FunctionCode, address: number): boolean =>
+  lies(address, code) || (code.parts?.some((part) => lies(address, part)) ?? false);
 
 const affects = (instruction: Instruction, effect: number): boolean =>
   (instruction.effects & effect) !== 0;
@@ -140,7 +149,7 @@ function entryMayRepeat(code: FunctionCode): boolean {
 }
 
 const isTableJump = ({ kind, detail }: Instruction): boolean =>
-  kind === InstructionKind.INDIRECT_JUMP && detail === 1;
+  kind === InstructionKind.INDIRECT_JUMP && detail === JumpDetail.TABLE;
 
 /** Why nothing can be said of a function; null: its code is known to its end. */
 function whyUnreadable(code: FunctionCode): string | null {
@@ -155,7 +164,8 @@ function whyUnreadable(code: FunctionCode): string | null {
 }
 
 /**
- * All instructions by which a function ends: returns, and jumps out of all its parts (tail calls).
+ * All instructions by which a function ends: returns, and jumps out of all its parts (tail calls),
+ * also those through the GOT.
  * Functions that leave in another way too are traced by their entries alone.
  */
 export function nativeReturns(code: FunctionCode): Choice<Site[]> | EntryOnly {
@@ -180,28 +190,35 @@ export function nativeReturns(code: FunctionCode): Choice<Site[]> | EntryOnly {
 /** The site at which an instruction ends the function; none if it does not. */
 function exitsOf(code: FunctionCode, part: CodePart, instruction: Instruction): Site[] {
   const { kind, target, detail } = instruction;
-  const leaves = !partsOf(code).some((each) => lies(target, each));
-  if (kind === InstructionKind.RETURN || (kind === InstructionKind.JUMP && leaves)) {
-    return [siteAt(part, instruction, SiteCondition.ALWAYS)];
+  switch (kind) {
+    case InstructionKind.RETURN:
+      return [siteAt(part, instruction, SiteCondition.ALWAYS)];
+    case InstructionKind.JUMP:
+      return isInside(code, target) ? [] : [siteAt(part, instruction, SiteCondition.ALWAYS)];
+    case InstructionKind.CONDITIONAL:
+      if (isInside(code, target)) return [];
+      return [siteAt(part, instruction, SiteCondition.TAKEN + (detail & 15))];
+    case InstructionKind.INDIRECT_JUMP:
+      if (detail !== JumpDetail.GOT) return [];
+      return [siteAt(part, instruction, SiteCondition.ALWAYS)];
+    default:
+      return [];
   }
-  if (kind === InstructionKind.CONDITIONAL && leaves) {
-    return [siteAt(part, instruction, SiteCondition.TAKEN + (detail & 15))];
-  }
-  return [];
 }
 
 /** Why a function with this instruction has ends that cannot be watched; null: it has none. */
 function whyEntryOnly(code: FunctionCode, instruction: Instruction): string | null {
   const { kind, target, detail } = instruction;
-  const inside = partsOf(code).some((part) => lies(target, part));
   switch (kind) {
     case InstructionKind.INDIRECT_JUMP:
-      return isTableJump(instruction) ? null : 'leaves by an indirect jump';
+      return detail === JumpDetail.UNKNOWN ? 'leaves by an indirect jump' : null;
     case InstructionKind.CONDITIONAL:
-      return !inside && detail === NO_FLAGS ? 'leaves by a jump that counts a register' : null;
+      if (detail !== NO_FLAGS || isInside(code, target)) return null;
+      return 'leaves by a jump that counts a register';
     case InstructionKind.CALL:
       // Its returns then end calls within it.
-      return inside && target !== code.address ? 'calls a part of itself' : null;
+      if (target === code.address || !isInside(code, target)) return null;
+      return 'calls a part of itself';
     default:
       return null;
   }

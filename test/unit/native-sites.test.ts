@@ -153,9 +153,10 @@ const cases: Case[] = [
   { what: 'recursion', body: 'E: push %rbx\ncall F\npop %rbx\nX: ret' },
   { what: 'an indirect jump', body: 'E: mov (%rdi), %rbx\njmp *%rax', exits: INDIRECT },
   { what: 'a virtual tail call', body: 'E: mov (%rdi), %rbx\njmp *0x18(%rbx)', exits: INDIRECT },
+  { what: 'a jump through the GOT', body: 'E: nop\nX: jmp *elsewhere@GOTPCREL(%rip)' },
   {
-    what: 'a jump through the GOT',
-    body: 'E: nop\njmp *elsewhere@GOTPCREL(%rip)',
+    what: 'a jump through a variable',
+    body: 'E: nop\njmp *5f(%rip)\nRELOCATED\n5: .quad other',
     exits: INDIRECT,
   },
   { what: 'what a linker made of it', body: 'E: nop\nX: jmp *other@GOTPCREL(%rip)' },
