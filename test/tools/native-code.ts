@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Module } from '../../src/native/native.js';
 import { readCode } from '../../src/plan/native-code.js';
@@ -80,7 +80,8 @@ export function sharesText({ functions, full, entryOnly, refused, emulated }: Sh
 }
 
 /** The plan as test/targets/native-code/stepper.c reads it. */
-export function stepperPlan(start: number, code: readonly FunctionCode[]): string {
+export async function stepperPlan(file: string, code: readonly FunctionCode[]): Promise<string> {
+  const start = Number((await readFile(file)).readBigUInt64LE(24));
   const hex = (n: number): string => n.toString(16);
   const lines = [`start ${hex(start)}`];
   for (const body of code) {
@@ -129,12 +130,12 @@ export async function step(
   stepper: string,
   file: string,
   main: number,
-  code: readonly FunctionCode[],
+  planned: string,
 ): Promise<Steps> {
   const plan = `${file}.plan`;
-  const start = Number((await readFile(file)).readBigUInt64LE(24));
-  await writeFile(plan, stepperPlan(start, code));
+  await writeFile(plan, planned);
   const { stdout } = await execute(stepper, [plan, main.toString(16), file], {
+    cwd: dirname(file),
     timeout: 300_000,
   }).catch((error: unknown) => error as { stdout: string });
   const lines = stdout.trimEnd().split('\n');

@@ -154,8 +154,7 @@ static int run_on(pid_t pid, enum __ptrace_request how)
 
 	if (ptrace(how, pid, 0, 0) || waitpid(pid, &status, 0) != pid)
 		fail("ptrace");
-	if (WIFSTOPPED(status) && WSTOPSIG(status) != SIGTRAP)
-		fail("a signal");
+	/* Signals are kept from it: -pg would be told of the time. */
 	return WIFSTOPPED(status);
 }
 
@@ -183,6 +182,7 @@ int main(int argc, char **argv)
 {
 	unsigned long calls = 0, ends = 0, unwound = 0, steps = 0;
 	struct user_regs_struct regs, before = { 0 };
+	word top_of_stack = 0; /* what is above began before */
 	int pending = 0; /* 1 + the function that is to end with this step */
 	word start, bias;
 	pid_t pid;
@@ -208,7 +208,7 @@ int main(int argc, char **argv)
 			fail("registers");
 		rip = regs.rip - bias;
 		here = at(owner, rip);
-		steps++;
+		top_of_stack = steps++ == 0 ? regs.rsp : top_of_stack;
 		while (depth > 0) {
 			struct call *top = &open_calls[depth - 1];
 			int of = top->function;
@@ -254,7 +254,7 @@ int main(int argc, char **argv)
 				top->entries++;
 		}
 		exits = at(exit_of, rip);
-		if (exits && (exits - 1 < TAKEN || is_taken(regs.eflags, exits - 1 - TAKEN))) {
+		if (exits && regs.rsp <= top_of_stack && (exits - 1 < TAKEN || is_taken(regs.eflags, exits - 1 - TAKEN))) {
 			if (depth == 0 || open_calls[depth - 1].function != here - 1 ||
 			    open_calls[depth - 1].at.rsp != regs.rsp)
 				complain("ends outside of a call", here - 1, rip);
