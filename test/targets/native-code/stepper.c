@@ -148,13 +148,15 @@ static word bias_of(pid_t pid, word start)
 	return 0;
 }
 
+/* Signals are kept from it: with -pg it would be told of the time. */
 static int run_on(pid_t pid, enum __ptrace_request how)
 {
 	int status;
 
-	if (ptrace(how, pid, 0, 0) || waitpid(pid, &status, 0) != pid)
-		fail("ptrace");
-	/* Signals are kept from it: -pg would be told of the time. */
+	do {
+		if (ptrace(how, pid, 0, 0) || waitpid(pid, &status, 0) != pid)
+			fail("ptrace");
+	} while (WIFSTOPPED(status) && WSTOPSIG(status) != SIGTRAP);
 	return WIFSTOPPED(status);
 }
 
@@ -254,7 +256,9 @@ int main(int argc, char **argv)
 				top->entries++;
 		}
 		exits = at(exit_of, rip);
-		if (exits && regs.rsp <= top_of_stack && (exits - 1 < TAKEN || is_taken(regs.eflags, exits - 1 - TAKEN))) {
+		if (depth == 0 && regs.rsp > top_of_stack)
+			exits = 0;
+		if (exits && (exits - 1 < TAKEN || is_taken(regs.eflags, exits - 1 - TAKEN))) {
 			if (depth == 0 || open_calls[depth - 1].function != here - 1 ||
 			    open_calls[depth - 1].at.rsp != regs.rsp)
 				complain("ends outside of a call", here - 1, rip);
