@@ -97,7 +97,7 @@ describe('native sites of compiled code', { skip: has('gcc') ? false : 'gcc is m
       const steps = await step(stepper, file, main, plan);
       t.diagnostic(JSON.stringify(steps));
       assert.deepEqual(steps.complaints, []);
-      assert.ok(steps.ends > 100);
+      assert.ok(steps.ends > 60);
     });
   }
 

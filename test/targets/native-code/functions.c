@@ -13,9 +13,17 @@
 
 volatile long sink;
 
-KEEP long leaf(long a, long b) { return a + b; }
-KEEP void nothing(void) {}
-KEEP long tail_call(long a) { return leaf(a * 3, a); }
+KEEP long leaf(long a, long b)
+{
+	return a + b;
+}
+KEEP void nothing(void)
+{
+}
+KEEP long tail_call(long a)
+{
+	return leaf(a * 3, a);
+}
 
 KEEP long conditional_tail_call(long a)
 {
@@ -40,14 +48,24 @@ KEEP long early_exits(long a)
 KEEP long dense_switch(long a, long b)
 {
 	switch (a) {
-	case 0: return b * 3;
-	case 1: return b ^ 77;
-	case 2: sink = b; return b - 1;
-	case 3: return leaf(b, b);
-	case 4: return b / 3;
-	case 5: return tail_call(b);
-	case 6: sink++; break;
-	case 7: return b << 3;
+	case 0:
+		return b * 3;
+	case 1:
+		return b ^ 77;
+	case 2:
+		sink = b;
+		return b - 1;
+	case 3:
+		return leaf(b, b);
+	case 4:
+		return b / 3;
+	case 5:
+		return tail_call(b);
+	case 6:
+		sink++;
+		break;
+	case 7:
+		return b << 3;
 	}
 	return 5;
 }
@@ -58,14 +76,28 @@ KEEP long looping_switch(const unsigned char *code)
 
 	for (;;) {
 		switch (*code++) {
-		case 0: return a;
-		case 1: a++; break;
-		case 2: a *= 3; break;
-		case 3: a -= 7; break;
-		case 4: a ^= 0x55; break;
-		case 5: sink = a; break;
-		case 6: a = leaf(a, 6); break;
-		case 7: continue;
+		case 0:
+			return a;
+		case 1:
+			a++;
+			break;
+		case 2:
+			a *= 3;
+			break;
+		case 3:
+			a -= 7;
+			break;
+		case 4:
+			a ^= 0x55;
+			break;
+		case 5:
+			sink = a;
+			break;
+		case 6:
+			a = leaf(a, 6);
+			break;
+		case 7:
+			continue;
 		}
 	}
 }
@@ -93,9 +125,18 @@ typedef long (*operation)(long, long);
 static const operation operations[] = { leaf, dense_switch };
 operation changing_operation = leaf;
 
-KEEP long by_pointer(operation f, long a) { return f(a, a); }
-KEEP long by_table(unsigned i, long a) { return operations[i & 1](a, a); }
-KEEP long by_variable(long a) { return changing_operation(a, 2); }
+KEEP long by_pointer(operation f, long a)
+{
+	return f(a, a);
+}
+KEEP long by_table(unsigned i, long a)
+{
+	return operations[i & 1](a, a);
+}
+KEEP long by_variable(long a)
+{
+	return changing_operation(a, 2);
+}
 
 KEEP long recursive(long a)
 {
@@ -143,7 +184,9 @@ KEEP double floats(double a, double b, int n)
 	return a;
 }
 
-struct large { long words[12]; };
+struct large {
+	long words[12];
+};
 KEEP struct large by_value(struct large a, long b)
 {
 	for (int i = 0; i < 12; i++)
@@ -177,7 +220,10 @@ KEEP long aligned_frame(long a)
 	return leaf(words[a & 7], 1);
 }
 
-COLD void complain(long a) { sink = a; }
+COLD void complain(long a)
+{
+	sink = a;
+}
 
 KEEP long with_cold_part(long a)
 {
@@ -251,5 +297,8 @@ int run(void)
 }
 
 #ifndef NO_MAIN
-int main(void) { return run(); }
+int main(void)
+{
+	return run();
+}
 #endif

@@ -69,13 +69,20 @@ template <typename Number> KEEP Number generic(Number a, int n) {
 enum class Token { END, NUMBER, PLUS, MINUS, TIMES, OPEN, CLOSE };
 KEEP std::string describe(Token token) {
     switch (token) {
-    case Token::END: return "end";
-    case Token::NUMBER: return "a number that is described at length, on the heap";
-    case Token::PLUS: return "plus";
-    case Token::MINUS: return "minus";
-    case Token::TIMES: return "times";
-    case Token::OPEN: return "open";
-    case Token::CLOSE: return "close";
+    case Token::END:
+        return "end";
+    case Token::NUMBER:
+        return "a number that is described at length, on the heap";
+    case Token::PLUS:
+        return "plus";
+    case Token::MINUS:
+        return "minus";
+    case Token::TIMES:
+        return "times";
+    case Token::OPEN:
+        return "open";
+    case Token::CLOSE:
+        return "close";
     }
     return "?";
 }

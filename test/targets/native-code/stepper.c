@@ -44,7 +44,8 @@ struct call {
 static struct function functions[MOST_FUNCTIONS];
 static int function_count;
 static word text_start = -1UL, text_end;
-/* By address: 1 + the function, 1 + the function whose entry site it is, 1 + the exit's condition. */
+/* By address: 1 + the function, 1 + the function whose entry site it is, 1 + the exit's condition.
+ */
 static int *owner, *entry_of, *exit_of;
 static struct call open_calls[MOST_OPEN];
 static int depth, complaints;
@@ -63,7 +64,10 @@ static void complain(const char *what, int function, word rip)
 
 static word read_plan(const char *path)
 {
-	struct { word a, b; int function; } (*lines)[2] = calloc(MOST_EXITS, sizeof *lines);
+	struct {
+		word a, b;
+		int function;
+	}(*lines)[2] = calloc(MOST_EXITS, sizeof *lines);
 	int ranges = 0, exits = 0;
 	char kind[16];
 	word a, start = 0;
@@ -127,8 +131,14 @@ static int is_taken(word flags, int code)
 {
 	int carry = flags & 1, parity = flags >> 2 & 1, zero = flags >> 6 & 1;
 	int sign = flags >> 7 & 1, overflow = flags >> 11 & 1;
-	int truth[] = { overflow, carry, zero, carry || zero,
-			sign, parity, sign != overflow, zero || sign != overflow };
+	int truth[] = { overflow,
+			carry,
+			zero,
+			carry || zero,
+			sign,
+			parity,
+			sign != overflow,
+			zero || sign != overflow };
 
 	return truth[code >> 1] ^ (code & 1);
 }
@@ -224,7 +234,8 @@ int main(int argc, char **argv)
 			if (!is_own || before.rsp != top->at.rsp) {
 				unwound++;
 			} else {
-				if (!functions[of].entry_only && functions[of].entry && pending != of + 1)
+				if (!functions[of].entry_only && functions[of].entry &&
+				    pending != of + 1)
 					complain("ended elsewhere", of, before.rip - bias);
 				pending = pending == of + 1 ? 0 : pending;
 				ends++;
