@@ -40,8 +40,9 @@ FunctionTable ModuleFile::functions() const {
 }
 
 Bytes ModuleFile::instructions(const std::vector<uint64_t> &addresses,
-                               const std::vector<uint64_t> &sizes) const {
-    return decode_functions(elf_, addresses, sizes);
+                               const std::vector<uint64_t> &sizes,
+                               const std::vector<uint64_t> &owners) const {
+    return decode_functions(elf_, addresses, sizes, owners);
 }
 
 const dwarf::Reader &ModuleFile::reader() {

@@ -31,8 +31,8 @@ class ModuleFile {
     const ElfFile &elf() const { return elf_; }
 
     FunctionTable functions() const;
-    Bytes instructions(const std::vector<uint64_t> &addresses,
-                       const std::vector<uint64_t> &sizes) const;
+    Bytes instructions(const std::vector<uint64_t> &addresses, const std::vector<uint64_t> &sizes,
+                       const std::vector<uint64_t> &owners) const;
     std::vector<std::optional<std::vector<Parameter>>>
     parameters(const std::vector<uint64_t> &addresses);
     std::vector<std::optional<uint64_t>>

@@ -279,9 +279,17 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
         auto sizes = whole_numbers_of(info[1], "sizes");
         if (addresses.size() != sizes.size())
             throw Napi::TypeError::New(info.Env(), "addresses and sizes must be as many");
+        std::vector<uint64_t> owners;
+        if (!info[2].IsUndefined())
+            owners = whole_numbers_of(info[2], "owners");
+        for (uint64_t owner : owners)
+            if (owners.size() != addresses.size() || owner >= owners.size())
+                throw Napi::TypeError::New(info.Env(), "owners must be indexes, one for each");
         return ask(
             info,
-            [addresses, sizes](ModuleFile &file) { return file.instructions(addresses, sizes); },
+            [addresses, sizes, owners](ModuleFile &file) {
+                return file.instructions(addresses, sizes, owners);
+            },
             [](Napi::Env env, Bytes &records) { return to_buffer(env, std::move(records)); });
     }
 

@@ -83,6 +83,10 @@ int enter(struct pt_regs *regs)
 	wanted = values_of(site->function);
 	if (call && wanted && !call->dropped)
 		call->has_values = read_arguments(regs, wanted, load8(call->span_id), bias);
+	if (call && site->kind == SITE_BOTH) {
+		hit.now = bpf_ktime_get_ns();
+		leave_call(stack, &hit, on->high - slot);
+	}
 	return 0;
 }
 

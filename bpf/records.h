@@ -45,6 +45,7 @@ enum site_kind {
 	SITE_SWITCH_STACK = 13,	/* swapcontext, setcontext: the ucontext_t is argument word context_at */
 	SITE_CATCH = 14,	/* an exception is caught: what lies deeper than here is over */
 	SITE_LIBRARIES = 15,	/* the dynamic linker has changed what is mapped */
+	SITE_BOTH = 16,		/* a traced function that is a single ret or jump: it begins and ends */
 };
 
 /* What else is known of a site. */
@@ -58,6 +59,7 @@ enum site_condition {
 	CONDITION_ALWAYS = 0,
 	CONDITION_ABOVE = 1,	/* a jbe that is not taken: neither CF nor ZF */
 	CONDITION_MAY_REPEAT = 2,	/* always, and perhaps again for one call: its stack grows and it begins anew */
+	CONDITION_TAKEN = 16,	/* a jcc that is taken; plus its condition code, the low four bits of its opcode */
 };
 
 /* Where the traced function's own context is at its entry. */

@@ -75,11 +75,14 @@ export interface FunctionTable {
  *   u8  length
  *   u8  kind (InstructionKind)
  *   u8  flags (InstructionFlag bits)
- *   u8  reserved
+ *   u8  of a CONDITIONAL: its condition code (the opcode's low four bits; NO_FLAGS for loop and
+ *       jrcxz); of an INDIRECT_JUMP: JumpDetail
  *   u32 of a CALL: bit n is set if integer registers n and n + 1 of Go's ABI were stored side by side
  *       on the stack by the instructions right before it, as arguments are before a stack grows;
  *       bit 16 + n, that register n was stored, or its lower part
- *   f64 target: address of a direct branch or call; NaN otherwise
+ *       of any other: InstructionEffect bits
+ *   f64 target: address of a direct branch or call; of an INDIRECT_JUMP through a table the lowest
+ *       that it leads to in the function's first part, if that is known; NaN otherwise
  * A function that does not decode to its very end gets one record of kind UNDECODABLE at the
  * offset where it stopped, and no others.
  */
@@ -119,6 +122,32 @@ export const InstructionFlag = {
   EMULATED: 8,
   /** Writes r14. */
   WRITES_R14: 16,
+} as const;
+
+export const JumpDetail = {
+  /** Perhaps within the function, perhaps out of it. */
+  UNKNOWN: 0,
+  /** Surely through a table of places in its function. */
+  TABLE: 1,
+  /** Through the GOT, and so surely to another function. */
+  GOT: 2,
+} as const;
+/** The detail of a CONDITIONAL that the flags do not decide. */
+export const NO_FLAGS = 255;
+/**
+ * What an instruction does besides. Bits 0 to 15 are the general registers that it writes, or
+ * parts of, as instructions encode them: rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8 to r15. Bits 19
+ * to 31 are by how many words it moves the stack pointer, signed: -1 is a push.
+ */
+export const InstructionEffect = {
+  REGISTERS: 0xffff,
+  /** Some kernel refuses a probe on it. */
+  NOT_PROBED: 1 << 16,
+  /** It moves the stack pointer, and how far cannot be told. */
+  STACK_UNKNOWN: 1 << 17,
+  /** It writes memory, and not through the stack pointer. */
+  WRITES_MEMORY: 1 << 18,
+  STACK_SHIFT: 19,
 } as const;
 
 export interface Parameter {
@@ -193,8 +222,15 @@ export interface InterfaceTable {
 export interface Module {
   readonly facts: ModuleFacts;
   functions(): Promise<FunctionTable>;
-  /** Records as described at INSTRUCTION_SIZE, grouped by function, ascending by offset. */
-  instructions(addresses: Float64Array, sizes: Float64Array): Promise<Buffer>;
+  /**
+   * Records as described at INSTRUCTION_SIZE, grouped by function, ascending by offset. A function
+   * in several parts is asked for by all of them: `owners` has for each the index of the first.
+   */
+  instructions(
+    addresses: Float64Array,
+    sizes: Float64Array,
+    owners?: Float64Array,
+  ): Promise<Buffer>;
   /**
    * For each function, by address: its parameters by DWARF; of methods by the runtime's type tables,
    * which know all of them but no names (those are empty without DWARF); null where neither knows it.

@@ -147,9 +147,9 @@ export function encodeSites(plan: ModulePlan, firstFunction: number): EncodedSit
   const returns: NumberedSite[] = [];
   plan.functions.forEach((planned, index) => {
     const fn = firstFunction + index;
-    const { entry, context, entryOnly } = planned;
+    const { entry, context, entryOnly, single } = planned;
     const flags = entryOnly === null ? 0 : SiteFlag.ENTRY_ONLY;
-    entries.push(add(entry, SiteKind.ENTRY, fn, { ...context, flags }));
+    entries.push(add(entry, single ? SiteKind.BOTH : SiteKind.ENTRY, fn, { ...context, flags }));
     for (const site of planned.returns) {
       returns.push(add(site, SiteKind.RETURN, fn, { place: 0, at: 0 }));
     }

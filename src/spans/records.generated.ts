@@ -37,6 +37,7 @@ export const SiteKind = {
   SWITCH_STACK: 13,
   CATCH: 14,
   LIBRARIES: 15,
+  BOTH: 16,
 } as const;
 
 export const SiteFlag = {
@@ -48,6 +49,7 @@ export const SiteCondition = {
   ALWAYS: 0,
   ABOVE: 1,
   MAY_REPEAT: 2,
+  TAKEN: 16,
 } as const;
 
 export const ContextPlace = {

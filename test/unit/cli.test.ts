@@ -98,6 +98,7 @@ const plan: Plan = {
             size: 64,
             entry: { address: 0x1004, condition: 0, emulated: true },
             returns: [{ address: 0x1030, condition: 0, emulated: false }],
+            single: false,
             entryOnly: null,
             context: { place: 0, at: 0 },
             file: null,
