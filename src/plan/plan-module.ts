@@ -2,6 +2,7 @@ import { UnderspanError } from '../errors.js';
 import type { Inlined, Module, Native } from '../native/native.js';
 import { matchAll, type Matches, matches, type Pattern } from '../symbols/patterns.js';
 import { hintFor } from '../symbols/suggest.js';
+import { debugRoots } from './debug-roots.js';
 import type { ValueRequest } from './function-values.js';
 import { planGo } from './go-plan.js';
 import { moduleError } from './module-errors.js';
@@ -44,7 +45,7 @@ export async function planModule(
 
 async function openModule(native: Native, file: string, shownAs: string): Promise<Module> {
   try {
-    return await native.openModule(file);
+    return await native.openModule(file, debugRoots(file));
   } catch (error) {
     throw moduleError(error, shownAs);
   }
@@ -65,7 +66,7 @@ async function planOpened(
   }
   const table = await module.functions();
   const found = withoutWrappers(
-    matchAll(request.patterns, request.excludes, table.names),
+    matchAll(request.patterns, request.excludes, table),
     request.patterns,
   );
   const plan = await planMatches(module, shownAs, request, table.names, found);
