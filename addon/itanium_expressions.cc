@@ -1,4 +1,6 @@
 // Expressions: in template arguments, array bounds and decltype. Printed roughly as written.
+#include <algorithm>
+
 #include "itanium.h"
 
 namespace itanium {

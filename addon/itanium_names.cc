@@ -1,73 +1,9 @@
-// Names, functions and template arguments.
-#include <algorithm>
-#include <iterator>
+// Names and functions.
 #include <utility>
 
 #include "itanium.h"
 
 namespace itanium {
-
-static constexpr size_t MOST_NODES = 1u << 18;
-
-void Tree::clear() {
-    nodes.assign(1, {}); // NONE
-    lists.clear();
-    texts.clear();
-}
-
-Id Tree::add(Node node) {
-    if (nodes.size() >= MOST_NODES)
-        throw Undecodable{};
-    nodes.push_back(node);
-    return static_cast<Id>(nodes.size() - 1);
-}
-
-Id Tree::number(std::string_view before, uint64_t number, std::string_view after) {
-    std::string &text = texts.emplace_back(before);
-    text += std::to_string(number);
-    text += after;
-    return this->text(text);
-}
-
-Id Tree::list(Kind kind, const std::vector<Id> &items, Node node) {
-    node.kind = kind;
-    node.first = static_cast<uint32_t>(lists.size());
-    node.count = static_cast<uint32_t>(items.size());
-    lists.insert(lists.end(), items.begin(), items.end());
-    return add(node);
-}
-
-// Sorted by code.
-static constexpr Operator OPERATORS[] = {
-    {{'a', 'N'}, 2, "&="},     {{'a', 'S'}, 2, "="},        {{'a', 'a'}, 2, "&&"},
-    {{'a', 'd'}, 1, "&"},      {{'a', 'n'}, 2, "&"},        {{'a', 'w'}, 1, "co_await "},
-    {{'c', 'l'}, 0, "()"},     {{'c', 'm'}, 2, ","},        {{'c', 'o'}, 1, "~"},
-    {{'d', 'V'}, 2, "/="},     {{'d', 'a'}, 0, "delete[]"}, {{'d', 'e'}, 1, "*"},
-    {{'d', 'l'}, 0, "delete"}, {{'d', 's'}, 2, ".*"},       {{'d', 'v'}, 2, "/"},
-    {{'e', 'O'}, 2, "^="},     {{'e', 'o'}, 2, "^"},        {{'e', 'q'}, 2, "=="},
-    {{'g', 'e'}, 2, ">="},     {{'g', 't'}, 2, ">"},        {{'i', 'x'}, 0, "[]"},
-    {{'l', 'S'}, 2, "<<="},    {{'l', 'e'}, 2, "<="},       {{'l', 's'}, 2, "<<"},
-    {{'l', 't'}, 2, "<"},      {{'m', 'I'}, 2, "-="},       {{'m', 'L'}, 2, "*="},
-    {{'m', 'i'}, 2, "-"},      {{'m', 'l'}, 2, "*"},        {{'m', 'm'}, 1, "--"},
-    {{'n', 'a'}, 0, "new[]"},  {{'n', 'e'}, 2, "!="},       {{'n', 'g'}, 1, "-"},
-    {{'n', 't'}, 1, "!"},      {{'n', 'w'}, 0, "new"},      {{'o', 'R'}, 2, "|="},
-    {{'o', 'o'}, 2, "||"},     {{'o', 'r'}, 2, "|"},        {{'p', 'L'}, 2, "+="},
-    {{'p', 'l'}, 2, "+"},      {{'p', 'm'}, 2, "->*"},      {{'p', 'p'}, 1, "++"},
-    {{'p', 's'}, 1, "+"},      {{'p', 't'}, 0, "->"},       {{'q', 'u'}, 0, "?"},
-    {{'r', 'M'}, 2, "%="},     {{'r', 'S'}, 2, ">>="},      {{'r', 'm'}, 2, "%"},
-    {{'r', 's'}, 2, ">>"},     {{'s', 's'}, 2, "<=>"},
-};
-
-const Operator *find_operator(char first, char second) {
-    auto before = [](const Operator &each, std::pair<char, char> code) {
-        return std::pair(each.code[0], each.code[1]) < code;
-    };
-    auto found = std::lower_bound(std::begin(OPERATORS), std::end(OPERATORS),
-                                  std::pair(first, second), before);
-    return found != std::end(OPERATORS) && found->code[0] == first && found->code[1] == second
-               ? found
-               : nullptr;
-}
 
 bool Parser::take(std::string_view expected) {
     if (text_.substr(at_, expected.size()) != expected)
@@ -422,48 +358,6 @@ Id Parser::base_name(Id name) const {
     }
 }
 
-static constexpr struct {
-    char code;
-    const char *text;
-    const char *whole;
-    const char *base;
-} STANDARD[] = {
-    {'a', "std::allocator", "std::allocator", "allocator"},
-    {'b', "std::basic_string", "std::basic_string", "basic_string"},
-    {'s', "std::string", "std::basic_string<char, std::char_traits<char>, std::allocator<char> >",
-     "basic_string"},
-    {'i', "std::istream", "std::basic_istream<char, std::char_traits<char> >", "basic_istream"},
-    {'o', "std::ostream", "std::basic_ostream<char, std::char_traits<char> >", "basic_ostream"},
-    {'d', "std::iostream", "std::basic_iostream<char, std::char_traits<char> >", "basic_iostream"},
-};
-
-Id Parser::structor(NameState *state, Id &scope) {
-    if (scope == NONE)
-        fail();
-    bool is_destructor = next() == 'D';
-    bool is_inherited = !is_destructor && take("I");
-    char variant = next();
-    if (variant < '0' || variant > '5')
-        fail();
-    if (is_inherited)
-        name(nullptr);
-    if (state)
-        state->has_no_return_type = true;
-    Id base = base_name(scope);
-    if (tree_.nodes[base].kind == Kind::STANDARD) {
-        // An abbreviation is the name of no constructor.
-        std::string_view text = tree_.nodes[base].text;
-        for (const auto &each : STANDARD)
-            if (text == each.text) {
-                if (base == scope)
-                    scope = tree_.text(each.whole);
-                base = tree_.text(each.base);
-                break;
-            }
-    }
-    return tree_.add({.kind = Kind::STRUCTOR, .left = base, .text = is_destructor ? "~" : ""});
-}
-
 Id Parser::operator_name(NameState *state) {
     if (take("cv")) {
         if (state)
@@ -489,113 +383,6 @@ Id Parser::operator_name(NameState *state) {
         text = "co_await";
     bool is_word = text[0] >= 'a' && text[0] <= 'z';
     return tree_.sequence({tree_.text(is_word ? "operator " : "operator"), tree_.text(text)});
-}
-
-Id Parser::substitution() {
-    if (!take("S"))
-        fail();
-    for (const auto &each : STANDARD)
-        if (look() == each.code) {
-            at_++;
-            Id id = tree_.add({.kind = Kind::STANDARD, .text = each.text});
-            bool had_tags = false;
-            skip_tags(&had_tags);
-            if (had_tags)
-                substitutions_.push_back(id);
-            return id;
-        }
-    size_t index = 0;
-    if (!take("_")) {
-        while (!take("_")) {
-            char digit = next();
-            if (digit >= '0' && digit <= '9')
-                index = index * 36 + static_cast<size_t>(digit - '0');
-            else if (digit >= 'A' && digit <= 'Z')
-                index = index * 36 + static_cast<size_t>(digit - 'A' + 10);
-            else
-                fail();
-            if (index > MOST_NODES)
-                fail();
-        }
-        index++;
-    }
-    if (index >= substitutions_.size())
-        fail();
-    return substitutions_[index];
-}
-
-Id Parser::template_parameter() {
-    if (!take("T"))
-        fail();
-    if (take("L")) {
-        number();
-        if (!take("_"))
-            fail();
-    }
-    uint64_t position = sequence_number();
-    if (lambdas_ > 0)
-        return tree_.number("auto:", position, "");
-    // A conversion's type stands before the template arguments that it speaks of.
-    if (may_refer_forward_) {
-        Id id = tree_.add({.kind = Kind::FORWARD, .right = static_cast<Id>(position - 1)});
-        forward_.push_back(id);
-        return id;
-    }
-    if (position > template_parameters_.size())
-        fail();
-    return template_parameters_[position - 1];
-}
-
-Id Parser::with_arguments(Id name, bool tags) {
-    Deeper deeper(depth_);
-    if (!take("I"))
-        fail();
-    if (tags)
-        template_parameters_.clear();
-    std::vector<Id> arguments;
-    while (!take("E")) {
-        if (take("Q")) {
-            expression();
-            continue;
-        }
-        Id argument = template_argument();
-        arguments.push_back(argument);
-        if (!tags)
-            continue;
-        Node entry = tree_.nodes[argument];
-        if (entry.kind == Kind::LIST) {
-            entry.kind = Kind::PARAMETER_PACK;
-            argument = tree_.add(entry);
-        }
-        template_parameters_.push_back(argument);
-    }
-    return tree_.list(Kind::TEMPLATE, arguments, {.left = name});
-}
-
-Id Parser::template_argument() {
-    Deeper deeper(depth_);
-    if (take("X")) {
-        Id value = expression();
-        if (!take("E"))
-            fail();
-        return value;
-    }
-    if (look() == 'L')
-        return literal();
-    if (take("J")) {
-        std::vector<Id> items;
-        while (!take("E"))
-            items.push_back(template_argument());
-        return tree_.list(Kind::LIST, items);
-    }
-    // A template parameter's constraint, before the argument.
-    if (look() == 'T' && look(1) == 'k')
-        fail();
-    if (look() == 'T' && (look(1) == 'y' || look(1) == 'n' || look(1) == 't' || look(1) == 'p')) {
-        skip_template_declarations();
-        return template_argument();
-    }
-    return type();
 }
 
 } // namespace itanium

@@ -3,53 +3,19 @@
 
 namespace itanium {
 
+// By letter; those that are missing mean something else, or nothing.
+static constexpr const char *BUILTINS[] = {
+    "signed char", "bool",       "char",          "double",    "long double",
+    "float",       "__float128", "unsigned char", "int",       "unsigned int",
+    nullptr,       "long",       "unsigned long", "__int128",  "unsigned __int128",
+    nullptr,       nullptr,      nullptr,         "short",     "unsigned short",
+    nullptr,       "void",       "wchar_t",       "long long", "unsigned long long",
+    "...",
+};
+
 Id Parser::builtin(char letter) {
-    switch (letter) {
-    case 'v':
-        return tree_.text("void");
-    case 'w':
-        return tree_.text("wchar_t");
-    case 'b':
-        return tree_.text("bool");
-    case 'c':
-        return tree_.text("char");
-    case 'a':
-        return tree_.text("signed char");
-    case 'h':
-        return tree_.text("unsigned char");
-    case 's':
-        return tree_.text("short");
-    case 't':
-        return tree_.text("unsigned short");
-    case 'i':
-        return tree_.text("int");
-    case 'j':
-        return tree_.text("unsigned int");
-    case 'l':
-        return tree_.text("long");
-    case 'm':
-        return tree_.text("unsigned long");
-    case 'x':
-        return tree_.text("long long");
-    case 'y':
-        return tree_.text("unsigned long long");
-    case 'n':
-        return tree_.text("__int128");
-    case 'o':
-        return tree_.text("unsigned __int128");
-    case 'f':
-        return tree_.text("float");
-    case 'd':
-        return tree_.text("double");
-    case 'e':
-        return tree_.text("long double");
-    case 'g':
-        return tree_.text("__float128");
-    case 'z':
-        return tree_.text("...");
-    default:
-        return NONE;
-    }
+    const char *text = letter >= 'a' && letter <= 'z' ? BUILTINS[letter - 'a'] : nullptr;
+    return text ? tree_.text(text) : NONE;
 }
 
 // Behind "D"; none of them can be substituted.
@@ -271,11 +237,11 @@ Id Parser::qualified_type() {
     Deeper deeper(depth_);
     if (take("U")) {
         std::string_view text = tree_.nodes[source_name()].text;
-        Id arguments = look() == 'I' ? with_arguments(tree_.text(text), false) : NONE;
         std::string &spaced = tree_.texts.emplace_back(" ");
         spaced += text;
-        // What a vendor's qualifier is given does not tell functions apart for a reader.
-        (void)arguments;
+        // What it is given does not tell functions apart for a reader.
+        if (look() == 'I')
+            with_arguments(tree_.text(text), false);
         return tree_.add(
             {.kind = Kind::VENDOR_QUALIFIED, .left = qualified_type(), .text = spaced});
     }

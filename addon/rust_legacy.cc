@@ -1,4 +1,5 @@
 // _ZN, components with their lengths, 17h and a hash of 16 digits, E.
+#include <algorithm>
 #include <vector>
 
 #include "rust_names.h"

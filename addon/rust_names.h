@@ -13,4 +13,7 @@ bool demangle_legacy(std::string_view mangled, std::string &out);
 // `steps`: what it took, for a budget.
 bool demangle_v0(std::string_view mangled, std::string &out, uint64_t &steps);
 
+// An identifier that has more than ASCII.
+bool append_punycode(std::string_view encoded, std::string &out);
+
 } // namespace rust
