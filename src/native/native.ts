@@ -49,6 +49,7 @@ export interface ModuleFacts {
   buildId: string | null;
   /** ET_DYN: addresses are relative to where it is mapped. */
   positionIndependent: boolean;
+  /** Of its own or in its debug file. */
   hasSymbols: boolean;
   hasDwarf: boolean;
   segments: Segment[];
@@ -58,13 +59,28 @@ export interface ModuleFacts {
 
 /** Functions that have code of their own, by ascending address. Aliases are kept. */
 export interface FunctionTable {
-  /** Names as the language's linker wrote them (not demangled), joined by "\n". */
+  /**
+   * Names as the language writes them, joined by "\n": those of C++ and Rust demangled, with template
+   * and generic arguments, without parameters, result and hash. Overloads share a name.
+   */
   names: string;
+  /** The same with parameters, where the language has them in its names; "" where it has not. */
+  signatures: string;
   addresses: Float64Array;
   /** Bytes; 0 where unknown. */
   sizes: Float64Array;
+  /** What each is (FunctionKind). */
+  kinds: Uint8Array;
+  /** Further ranges of functions, by their index here; each is listed for every alias. */
+  parts: { functions: Float64Array; addresses: Float64Array; sizes: Float64Array };
   source: 'symtab' | 'dynsym' | 'pclntab';
 }
+
+export const FunctionKind = {
+  FUNCTION: 0,
+  /** What its address holds chooses the function, once, when the program is linked. */
+  IFUNC: 1,
+} as const;
 
 /**
  * What one instruction does, as far as probing is concerned. `instructions()` returns, for each
@@ -378,7 +394,11 @@ export interface Lease {
 }
 
 export interface Native {
-  openModule(path: string): Promise<Module>;
+  /**
+   * What was stripped from a program that is not of Go is looked for beneath `debugRoots`, each the
+   * root of a file system: in the debug file with its build id, or that its .gnu_debuglink names.
+   */
+  openModule(path: string, debugRoots?: readonly string[]): Promise<Module>;
   features(): Promise<Features>;
   load(options: LoadOptions): Promise<Programs>;
   /** Reads a ring buffer on a thread of its own; each batch holds whole records, end to end. */

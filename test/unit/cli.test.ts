@@ -433,6 +433,13 @@ const listed = (names: string, inlined: Inlined[] = []): Partial<Module> => ({
       names,
       addresses: Float64Array.from({ length: count }, (_, index) => 0x1000 + index * 0x10),
       sizes: Float64Array.from({ length: count }, () => 16),
+      signatures: '\n'.repeat(count - 1),
+      kinds: new Uint8Array(count),
+      parts: {
+        functions: new Float64Array(),
+        addresses: new Float64Array(),
+        sizes: new Float64Array(),
+      },
       source: 'symtab',
     };
   },
