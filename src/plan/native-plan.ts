@@ -1,7 +1,7 @@
-import type { FunctionTable, Module } from '../native/native.js';
+import { FunctionKind, type FunctionTable, type Module } from '../native/native.js';
 import { ContextPlace, SiteKind } from '../spans/records.generated.js';
 import type { FunctionValues, ModulePlan, PlannedFunction, Refusal, SupportSite } from './plan.js';
-import { type FunctionRanges, readCode } from './native-code.js';
+import { type CodeRange, type FunctionRanges, readCode } from './native-code.js';
 import { nativeEntry, nativeReturns } from './native-sites.js';
 import type { FunctionCode } from './sites.js';
 
@@ -20,6 +20,11 @@ const SUPPORT: Record<string, { kind: number; at: number }> = {
   _dl_debug_state: { kind: SiteKind.LIBRARIES, at: 0 },
 };
 
+/** The symbol is that of the function that chooses. */
+const CHOSEN_LATER = {
+  reason: 'is chosen among several when the program starts (IFUNC): trace the one that is meant',
+};
+
 /** Plans the probes of a native module for the functions at `indexes` of its table. */
 export async function planNative(
   module: Module,
@@ -28,10 +33,11 @@ export async function planNative(
   { entryOnly }: { entryOnly: boolean },
 ): Promise<ModulePlan> {
   const names = table.names.split('\n');
+  const ranges = rangesOf(table);
   const candidates = oneNameEach(table, indexes);
   const addresses = Float64Array.from(candidates, (index) => table.addresses[index] ?? 0);
   const [code, lines] = await Promise.all([
-    readCode(module, candidates.map(rangesOf(table))),
+    readCode(module, candidates.map(ranges)),
     module.lines(addresses),
   ]);
   const functions: PlannedFunction[] = [];
@@ -39,7 +45,8 @@ export async function planNative(
   for (const [i, index] of candidates.entries()) {
     const name = names[index] ?? '';
     const body = code[i] as FunctionCode;
-    const planned = planFunction(body, entryOnly);
+    const planned =
+      table.kinds[index] === FunctionKind.IFUNC ? CHOSEN_LATER : planFunction(body, entryOnly);
     if ('reason' in planned) {
       refused.push({ name, reason: planned.reason });
       continue;
@@ -56,7 +63,7 @@ export async function planNative(
       route: null,
     });
   }
-  const support = await nativeSupport(module, table);
+  const support = await nativeSupport(module, table, ranges);
   return { kind: 'native', module, layout: null, functions, refused, support, notices: [] };
 }
 
@@ -74,13 +81,19 @@ function planFunction(code: FunctionCode, entryOnly: boolean): Planned | { reaso
   return { ...planned, returns, single: returns.length < found.sites.length };
 }
 
-const rangesOf =
-  (table: FunctionTable) =>
-  (index: number): FunctionRanges => ({
-    address: table.addresses[index] ?? 0,
-    size: table.sizes[index] ?? 0,
-    parts: [],
+/** By index of a function: where all of its code lies. */
+function rangesOf({ addresses, sizes, parts }: FunctionTable): (index: number) => FunctionRanges {
+  const further = new Map<number, CodeRange[]>();
+  parts.functions.forEach((index, i) => {
+    const range = { address: parts.addresses[i] ?? 0, size: parts.sizes[i] ?? 0 };
+    further.set(index, [...(further.get(index) ?? []), range]);
   });
+  return (index) => ({
+    address: addresses[index] ?? 0,
+    size: sizes[index] ?? 0,
+    parts: further.get(index) ?? [],
+  });
+}
 
 /** Aliases share an address, and one of them is traced. */
 function oneNameEach(table: FunctionTable, indexes: readonly number[]): number[] {
@@ -92,14 +105,21 @@ function oneNameEach(table: FunctionTable, indexes: readonly number[]): number[]
   return [...byAddress.values()];
 }
 
-async function nativeSupport(module: Module, table: FunctionTable): Promise<SupportSite[]> {
+async function nativeSupport(
+  module: Module,
+  table: FunctionTable,
+  ranges: (index: number) => FunctionRanges,
+): Promise<SupportSite[]> {
   const wanted = new Map<number, { name: string; index: number }>();
   table.names.split('\n').forEach((name, index) => {
     if (Object.hasOwn(SUPPORT, name)) wanted.set(table.addresses[index] ?? 0, { name, index });
   });
   if (wanted.size === 0) return [];
   const found = [...wanted.values()];
-  const code = await readCode(module, found.map(({ index }) => rangesOf(table)(index)));
+  const code = await readCode(
+    module,
+    found.map(({ index }) => ranges(index)),
+  );
   return found.flatMap(({ name }, i) => {
     const { kind, at } = SUPPORT[name] as { kind: number; at: number };
     const entry = nativeEntry(code[i] as FunctionCode);
