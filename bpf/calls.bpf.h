@@ -19,8 +19,12 @@
 #include "trees.bpf.h"
 #include "values.bpf.h"
 
+/* The context of a program at a probe, by the name that the verifier knows it by in every kernel. */
+struct bpf_user_pt_regs_t {};
+
 /* What the callbacks of one hit share. */
 struct hit {
+	void *context; /* of the program, for perf buffers */
 	__u64 now;
 	__u64 stack;
 	__u32 tgid;
@@ -73,7 +77,7 @@ INLINE bool send_with_values(struct call_values *values, struct goroutine *gorou
 	asm volatile("" : "+r"(size));
 	if (size > sizeof(values->record) + MAX_CALL_BYTES + MAX_VALUE_BYTES)
 		return false;
-	sent = output_record(&values->record, size);
+	sent = output_record(hit->context, &values->record, size);
 	bpf_map_delete_elem(&call_values, call->span_id);
 	return sent;
 }
@@ -109,12 +113,13 @@ INLINE void send_call(struct goroutine *goroutine, struct open_call *call, __u32
 			return;
 		}
 	} else {
-		record = reserve_record(RECORD_CALL, sizeof(*record));
+		record = reserve_record(&goroutine->record, RECORD_CALL, sizeof(*record));
 		if (record) {
 			fill_record(record, goroutine, call, depth, hit, end);
-			submit_record(record);
-			ADD(stats->spans, 1);
-			return;
+			if (submit_record(hit->context, record, sizeof(*record))) {
+				ADD(stats->spans, 1);
+				return;
+			}
 		}
 	}
 	outermost->tree_spans--;
@@ -201,13 +206,17 @@ INLINE void take_panic(struct goroutine *goroutine, struct open_call *call)
 /*
  * Closes the innermost open call of a stack if it lies deeper than `offset`; returns whether. A
  * global function, since the verifier looks at those once and not anew at every round of a loop:
- * so it takes numbers only (pointers are Linux 5.13, commit e5069b9c23b3).
+ * so it takes numbers only (pointers are Linux 5.13, commit e5069b9c23b3), and the program's own
+ * context, which the verifier knows by the name of its type. `how`: the tgid, and the end above.
  */
-__noinline int close_deeper(__u64 stack, __u64 tgid, __u64 now, __u64 offset, __u64 end)
+__noinline int close_deeper(struct bpf_user_pt_regs_t *context, __u64 stack, __u64 now, __u64 offset,
+			    __u64 how)
 {
+	__u32 tgid = how;
+	__u8 end = how >> 32;
 	struct stack_key key = { .stack = stack, .tgid = tgid };
 	struct goroutine *goroutine = bpf_map_lookup_elem(&goroutines, &key);
-	struct hit hit = { .now = now, .stack = stack, .tgid = tgid };
+	struct hit hit = { .context = context, .now = now, .stack = stack, .tgid = tgid };
 
 	if (!goroutine || !goroutine->depth ||
 	    CALL_SLOT(goroutine, goroutine->depth - 1)->offset <= offset)
@@ -221,8 +230,10 @@ __noinline int close_deeper(__u64 stack, __u64 tgid, __u64 now, __u64 offset, __
 /* Ends the open calls that lie deeper than `offset`, as a panic or an exit does. */
 INLINE void unwind_calls(struct hit *hit, __u64 offset, __u8 end)
 {
+	__u64 how = hit->tgid | (__u64)end << 32;
+
 	for (__u64 i = 0; i < MAX_OPEN_CALLS; i++)
-		if (!close_deeper(hit->stack, hit->tgid, hit->now, offset, end))
+		if (!close_deeper(hit->context, hit->stack, hit->now, offset, how))
 			return;
 }
 

@@ -20,8 +20,9 @@ import { valuePlan } from '../spans/records.generated.js';
 /** Compiled objects lie beside the addon, whether run from a checkout or installed. */
 const OBJECTS = fileURLToPath(new URL('../../../build/bpf/', import.meta.url));
 
-export function objectPath(name: string, features: Features): string {
-  return `${OBJECTS}${name}${features.atomics ? '' : '.legacy'}.bpf.o`;
+export function objectPath(name: string, { atomics, sleepable }: Features): string {
+  const kind = !atomics ? '.legacy' : sleepable ? '' : '.awake';
+  return `${OBJECTS}${name}${kind}.bpf.o`;
 }
 
 /** Maps that all rules of a session have in common. */
