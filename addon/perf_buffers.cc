@@ -51,7 +51,7 @@ PerfBuffer::PerfBuffer(uint32_t cpu, size_t size)
     void *mapping =
         mmap(nullptr, page_ + size_, PROT_READ | PROT_WRITE, MAP_SHARED, event_.get(), 0);
     if (mapping == MAP_FAILED && errno == EPERM)
-        throw NativeFailure{"BPF_NOT_PERMITTED",
+        throw NativeFailure{"BPF_UNSUPPORTED",
                             "Perf buffers of " + std::to_string(size_ >> 10) +
                                 " KiB a CPU are more than may be locked in memory here: make them "
                                 "smaller, raise kernel.perf_event_mlock_kb or ulimit -l, or grant "

@@ -38,7 +38,8 @@ class ReaderHandle : public Napi::ObjectWrap<ReaderHandle>, private ReaderListen
         // Reading alone keeps no process alive.
         channel_.Unref(info.Env());
         ReaderListener &listener = *this;
-        reader_ = std::make_unique<TransportReader>(std::move(start.transport), start.options, listener);
+        reader_ =
+            std::make_unique<TransportReader>(std::move(start.transport), start.options, listener);
         // Not collected while it reads.
         Ref();
         // Hooks run in reverse: this one before the channel's own, which frees the channel.

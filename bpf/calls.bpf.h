@@ -19,8 +19,10 @@
 #include "trees.bpf.h"
 #include "values.bpf.h"
 
-/* The context of a program at a probe, by the name that the verifier knows it by in every kernel. */
-struct bpf_user_pt_regs_t {};
+/* The context of a program at a probe, by the name that the verifier knows it by in every kernel.
+ */
+struct bpf_user_pt_regs_t {
+};
 
 /* What the callbacks of one hit share. */
 struct hit {
@@ -209,8 +211,8 @@ INLINE void take_panic(struct goroutine *goroutine, struct open_call *call)
  * so it takes numbers only (pointers are Linux 5.13, commit e5069b9c23b3), and the program's own
  * context, which the verifier knows by the name of its type. `how`: the tgid, and the end above.
  */
-__noinline int close_deeper(struct bpf_user_pt_regs_t *context, __u64 stack, __u64 now, __u64 offset,
-			    __u64 how)
+__noinline int close_deeper(struct bpf_user_pt_regs_t *context, __u64 stack, __u64 now,
+			    __u64 offset, __u64 how)
 {
 	__u32 tgid = how;
 	__u8 end = how >> 32;

@@ -7,8 +7,8 @@
 
 /*
  * Reads the target's memory. bpf_probe_read_user fails on a page that is not resident; a
- * sleepable program (Linux 6.0, commit 8c7dcb84e3b7) may fault it in. The global functions of others
- * may not even hold the call, dead or not: the verifier of Linux 6.18 looks before it knows.
+ * sleepable program (Linux 6.0, commit 8c7dcb84e3b7) may fault it in. The global functions of
+ * others may not even hold the call, dead or not: the verifier of Linux 6.18 looks before it knows.
  */
 INLINE long read_user(void *to, __u64 size, __u64 from)
 {

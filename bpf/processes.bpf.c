@@ -151,7 +151,8 @@ static __always_inline void send_event(void *context, __u32 event, __u32 tgid, _
 	record.held = may_wait && is_to_wait(may_wait, file) && bpf_send_signal(SIGSTOP) == 0;
 	if (output_record(context, &record, sizeof(record)))
 		return;
-	/* Only what user space is told of, since it lets it go on: this signal takes that one back. */
+	/* Only what user space is told of, since it lets it go on: this signal takes that one back.
+	 */
 	if (record.held)
 		bpf_send_signal(SIGCONT);
 	lost = bpf_map_lookup_elem(&lost_events, &zero);
