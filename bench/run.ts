@@ -10,7 +10,7 @@ import { cpus, release } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { measureCalls } from './calls.js';
 import { measureDecoding } from './decode.js';
-import { measureTransports } from './transport.js';
+import { measureTransports, type Spread } from './transport.js';
 
 const PAGE = fileURLToPath(new URL('../../docs/benchmarks.md', import.meta.url));
 const HEAD = '# Benchmarks\n\nWritten by `npm run bench`; each section says when and where.\n';
@@ -32,14 +32,16 @@ ${rows.join('\n')}
 }
 
 async function transport(): Promise<string> {
-  const rows = (await measureTransports(cpus().length)).map(
-    ({ producers, transport, recordNs, leastNs, mostNs, perSecond, lostShare }) =>
-      `| ${producers} | ${transport} | ${number(recordNs)} (${number(leastNs)} to ${number(mostNs)}) | ${number(perSecond)} | ${(lostShare * 100).toFixed(1)} % |`,
+  const range = ({ median, least, most }: Spread): string =>
+    `${number(median)} (${number(least)} to ${number(most)})`;
+  const rows = (await measureTransports()).map(
+    ({ producers, transport, silentNs, recordNs, perSecond, lostShare }) =>
+      `| ${producers} | ${transport} | ${range(silentNs)} | ${range(recordNs)} | ${number(perSecond)} | ${(lostShare * 100).toFixed(1)} % |`,
   );
-  return `\`main.tick\` again, called by several goroutines at once: nanoseconds of CPU time that a record adds to a call, median (least to most) of several rounds, each against calls just before it that are counted and send no record; and the records that arrived. Buffers of 64 MiB.
+  return `\`main.tick\` again, called by several goroutines at once: nanoseconds that the program at its return runs, by the kernel's own count, median (least to most) of several rounds in turn, where the call sends no record and where it does; and the records that arrived. Buffers of 64 MiB.
 
-| goroutines | transport | ns a record | records a second | lost |
-|---|---|---|---|---|
+| goroutines | transport | ns without a record | ns with | records a second | lost |
+|---|---|---|---|---|---|
 ${rows.join('\n')}
 `;
 }
