@@ -392,7 +392,7 @@ struct settings {
 	__u8 position_independent;
 	__u8 filter_targets;	/* a hit counts only if its process is a target of this attachment */
 	__u8 has_cookies;
-	__u8 sleepable;
+	__u8 perf_buffers;	/* records leave by perf buffers, not by the ring */
 	__u8 roots;
 	__u8 unsampled;
 	__u8 entry_only;
@@ -477,6 +477,7 @@ struct stack {
 	struct inherited labels;	/* as they were when last looked at */
 	struct open_call calls[MAX_OPEN_CALLS];
 	struct program_span spans[MAX_PROGRAM_SPANS];
+	struct call_record record;	/* where one is built that a perf buffer takes */
 };
 
 /* A span of the SDK by its address, to find it where it ends and to know its age. */
@@ -534,7 +535,8 @@ struct context_type {
 struct process_settings {
 	__u32 shard_mask;	/* as in struct settings */
 	__u8 every_exec;	/* report all execs, not only those of targets */
-	__u8 pad[3];
+	__u8 perf_buffers;	/* as in struct settings */
+	__u8 pad[2];
 };
 
 /* What the kernel side learned of the target's types, for one module. */

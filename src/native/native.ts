@@ -305,8 +305,11 @@ export interface LoadOptions {
   object: string;
   /** Written over the variable `settings`, or `*_settings`, in .rodata; its size must agree. */
   settings?: Buffer;
-  /** By map name: another size, or an existing map to use in its place. */
-  maps?: Record<string, { maxEntries?: number; reuse?: BpfMap }>;
+  /**
+   * By map name: another size, or an existing map to use in its place; of a ring also perf buffers,
+   * one for each CPU.
+   */
+  maps?: Record<string, { maxEntries?: number; reuse?: BpfMap; perfBuffers?: boolean }>;
   /** How the object's uprobe programs (section "uprobe") will be attached. */
   attach: 'multi' | 'perf';
   /** Load uprobe programs as sleepable. */
@@ -369,16 +372,18 @@ export interface BpfMap {
 }
 
 export interface ReaderOptions {
-  /** How often the ring is looked at while records come; it slows down by itself when idle. ms */
+  /** Of perf buffers: bytes of all CPUs together. A ring has the size of its map. */
+  perfBytes?: number;
+  /** How often is looked while records come; it slows down by itself when idle. ms */
   intervalMs: number;
   /** Largest batch. Bytes. */
   batchBytes: number;
-  /** Batches handed to JavaScript and not yet taken; beyond it the ring is left to fill. */
+  /** Batches handed to JavaScript and not yet taken; beyond it records are left to pile up. */
   maxPending: number;
 }
 
 export interface Reader {
-  /** Resolves when all that was in the ring at the time of the call has been handed over. */
+  /** Resolves when all that had been sent at the time of the call has been handed over. */
   drain(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -401,7 +406,10 @@ export interface Native {
   openModule(path: string, debugRoots?: readonly string[]): Promise<Module>;
   features(): Promise<Features>;
   load(options: LoadOptions): Promise<Programs>;
-  /** Reads a ring buffer on a thread of its own; each batch holds whole records, end to end. */
+  /**
+   * Reads a ring buffer, or perf buffers, on a thread of its own; each batch holds whole records, end
+   * to end, in the order in which they were sent.
+   */
   read(ring: BpfMap, options: ReaderOptions, onBatch: (batch: Buffer) => void): Reader;
   /** Switches run-time statistics of BPF programs on until closed. */
   enableRunTimeStatistics(): { close(): void };

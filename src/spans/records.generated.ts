@@ -387,7 +387,7 @@ export const settings = {
   positionIndependent: 228,
   filterTargets: 229,
   hasCookies: 230,
-  sleepable: 231,
+  perfBuffers: 231,
   roots: 232,
   unsampled: 233,
   entryOnly: 234,
@@ -468,7 +468,7 @@ export const openPanic = {
 
 /** Byte offsets in struct stack. */
 export const stack = {
-  size: 2128,
+  size: 2248,
   id: 0,
   stackHi: 8,
   depth: 16,
@@ -483,6 +483,7 @@ export const stack = {
   callsLength: 16,
   spans: 1744,
   spansLength: 8,
+  record: 2128,
 } as const;
 
 /** Byte offsets in struct span_key. */
@@ -538,6 +539,7 @@ export const processSettings = {
   size: 8,
   shardMask: 0,
   everyExec: 4,
+  perfBuffers: 5,
 } as const;
 
 /** Byte offsets in struct learned. */

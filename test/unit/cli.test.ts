@@ -162,7 +162,9 @@ test('all options reach the engine', async () => {
   const { status, options, stderr } = await trace([
     ...'attach --pid 42 --symbol main.* main.a --exclude *.b --min-duration 1ms'.split(' '),
     ...'--slower-than=500ms --errors-only --sample 5% --max-rate 100 --no-roots'.split(' '),
-    ...'--unsampled --no-follow-forks --entry-only --max-functions 9 --ring-size 1M'.split(' '),
+    ...'--unsampled --no-follow-forks --entry-only --max-functions 9 --transport perf --ring-size 1M'.split(
+      ' ',
+    ),
     ...'--comm shop --wait=30s main.c -o none'.split(' '),
   ]);
   assert.equal(status, 0, stderr);
@@ -195,6 +197,7 @@ test('all options reach the engine', async () => {
     roots: false,
     unsampled: true,
     maxFunctions: 9,
+    transport: 'perf',
     ringBytes: 1 << 20,
     sinks: options?.sinks,
   });
