@@ -8,6 +8,7 @@
 const volatile struct settings settings = {};
 
 #define ARGUMENT go_argument
+#define CONTEXT struct bpf_user_pt_regs_t
 #include "inherited.bpf.h"
 #include "panics.bpf.h"
 #include "calls.bpf.h"
@@ -24,7 +25,7 @@ SEC("uprobe")
 int enter(struct pt_regs *regs)
 {
 	struct stack_key key = { .stack = GO_G(regs) };
-	struct hit hit = { .now = bpf_ktime_get_ns(), .stack = key.stack };
+	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns(), .stack = key.stack };
 	struct context context = {};
 	enum stack_result result;
 	struct function_values *wanted;
@@ -59,7 +60,7 @@ int enter(struct pt_regs *regs)
 	context.source = explicit_context(regs, site, bias, &context);
 	if (context.source == SOURCE_NONE)
 		context.source = current_span(goroutine, key.tgid, &context);
-	tell_tracer(&context, key.tgid);
+	tell_tracer(regs, context.tracer, key.tgid);
 	if (context.source == SOURCE_UNREADABLE)
 		ADD(stats->contexts_unreadable, 1);
 	if (context.truncated)
@@ -78,7 +79,7 @@ SEC("uprobe")
 int leave(struct pt_regs *regs)
 {
 	struct stack_key key = { .stack = GO_G(regs) };
-	struct hit hit = { .now = bpf_ktime_get_ns(), .stack = key.stack };
+	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns(), .stack = key.stack };
 	struct function_values *wanted;
 	struct stack *goroutine;
 	struct statistics *stats;
@@ -173,7 +174,7 @@ SEC("uprobe")
 int support(struct pt_regs *regs)
 {
 	struct stack_key key = { .stack = GO_G(regs) };
-	struct hit hit = { .now = bpf_ktime_get_ns(), .stack = key.stack };
+	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns(), .stack = key.stack };
 	struct stack *goroutine;
 	struct learned *known;
 	struct site *site;
@@ -219,7 +220,7 @@ int support(struct pt_regs *regs)
 		set_http_status(bpf_map_lookup_elem(&stacks, &key), go_argument(regs, 1));
 		break;
 	case SITE_SPAN_END:
-		span_ended(key.tgid, go_argument(regs, 0), site->context_at);
+		span_ended(regs, key.tgid, go_argument(regs, 0), site->context_at);
 		break;
 	}
 	return 0;

@@ -22,6 +22,7 @@ INLINE void inherit(struct stack *stack, __u64 key, __u32 tgid, struct context *
 }
 
 #define ARGUMENT native_argument
+#define CONTEXT struct bpf_user_pt_regs_t
 #include "calls.bpf.h"
 #include "kernel_stacks.bpf.h"
 
@@ -29,7 +30,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 INLINE void enter_function(struct kernel_hit *at, __u32 function)
 {
-	struct hit hit = { .now = bpf_ktime_get_ns(), .function = function };
+	struct hit hit = { .context = at->program, .now = bpf_ktime_get_ns(), .function = function };
 	struct context context = {};
 	enum stack_found found;
 	struct stack *stack = NULL;
@@ -91,7 +92,7 @@ INLINE bool leave_on(struct stack *stack, struct hit *hit, __u64 offset, __u32 f
 
 INLINE void leave_function(struct kernel_hit *at, __u32 function)
 {
-	struct hit hit = { .now = bpf_ktime_get_ns() };
+	struct hit hit = { .context = at->program, .now = bpf_ktime_get_ns() };
 	struct stack *stack = NULL;
 	struct statistics *stats;
 	struct stack_key key = {};
@@ -119,7 +120,7 @@ INLINE void leave_function(struct kernel_hit *at, __u32 function)
 SEC("kprobe")
 int enter(struct pt_regs *regs)
 {
-	struct kernel_hit hit = { .slot = STACK_POINTER(regs) };
+	struct kernel_hit hit = { .program = regs, .slot = STACK_POINTER(regs) };
 	__u32 function;
 
 	if (settings.has_cookies) {
@@ -140,7 +141,8 @@ int enter(struct pt_regs *regs)
 SEC("kprobe")
 int leave(struct pt_regs *regs)
 {
-	struct kernel_hit hit = { .slot = STACK_POINTER(regs) - settings.return_distance };
+	struct kernel_hit hit = { .program = regs,
+				  .slot = STACK_POINTER(regs) - settings.return_distance };
 
 	leave_function(&hit, settings.has_cookies ? bpf_get_attach_cookie(regs) : 0);
 	return 0;
@@ -159,7 +161,7 @@ INLINE __u64 place_of(const void *arguments)
 SEC("fentry")
 int enter_trampoline(__u64 *arguments)
 {
-	struct kernel_hit hit = { .slot = place_of(arguments) };
+	struct kernel_hit hit = { .program = arguments, .slot = place_of(arguments) };
 
 	enter_function(&hit, settings.first_function);
 	return 0;
@@ -168,25 +170,8 @@ int enter_trampoline(__u64 *arguments)
 SEC("fexit")
 int leave_trampoline(__u64 *arguments)
 {
-	struct kernel_hit hit = { .slot = place_of(arguments) };
+	struct kernel_hit hit = { .program = arguments, .slot = place_of(arguments) };
 
 	leave_function(&hit, settings.first_function);
-	return 0;
-}
-
-/* What is open on the stack that stands for a task will not return. */
-SEC("raw_tp/sched_process_exit")
-int task_exited(struct bpf_raw_tracepoint_args *arguments)
-{
-	struct kernel_hit at = { .thread = bpf_get_current_pid_tgid() };
-	struct hit hit = { .now = bpf_ktime_get_ns(), .tgid = at.thread >> 32 };
-	struct stack_key key = {};
-
-	task_key(&at, &key);
-	if (!bpf_map_lookup_elem(&stacks, &key))
-		return 0;
-	hit.stack = key.stack;
-	unwind_calls(&hit, 0, END_EXITED);
-	bpf_map_delete_elem(&stacks, &key);
 	return 0;
 }

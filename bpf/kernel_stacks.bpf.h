@@ -10,7 +10,7 @@
 #include "memory.bpf.h"
 #include "open_calls.bpf.h"
 #include "sites.bpf.h"
-#include "threads.bpf.h"
+#include "thread_stacks.bpf.h"
 #include <bpf/bpf_core_read.h>
 
 struct thread_struct {
@@ -45,13 +45,12 @@ extern const struct pcpu_hot pcpu_hot __ksym __weak;
 
 /* Offsets of calls in the kernel: beyond those of all stacks of user space. */
 #define KERNEL_OFFSET (1ULL << 60)
-/* Key of the stack that stands for a task; no address of user space has this bit. */
-#define KERNEL_STACK_KEY (1ULL << 62)
 
 #define BREAKPOINT 0xcc
 
 /* A hit, as far as it does not matter which kind of probe made it. */
 struct kernel_hit {
+	void *program;	/* its context */
 	__u64 thread;	/* pid_tgid */
 	struct task_struct *task;
 	__u64 top;	/* end of the task's kernel stack */
@@ -185,7 +184,7 @@ INLINE enum stack_found find_stack(const struct kernel_hit *hit, struct stack_ke
 
 INLINE void task_key(const struct kernel_hit *hit, struct stack_key *key)
 {
-	key->stack = KERNEL_STACK_KEY | (__u32)hit->thread;
+	key->stack = TASK_KEY | (__u32)hit->thread;
 	key->tgid = hit->thread >> 32;
 }
 

@@ -7,25 +7,10 @@
 
 const volatile struct settings settings = {};
 
-#include "context.bpf.h"
-#include "open_calls.bpf.h"
-
-/* Nothing says when a context of a thread began. */
-INLINE __u64 context_start(const struct context *context, __u32 tgid)
-{
-	return context->start_ns;
-}
-
-/* What an exception carries is not read. */
-INLINE void note_panic(struct stack *stack, struct open_call *call) {}
-
-/* A thread inherits no context. */
-INLINE void inherit(struct stack *stack, __u64 key, __u32 tgid, struct context *context) {}
-
-#define ARGUMENT native_argument
+#define CONTEXT struct bpf_user_pt_regs_t
+#include "threads.bpf.h"
 #include "calls.bpf.h"
 #include "sites.bpf.h"
-#include "threads.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -41,7 +26,7 @@ INLINE void end_unwound(struct stack *stack, struct hit *hit, __u64 offset)
 SEC("uprobe")
 int enter(struct pt_regs *regs)
 {
-	struct hit hit = { .now = bpf_ktime_get_ns() };
+	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns() };
 	struct stack_key key = {};
 	struct context context = {};
 	struct function_values *wanted;
@@ -83,13 +68,17 @@ int enter(struct pt_regs *regs)
 	wanted = values_of(site->function);
 	if (call && wanted && !call->dropped)
 		call->has_values = read_arguments(regs, wanted, load8(call->span_id), bias);
+	if (call && site->kind == SITE_BOTH) {
+		hit.now = bpf_ktime_get_ns();
+		leave_call(stack, &hit, on->high - slot);
+	}
 	return 0;
 }
 
 SEC("uprobe")
 int leave(struct pt_regs *regs)
 {
-	struct hit hit = { .now = bpf_ktime_get_ns() };
+	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns() };
 	struct stack_key key = {};
 	struct function_values *wanted;
 	struct thread_stack *on;
@@ -130,11 +119,24 @@ int leave(struct pt_regs *regs)
 	return 0;
 }
 
+/* If there is no room, the next change tells. */
+INLINE void libraries_changed(struct pt_regs *regs, __u32 tgid, __u64 now)
+{
+	struct process_record record = {
+		.header = { .kind = RECORD_PROCESS, .size = sizeof(record) },
+		.time_ns = now,
+		.event = PROCESS_MAPPED,
+		.tgid = tgid,
+	};
+
+	output_record(regs, &record, sizeof(record));
+}
+
 /* What the C library and the language's runtime do with stacks. */
 SEC("uprobe")
 int support(struct pt_regs *regs)
 {
-	struct hit hit = { .now = bpf_ktime_get_ns() };
+	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns() };
 	struct stack_key key = {};
 	struct thread_stack *on;
 	struct stack *stack;
@@ -160,29 +162,8 @@ int support(struct pt_regs *regs)
 		end_unwound(stack, &hit, on->high - STACK_POINTER(regs) - 1);
 		break;
 	case SITE_LIBRARIES:
-		send_mapped(key.tgid, hit.now);
+		libraries_changed(regs, key.tgid, hit.now);
 		break;
 	}
-	return 0;
-}
-
-/* What is open on the stack of a thread that exits will not return. */
-SEC("raw_tp/sched_process_exit")
-int thread_exited(struct bpf_raw_tracepoint_args *arguments)
-{
-	__u64 thread = bpf_get_current_pid_tgid();
-	struct thread_stack *on = bpf_map_lookup_elem(&thread_stacks, &thread);
-	struct stack_key key = { .tgid = thread >> 32 };
-	struct hit hit = { .now = bpf_ktime_get_ns(), .tgid = thread >> 32 };
-
-	if (!on)
-		return 0;
-	key.stack = on->stack;
-	hit.stack = key.stack;
-	bpf_map_delete_elem(&thread_stacks, &thread);
-	if (!bpf_map_lookup_elem(&stacks, &key))
-		return 0;
-	unwind_calls(&hit, 0, END_EXITED);
-	bpf_map_delete_elem(&stacks, &key);
 	return 0;
 }

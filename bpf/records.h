@@ -45,6 +45,7 @@ enum site_kind {
 	SITE_SWITCH_STACK = 13,	/* swapcontext, setcontext: the ucontext_t is argument word context_at */
 	SITE_CATCH = 14,	/* an exception is caught: what lies deeper than here is over */
 	SITE_LIBRARIES = 15,	/* the dynamic linker has changed what is mapped */
+	SITE_BOTH = 16,		/* a traced function that is a single ret or jump: it begins and ends */
 };
 
 /* What else is known of a site. */
@@ -58,6 +59,7 @@ enum site_condition {
 	CONDITION_ALWAYS = 0,
 	CONDITION_ABOVE = 1,	/* a jbe that is not taken: neither CF nor ZF */
 	CONDITION_MAY_REPEAT = 2,	/* always, and perhaps again for one call: its stack grows and it begins anew */
+	CONDITION_TAKEN = 16,	/* a jcc that is taken; plus its condition code, the low four bits of its opcode */
 };
 
 /* Where the traced function's own context is at its entry. */
@@ -220,6 +222,7 @@ struct record_header {
 struct file_key {
 	__u64 device;
 	__u64 inode;
+	__u64 changed_ns; /* its ctime: a file that is new or written anew has another */
 };
 
 #define MAX_HOLD_NAMES 16	/* rules' executables that hold, by how their file names begin */
@@ -307,7 +310,7 @@ struct process_record {
 	__u32 parent_tgid;	/* PROCESS_FORKED */
 	__u32 held;		/* PROCESS_EXECUTED: it is stopped before its first instruction */
 };
-_Static_assert(sizeof(struct process_record) == 48, "process_record");
+_Static_assert(sizeof(struct process_record) == 56, "process_record");
 
 /* One instruction that carries a probe. The probe's cookie is the index into `sites`. */
 struct site {
@@ -391,7 +394,7 @@ struct settings {
 	__u8 position_independent;
 	__u8 filter_targets;	/* a hit counts only if its process is a target of this attachment */
 	__u8 has_cookies;
-	__u8 sleepable;
+	__u8 perf_buffers;	/* records leave by perf buffers, not by the ring */
 	__u8 roots;
 	__u8 unsampled;
 	__u8 entry_only;
@@ -476,6 +479,7 @@ struct stack {
 	struct inherited labels;	/* as they were when last looked at */
 	struct open_call calls[MAX_OPEN_CALLS];
 	struct program_span spans[MAX_PROGRAM_SPANS];
+	struct call_record record;	/* where one is built that a perf buffer takes */
 };
 
 /* A span of the SDK by its address, to find it where it ends and to know its age. */
@@ -535,7 +539,8 @@ struct context_type {
 struct process_settings {
 	__u32 shard_mask;	/* as in struct settings */
 	__u8 every_exec;	/* report all execs, not only those of targets */
-	__u8 pad[3];
+	__u8 perf_buffers;	/* as in struct settings */
+	__u8 pad[2];
 };
 
 /* What the kernel side learned of the target's types, for one module. */

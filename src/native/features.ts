@@ -30,9 +30,8 @@ const FEATURES: Record<
   ringBuffer: {
     name: 'BPF ring buffer',
     gives: 'records in order, at little cost',
-    without: 'records cannot be delivered',
+    without: 'records leave by perf buffers, one for each CPU (--transport perf)',
     since: 'Linux 5.8',
-    needed: true,
   },
   cookies: {
     name: 'probe cookies',

@@ -13,10 +13,17 @@ export interface Site {
   stackAdjustment?: number;
 }
 
-export interface FunctionCode {
+/** Code that lies in one piece. */
+export interface CodePart {
   address: number;
   size: number;
   instructions: Instruction[];
+}
+
+/** A function, by the part of it that begins with its entry. */
+export interface FunctionCode extends CodePart {
+  /** Parts that the compiler has put elsewhere, such as what is seldom executed. */
+  parts?: readonly CodePart[];
 }
 
 /** Sites, or why there are none. */

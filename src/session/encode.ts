@@ -45,6 +45,8 @@ export interface KernelOptions extends RuleOptions {
   filterTargets: boolean;
   /** By which `targets` names it. */
   attachment: number;
+  /** Records leave by perf buffers, not by the ring. */
+  perfBuffers: boolean;
   shards: number;
 }
 
@@ -78,12 +80,12 @@ export function encodeSettings(
   flag(settings.positionIndependent, module.facts.positionIndependent);
   flag(settings.filterTargets, options.filterTargets);
   flag(settings.hasCookies, features.cookies);
-  flag(settings.sleepable, features.sleepable);
   flag(settings.roots, options.roots);
   flag(settings.unsampled, options.unsampled);
   flag(settings.entryOnly, options.entryOnly);
   flag(settings.programSpans, options.programSpans);
   flag(settings.findsMappings, features.findsMappings);
+  flag(settings.perfBuffers, options.perfBuffers);
   return buffer;
 }
 
@@ -147,9 +149,9 @@ export function encodeSites(plan: ModulePlan, firstFunction: number): EncodedSit
   const returns: NumberedSite[] = [];
   plan.functions.forEach((planned, index) => {
     const fn = firstFunction + index;
-    const { entry, context, entryOnly } = planned;
+    const { entry, context, entryOnly, single } = planned;
     const flags = entryOnly === null ? 0 : SiteFlag.ENTRY_ONLY;
-    entries.push(add(entry, SiteKind.ENTRY, fn, { ...context, flags }));
+    entries.push(add(entry, single ? SiteKind.BOTH : SiteKind.ENTRY, fn, { ...context, flags }));
     for (const site of planned.returns) {
       returns.push(add(site, SiteKind.RETURN, fn, { place: 0, at: 0 }));
     }

@@ -54,7 +54,8 @@ export class KernelAttachment implements ModuleProbes {
     };
     for (const name of MAPS.kernel) maps[name] = { reuse: shared[name] };
     const common = {
-      object: objectPath('kernel', features),
+      // Probes in the kernel must not sleep.
+      object: objectPath('kernel', { ...features, sleepable: false }),
       maps,
       attach: 'perf',
       sleepable: false,
@@ -63,7 +64,7 @@ export class KernelAttachment implements ModuleProbes {
     const loaded: Loaded[] = [];
     try {
       if (way !== 'trampoline') {
-        const names = ['enter', 'leave', 'task_exited'];
+        const names = ['enter', 'leave'];
         const programs = await native.load({ ...common, settings, programs: names });
         loaded.push({ programs, functions });
         if (!features.cookies) indexByAddress(programs.map('site_by_address'), functions);
@@ -75,7 +76,7 @@ export class KernelAttachment implements ModuleProbes {
           ...common,
           settings: own,
           kernelFunction: symbolOf(each),
-          programs: ['enter_trampoline', 'leave_trampoline', 'task_exited'],
+          programs: ['enter_trampoline', 'leave_trampoline'],
         });
         loaded.push({ programs, functions: [each] });
       }
@@ -90,9 +91,7 @@ export class KernelAttachment implements ModuleProbes {
   async attach(): Promise<void> {
     const suffix = this.way === 'trampoline' ? '_trampoline' : '';
     const made: { entries: Link[]; others: Link[] } = { entries: [], others: [] };
-    const [first] = this.loaded;
     try {
-      if (first) made.others.push(await first.programs.attachTracepoint('task_exited'));
       for (const { programs, functions } of this.loaded) {
         const sites = {
           addresses: BigUint64Array.from(functions, ({ address }) => addressOf(address)),

@@ -112,6 +112,8 @@ export interface ProcessRecord {
   /** Of an exec: the executable, as the kernel knows it. */
   device: bigint;
   inode: bigint;
+  /** The executable's ctime. */
+  changedNs: bigint;
   /** Of an exec: it is stopped before its first instruction. */
   held: boolean;
 }

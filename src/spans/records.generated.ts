@@ -37,6 +37,7 @@ export const SiteKind = {
   SWITCH_STACK: 13,
   CATCH: 14,
   LIBRARIES: 15,
+  BOTH: 16,
 } as const;
 
 export const SiteFlag = {
@@ -48,6 +49,7 @@ export const SiteCondition = {
   ALWAYS: 0,
   ABOVE: 1,
   MAY_REPEAT: 2,
+  TAKEN: 16,
 } as const;
 
 export const ContextPlace = {
@@ -202,9 +204,10 @@ export const recordHeader = {
 
 /** Byte offsets in struct file_key. */
 export const fileKey = {
-  size: 16,
+  size: 24,
   device: 0,
   inode: 8,
+  changedNs: 16,
 } as const;
 
 /** Byte offsets in struct hold_name. */
@@ -290,14 +293,14 @@ export const tracerRecord = {
 
 /** Byte offsets in struct process_record. */
 export const processRecord = {
-  size: 48,
+  size: 56,
   header: 0,
   timeNs: 8,
   file: 16,
-  event: 32,
-  tgid: 36,
-  parentTgid: 40,
-  held: 44,
+  event: 40,
+  tgid: 44,
+  parentTgid: 48,
+  held: 52,
 } as const;
 
 /** Byte offsets in struct site. */
@@ -386,7 +389,7 @@ export const settings = {
   positionIndependent: 232,
   filterTargets: 233,
   hasCookies: 234,
-  sleepable: 235,
+  perfBuffers: 235,
   roots: 236,
   unsampled: 237,
   entryOnly: 238,
@@ -467,7 +470,7 @@ export const openPanic = {
 
 /** Byte offsets in struct stack. */
 export const stack = {
-  size: 2128,
+  size: 2248,
   id: 0,
   stackHi: 8,
   depth: 16,
@@ -482,6 +485,7 @@ export const stack = {
   callsLength: 16,
   spans: 1744,
   spansLength: 8,
+  record: 2128,
 } as const;
 
 /** Byte offsets in struct span_key. */
@@ -539,6 +543,7 @@ export const processSettings = {
   size: 8,
   shardMask: 0,
   everyExec: 4,
+  perfBuffers: 5,
 } as const;
 
 /** Byte offsets in struct learned. */

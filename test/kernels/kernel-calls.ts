@@ -78,7 +78,7 @@ async function count(native: Native, features: Features, way: KernelWay): Promis
     own.writeUInt8(features.cookies ? 1 : 0, settings.hasCookies);
     own.writeUInt8(1, settings.roots);
     return native.load({
-      object: objectPath('kernel', features),
+      object: objectPath('kernel', { ...features, sleepable: false }),
       settings: own,
       maps,
       attach: 'perf',

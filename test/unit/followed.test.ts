@@ -18,6 +18,7 @@ function rule(id: string, fit: (pid: number) => Fit, reach: Reach): TraceRule {
     fits: fit,
     reach: () => reach,
     hold: [],
+    request: { patterns: [] },
     followExecs: false,
     followForks: false,
   } as unknown as TraceRule;
@@ -62,7 +63,7 @@ class FakeExecutables {
     await this.planning.get(of);
     let probed = this.probed.get(of.id);
     if (!probed) {
-      const attachment = { isAttached: () => false, plan: { functions: [] } };
+      const attachment = { isAttached: () => false, plan: { kind: 'go', functions: [] } };
       const { exe, fileId } = target;
       probed = { rule: of, exe, fileId, whole, pids: new Set(), attachment } as unknown as Probed;
       this.probed.set(of.id, probed);
@@ -140,6 +141,7 @@ class World {
       parentTgid: 0,
       device: 0n,
       inode: 0n,
+      changedNs: 0n,
       held: false,
     });
   }
