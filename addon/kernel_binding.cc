@@ -13,6 +13,7 @@
 #include "attach_multi.h"
 #include "attach_perf.h"
 #include "features.h"
+#include "kernel_types.h"
 #include "lease.h"
 #include "link.h"
 #include "map_binding.h"
@@ -361,6 +362,46 @@ Napi::Value features(const Napi::CallbackInfo &info) {
                                  });
 }
 
+std::vector<std::string> strings_of(Napi::Value value, const char *what) {
+    if (!value.IsArray())
+        throw wrong(value.Env(), std::string(what) + " must be an array");
+    auto array = value.As<Napi::Array>();
+    std::vector<std::string> strings;
+    for (uint32_t i = 0; i < array.Length(); i++)
+        strings.push_back(string_of(array.Get(i), what));
+    return strings;
+}
+
+Napi::Object to_kernel_value(Napi::Env env, const KernelValue &value) {
+    auto object = Napi::Object::New(env);
+    object.Set("function", value.function);
+    object.Set("parameters", value.parameters);
+    object.Set("path", value.path);
+    object.Set("reason", value.reason.empty() ? env.Null() : Napi::String::New(env, value.reason));
+    object.Set("register", value.register_index);
+    auto steps = Napi::Array::New(env);
+    for (uint32_t step : value.steps)
+        steps.Set(steps.Length(), step);
+    object.Set("steps", steps);
+    object.Set("kind", value.kind);
+    object.Set("size", value.size);
+    object.Set("type", value.type);
+    return object;
+}
+
+Napi::Value read_kernel_values(const Napi::CallbackInfo &info) {
+    auto functions = strings_of(info[0], "functions");
+    auto paths = strings_of(info[1], "paths");
+    return Task<std::vector<KernelValue>>::start(
+        info.Env(), [functions, paths] { return kernel_values(functions, paths); },
+        [](Napi::Env env, std::vector<KernelValue> &values) -> Napi::Value {
+            auto result = Napi::Array::New(env);
+            for (const KernelValue &value : values)
+                result.Set(result.Length(), to_kernel_value(env, value));
+            return result;
+        });
+}
+
 Napi::Value kernel_return_distance(const Napi::CallbackInfo &info) {
     bool multi = info[0].ToBoolean();
     return Task<std::optional<int64_t>>::start(
@@ -452,6 +493,7 @@ void init_kernel(Napi::Env env, Napi::Object exports) {
     add("load", load);
     add("features", features);
     add("kernelReturnDistance", kernel_return_distance);
+    add("kernelValues", read_kernel_values);
     add("read", read_ring);
     add("enableRunTimeStatistics", enable_run_time_statistics);
     add("leaseFile", lease_file);

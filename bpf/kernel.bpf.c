@@ -3,6 +3,8 @@
  * Functions of the kernel: entry and return, by kprobes (one by one or by kprobe.multi) or by
  * fentry and fexit. Only calls that the kernel makes in the context of a target's task count.
  */
+/* What is read from calls lies in the kernel's own memory. */
+#define VALUES_OF_KERNEL
 #include "common.bpf.h"
 
 const volatile struct settings settings = {};
@@ -28,7 +30,7 @@ INLINE void inherit(struct stack *stack, __u64 key, __u32 tgid, struct context *
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-INLINE void enter_function(struct kernel_hit *at, __u32 function)
+INLINE struct open_call *enter_function(struct kernel_hit *at, __u32 function)
 {
 	struct hit hit = { .context = at->program, .now = bpf_ktime_get_ns(), .function = function };
 	struct context context = {};
@@ -39,18 +41,18 @@ INLINE void enter_function(struct kernel_hit *at, __u32 function)
 	bool foreign;
 
 	if (!of_target(at, &foreign))
-		return;
+		return NULL;
 	stats = statistics_of(function);
 	if (!stats)
-		return;
+		return NULL;
 	if (foreign) {
 		ADD(stats->foreign, 1);
-		return;
+		return NULL;
 	}
 	if (settings.entry_only) {
 		ADD(stats->calls, 1);
 		count_lost(stats, LOST_ENTRY_ONLY);
-		return;
+		return NULL;
 	}
 	hit.tgid = key.tgid = at->thread >> 32;
 	found = find_stack(at, &key, &stack);
@@ -63,12 +65,12 @@ INLINE void enter_function(struct kernel_hit *at, __u32 function)
 	if (!stack) {
 		ADD(stats->calls, 1);
 		count_lost(stats, LOST_TABLE_FULL);
-		return;
+		return NULL;
 	}
 	if (context.source == SOURCE_UNREADABLE)
 		ADD(stats->contexts_unreadable, 1);
 	hit.stack = key.stack;
-	enter_call(stack, &hit, KERNEL_OFFSET + at->top - at->slot, &context, stats);
+	return enter_call(stack, &hit, KERNEL_OFFSET + at->top - at->slot, &context, stats);
 }
 
 /* The open call that ends here, with the stack that it is on. `function` is 0 where only its place
@@ -121,6 +123,8 @@ SEC("kprobe")
 int enter(struct pt_regs *regs)
 {
 	struct kernel_hit hit = { .program = regs, .slot = STACK_POINTER(regs) };
+	struct function_values *wanted;
+	struct open_call *call;
 	__u32 function;
 
 	if (settings.has_cookies) {
@@ -134,7 +138,10 @@ int enter(struct pt_regs *regs)
 			return 0;
 		function = *found;
 	}
-	enter_function(&hit, function);
+	call = enter_function(&hit, function);
+	wanted = values_of(function);
+	if (call && wanted && !call->dropped)
+		call->has_values = read_arguments(regs, wanted, load8(call->span_id), 0);
 	return 0;
 }
 
@@ -158,12 +165,35 @@ INLINE __u64 place_of(const void *arguments)
 	return place;
 }
 
+/* The verifier lets a program look at no more arguments than the function has. */
+INLINE bool read_trampoline(const __u64 *arguments, const struct function_values *wanted,
+			    __u64 span_id)
+{
+	struct call_values *values = wanted->arguments ? add_values(span_id) : NULL;
+
+	if (!values)
+		return false;
+#pragma unroll
+	for (__u32 i = 0; i < 6; i++)
+		if (i < settings.arguments)
+			values->words[i] = arguments[i];
+	for (__u64 i = 0; i < MAX_VALUES; i++) {
+		if (i >= wanted->arguments)
+			break;
+		read_value(span_id, wanted->first + i, i);
+	}
+	return true;
+}
+
 SEC("fentry")
 int enter_trampoline(__u64 *arguments)
 {
 	struct kernel_hit hit = { .program = arguments, .slot = place_of(arguments) };
+	struct open_call *call = enter_function(&hit, settings.first_function);
+	struct function_values *wanted = values_of(settings.first_function);
 
-	enter_function(&hit, settings.first_function);
+	if (call && wanted && !call->dropped)
+		call->has_values = read_trampoline(arguments, wanted, load8(call->span_id));
 	return 0;
 }
 

@@ -404,7 +404,8 @@ struct settings {
 	__u8 error_text;	/* texts of errors and panics too, not only their types */
 	__u8 never;		/* 0, which the compiler does not know */
 	__u8 finds_mappings;	/* bpf_find_vma is there */
-	__u8 pad[7];
+	__u8 arguments;		/* kernel, by fentry: how many arguments the function has */
+	__u8 pad[6];
 };
 
 /* Key of a stack: a goroutine's g, or where a thread's stack ends. */

@@ -61,8 +61,8 @@ INLINE struct function_values *values_of(__u32 function)
 	return bpf_map_lookup_elem(&function_values, &index);
 }
 
-/* The call's element with the registers of this hit, made if need be; NULL: no room. */
-INLINE struct call_values *need_values(const struct pt_regs *regs, __u64 span_id, __u64 bias)
+/* The call's element, made if need be; NULL: no room. */
+INLINE struct call_values *add_values(__u64 span_id)
 {
 	struct call_values *values = bpf_map_lookup_elem(&call_values, &span_id);
 	__u32 zero = 0;
@@ -74,9 +74,17 @@ INLINE struct call_values *need_values(const struct pt_regs *regs, __u64 span_id
 			return NULL;
 		bpf_map_update_elem(&call_values, &span_id, blank, BPF_NOEXIST);
 		values = bpf_map_lookup_elem(&call_values, &span_id);
-		if (!values)
-			return NULL;
 	}
+	return values;
+}
+
+/* The same with the registers of this hit. */
+INLINE struct call_values *need_values(const struct pt_regs *regs, __u64 span_id, __u64 bias)
+{
+	struct call_values *values = add_values(span_id);
+
+	if (!values)
+		return NULL;
 #pragma unroll
 	for (__u32 i = 0; i < ARGUMENT_WORDS; i++)
 		values->words[i] = ARGUMENT(regs, i);

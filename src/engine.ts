@@ -89,17 +89,24 @@ export async function planTrace(native: Native, options: TraceOptions): Promise<
     const file = interpreter === null ? path : resolveExecutable(interpreter);
     const plan = await planModule(native, file, file, requestFor(request, MAIN, file));
     const module = { path: file, fileId: file, role: MAIN, pids: [], plan };
-    const notices = [...plan.notices, ...kernelNotices(features, request)];
+    const notices = [...plan.notices, ...(await kernelNotices(native, features, request))];
     return { targets: [], modules: [module], notices };
   }
   const plan = await planTargets(native, await selectTargets(options.selection), request);
-  return { ...plan, notices: [...plan.notices, ...kernelNotices(features, request)] };
+  return {
+    ...plan,
+    notices: [...plan.notices, ...(await kernelNotices(native, features, request))],
+  };
 }
 
 /** Throws where functions of the kernel are asked for and cannot be traced. */
-function kernelNotices(features: Features, request: PlanRequest): Notice[] {
+async function kernelNotices(
+  native: Native,
+  features: Features,
+  request: PlanRequest,
+): Promise<Notice[]> {
   if (!wantsKernel(request)) return [];
-  return planKernel(features, requestFor(request, KERNEL, 'the kernel')).notices;
+  return (await planKernel(native, features, requestFor(request, KERNEL, 'the kernel'))).notices;
 }
 
 async function planTargets(native: Native, targets: Target[], request: PlanRequest): Promise<Plan> {
@@ -132,7 +139,7 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
   const features = await featuresOf(native);
   requireFeatures(features);
   const request = planRequest(options, features);
-  const ofKernel = kernelNotices(features, request);
+  const ofKernel = await kernelNotices(native, features, request);
   const { selection } = options;
   const launched = selection.command ? await launch(selection.command) : null;
   try {

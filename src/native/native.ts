@@ -424,6 +424,23 @@ export interface Lease {
   close(): void;
 }
 
+export interface KernelValue {
+  /** Index of its function. */
+  function: number;
+  /** How many its function has. */
+  parameters: number;
+  path: string;
+  /** Why it cannot be read; null: it can. */
+  reason: string | null;
+  /** Which argument, all of them being words. */
+  register: number;
+  /** As in struct value_plan. */
+  steps: number[];
+  kind: 'int' | 'uint' | 'bool' | 'pointer';
+  size: number;
+  type: string;
+}
+
 export interface Native {
   /**
    * What was stripped from a program that is not of Go is looked for beneath `debugRoots`, each the
@@ -437,6 +454,11 @@ export interface Native {
    * as programs of section "kprobe" see it; null where that cannot be tried.
    */
   kernelReturnDistance(multi: boolean): Promise<number | null>;
+  /**
+   * Arguments of functions of the kernel by its BTF, and what lies behind them: those of the paths
+   * ("sk.__sk_common.skc_dport") that the functions have; "*" is every argument.
+   */
+  kernelValues(functions: string[], paths: string[]): Promise<KernelValue[]>;
   /**
    * Reads a ring buffer, or perf buffers, on a thread of its own; each batch holds whole records, end
    * to end, in the order in which they were sent.

@@ -1,10 +1,12 @@
 /** Which functions of the kernel are probed, and how. */
 import { UnderspanError } from '../errors.js';
-import type { Features, Module } from '../native/native.js';
+import type { Notice } from '../sinks/sink.js';
+import type { Features, Module, Native } from '../native/native.js';
 import { ContextPlace, SiteCondition } from '../spans/records.generated.js';
 import { matchAll } from '../symbols/patterns.js';
 import { hintFor } from '../symbols/suggest.js';
 import { type KernelFunctions, readKernelFunctions } from './kernel-functions.js';
+import { addKernelValues } from './kernel-values.js';
 import type { PlanRequest } from './plan-module.js';
 import type { FunctionValues, ModulePlan, PlannedFunction, Refusal } from './plan.js';
 
@@ -51,14 +53,16 @@ const KERNEL: Module = {
 const NO_VALUES: FunctionValues = { arguments: [], results: [], error: null, stackTrace: false };
 
 /** Throws an UnderspanError if nothing can be traced that the patterns ask for. */
-export function planKernel(
+export async function planKernel(
+  native: Pick<Native, 'kernelValues'>,
   features: Features,
-  { patterns, excludes, maxFunctions, entryOnly }: PlanRequest,
+  request: PlanRequest,
   functions: KernelFunctions = needFunctions(features),
-): ModulePlan {
+): Promise<ModulePlan> {
+  const { patterns, excludes, maxFunctions, entryOnly } = request;
   const joined = functions.names.join('\n');
   const found = matchAll(patterns, excludes, joined);
-  const notices = patterns
+  const notices: Notice[] = patterns
     .filter((_, index) => found.counts[index] === 0)
     .map((pattern) => ({
       code: 'NO_FUNCTION_MATCHES',
@@ -69,7 +73,7 @@ export function planKernel(
   const [first] = notices;
   if (first && found.indexes.length === 0) {
     const { code, message, hint, pattern } = first;
-    throw new UnderspanError('not-found', code, message, hint, { pattern });
+    throw new UnderspanError('not-found', code, message, hint, pattern ? { pattern } : {});
   }
   const indexes = oneNameEach(functions, found.indexes);
   const way = kernelWay(features, indexes.length);
@@ -91,6 +95,8 @@ export function planKernel(
       "name a function that calls it, or that it calls: 'trace symbols' lists them",
     );
   }
+  const symbols = planned.map(({ name }) => symbolOf(name));
+  notices.push(...(await addKernelValues(native, planned, symbols, request.values)));
   return {
     kind: 'kernel',
     module: KERNEL,
@@ -138,6 +144,9 @@ function refusal(
   if (way !== 'single' && hooked && !hooked.has(name)) return 'is left out of function tracing';
   return null;
 }
+
+/** Its name without the module's. */
+export const symbolOf = (name: string): string => name.slice(name.indexOf(':') + 1);
 
 const plan = (name: string, address: number, entryOnly: boolean): PlannedFunction => {
   const site = { address, condition: SiteCondition.ALWAYS, emulated: true };

@@ -3,7 +3,7 @@ import { UnderspanError } from '../errors.js';
 import type { Lease, Native } from '../native/native.js';
 import { planKernel } from '../plan/kernel-plan.js';
 import { MAIN, type ModuleRole, requestFor } from '../plan/module-role.js';
-import { planModule } from '../plan/plan-module.js';
+import { planModule, type PlanRequest } from '../plan/plan-module.js';
 import { type ModulePlan, siteCount } from '../plan/plan.js';
 import type { Notice } from '../sinks/sink.js';
 import { moduleBias } from '../targets/mapped.js';
@@ -160,15 +160,15 @@ export class Executables {
     let file: OpenFile | null = null;
     try {
       file = role.kind === 'kernel' ? null : new OpenFile(target.file, target.exe);
-      const request = {
+      const request = (): PlanRequest => ({
         ...requestFor(rule.request, role, target.exe),
         maxFunctions: Math.min(rule.request.maxFunctions, session.room),
-      };
+      });
       const plan =
         known ??
         (file
-          ? await planModule(native, file.path, target.exe, request)
-          : planKernel(session.features, request));
+          ? await planModule(native, file.path, target.exe, request())
+          : await planKernel(native, session.features, request()));
       const shared = this.isShared(plan, rule, whole, role);
       const attachment = await this.load(plan, rule, shared && !whole);
       const probed: Probed = {

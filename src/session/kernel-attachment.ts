@@ -3,11 +3,11 @@ import { randomBytes } from 'node:crypto';
 import { UnderspanError } from '../errors.js';
 import type { BpfMap, Features, Link, LoadOptions, Native, Programs } from '../native/native.js';
 import { addressOf } from '../plan/kernel-functions.js';
-import { type KernelWay, kernelWay } from '../plan/kernel-plan.js';
+import { type KernelWay, kernelWay, symbolOf } from '../plan/kernel-plan.js';
 import type { ModulePlan, PlannedFunction } from '../plan/plan.js';
-import { settings as settingsLayout } from '../spans/records.generated.js';
+import { settings as settingsLayout, valuePlan } from '../spans/records.generated.js';
 import { MAPS, type ModuleProbes, objectPath, type SharedMaps } from './attachment.js';
-import { encodeSettings, type KernelOptions } from './encode.js';
+import { encodeSettings, encodeValues, type KernelOptions, numbersFrom } from './encode.js';
 
 /** A function with its number, which is its cookie. */
 interface Numbered extends PlannedFunction {
@@ -62,23 +62,28 @@ export class KernelAttachment implements ModuleProbes {
       kprobeMulti: way === 'multi',
     } as const;
     const loaded: Loaded[] = [];
+    const load = async (some: Numbered[], more: Partial<LoadOptions>): Promise<void> => {
+      const values = encodeValues({ ...plan, functions: some });
+      const sizes = {
+        function_values: { maxEntries: some.length },
+        value_plans: { maxEntries: Math.max(1, values.plans.length / valuePlan.size) },
+      };
+      const programs = await native.load({ ...common, ...more, maps: { ...maps, ...sizes } });
+      loaded.push({ programs, functions: some });
+      if (!features.cookies) indexByAddress(programs.map('site_by_address'), some);
+      fillValues(programs, some.length, values);
+    };
     try {
-      if (way !== 'trampoline') {
-        const names = ['enter', 'leave'];
-        const programs = await native.load({ ...common, settings, programs: names });
-        loaded.push({ programs, functions });
-        if (!features.cookies) indexByAddress(programs.map('site_by_address'), functions);
-      }
+      if (way !== 'trampoline') await load(functions, { settings, programs: ['enter', 'leave'] });
       for (const each of way === 'trampoline' ? functions : []) {
         const own = Buffer.from(settings);
         own.writeBigUInt64LE(BigInt(each.number), settingsLayout.firstFunction);
-        const programs = await native.load({
-          ...common,
+        own.writeUInt8(each.parameters ?? 0, settingsLayout.arguments);
+        await load([each], {
           settings: own,
-          kernelFunction: symbolOf(each),
+          kernelFunction: symbolOf(each.name),
           programs: ['enter_trampoline', 'leave_trampoline'],
         });
-        loaded.push({ programs, functions: [each] });
       }
     } catch (error) {
       for (const { programs } of loaded) programs.close();
@@ -144,9 +149,6 @@ export class KernelAttachment implements ModuleProbes {
   }
 }
 
-/** Its name without the module's. */
-const symbolOf = ({ name }: PlannedFunction): string => name.slice(name.indexOf(':') + 1);
-
 /** Where a call's return address lies must be the same at its entry and its return. */
 async function distance(native: Native, way: KernelWay): Promise<number> {
   if (way === 'trampoline') return 0;
@@ -168,4 +170,14 @@ function indexByAddress(map: BpfMap, functions: readonly Numbered[]): void {
     values.writeUInt32LE(number, index * 4);
   });
   map.updateMany(keys, values);
+}
+
+function fillValues(
+  programs: Programs,
+  count: number,
+  { plans, functions }: ReturnType<typeof encodeValues>,
+): void {
+  programs.map('function_values').updateMany(numbersFrom(0, count), functions);
+  if (plans.length === 0) return;
+  programs.map('value_plans').updateMany(numbersFrom(0, plans.length / valuePlan.size), plans);
 }

@@ -399,6 +399,7 @@ export const settings = {
   errorText: 242,
   never: 243,
   findsMappings: 244,
+  arguments: 245,
 } as const;
 
 /** Byte offsets in struct stack_key. */

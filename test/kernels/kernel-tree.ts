@@ -38,7 +38,8 @@ const PATTERNS = [
 
 function trace(): { spans: Span[]; summary: Summary; truth: Truth } {
   const symbols = PATTERNS.flatMap((pattern) => ['--symbol', pattern]);
-  const command = ['attach', '--output', 'json', ...symbols, '--', '/system', TRUTH];
+  const values = ['count', 'sk.__sk_common.skc_family', 'size'].flatMap((path) => ['--arg', path]);
+  const command = ['attach', '--output', 'json', ...symbols, ...values, '--', '/system', TRUTH];
   const run = spawnSync(process.execPath, [CLI, ...command, String(REQUESTS)], {
     encoding: 'utf8',
     maxBuffer: 1 << 29,
@@ -99,6 +100,7 @@ export function checkKernelTree(): string {
       `main.handle(main.store(${stores}) main.send(${sends}))`,
     );
   }
+  checkArguments(spans);
   const calls = Object.fromEntries(summary.functions.map(({ name, calls }) => [name, calls]));
   assert.equal(calls['main.handle'], REQUESTS);
   assert.equal(calls['kernel:tcp_v4_rcv'] ?? 0, 0, 'what interrupts do is the work of nobody');
@@ -106,4 +108,26 @@ export function checkKernelTree(): string {
   const lost = Object.values(summary.lost).reduce((a, b) => a + b, 0);
   assert.equal(spans.length + lost, all, `spans + lost = calls; ${JSON.stringify(summary)}`);
   return `${REQUESTS} requests are trees down to the kernel, ${all} calls, ${lost} lost`;
+}
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+
+/** Numbers in registers, and one behind a pointer. */
+function checkArguments(spans: readonly Span[]): void {
+  const byId = new Map(spans.map((span) => [span.spanId, span]));
+  const of = (name: string, around: string): Record<string, unknown>[] =>
+    spans
+      .filter((span) => span.name === name && byId.get(span.parentSpanId ?? '')?.name === around)
+      .map(({ attributes }) => attributes);
+  for (const { 'underspan.arg.count': count } of of('kernel:vfs_write', 'main.store')) {
+    assert.equal(Number(count), 'a line\n'.length, 'an argument that is a number');
+  }
+  const sent = of('kernel:tcp_sendmsg', 'kernel:vfs_write');
+  assert(sent.length > 0);
+  for (const attributes of sent) {
+    const family = Number(attributes['underspan.arg.sk.__sk_common.skc_family']);
+    assert(family === AF_INET || family === AF_INET6, `a field behind a pointer is ${family}`);
+    assert(Number(attributes['underspan.arg.size']) > 0);
+  }
 }

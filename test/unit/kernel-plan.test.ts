@@ -62,8 +62,9 @@ const request = (patterns: string[], more: Partial<PlanRequest> = {}): PlanReque
 });
 
 const functions = readKernelFunctions(root);
-const plan = (patterns: string[], has = MULTI, more = {}): ModulePlan =>
-  planKernel(has, request(patterns, more), functions);
+const NATIVE = { kernelValues: () => Promise.resolve([]) };
+const plan = (patterns: string[], has = MULTI, more = {}): Promise<ModulePlan> =>
+  planKernel(NATIVE, has, request(patterns, more), functions);
 const names = ({ functions }: ModulePlan): string[] => functions.map(({ name }) => name);
 
 const fails = (code: string, message: RegExp) => (error: unknown) =>
@@ -89,47 +90,50 @@ test('addresses that the kernel hides are an error that says how to see them', (
   );
 });
 
-test('one of two aliases is traced, also of functions of modules', () => {
-  assert.deepEqual(names(plan(['kernel:vfs_*'])), ['kernel:vfs_write', 'kernel:vfs_read']);
-  assert.deepEqual(names(plan(['kernel:/hook$/'])), ['kernel:nf_hook']);
+test('one of two aliases is traced, also of functions of modules', async () => {
+  assert.deepEqual(names(await plan(['kernel:vfs_*'])), ['kernel:vfs_write', 'kernel:vfs_read']);
+  assert.deepEqual(names(await plan(['kernel:/hook$/'])), ['kernel:nf_hook']);
 });
 
-test('what cannot carry a probe is refused with the reason', () => {
-  const mixed = plan(['kernel:vfs_read', 'kernel:no_trace', 'kernel:forbidden']);
+test('what cannot carry a probe is refused with the reason', async () => {
+  const mixed = await plan(['kernel:vfs_read', 'kernel:no_trace', 'kernel:forbidden']);
   assert.deepEqual(names(mixed), ['kernel:vfs_read']);
   assert.match(mixed.refused[0]?.reason ?? '', /function tracing/);
   assert.match(mixed.refused[1]?.reason ?? '', /must not carry a probe/);
-  assert.throws(
+  await assert.rejects(
     () => plan(['kernel:no_trace']),
     fails('NOTHING_TRACEABLE', /no_trace is left out/),
   );
   // A kprobe of its own needs no place that the compiler has made for tracing.
-  assert.equal(plan(['kernel:no_trace'], features({ kprobes: true })).functions.length, 1);
+  assert.equal((await plan(['kernel:no_trace'], features({ kprobes: true }))).functions.length, 1);
   // BTF tells functions by their names in the source.
-  assert.throws(() => plan(['kernel:helper.isra.0'], OLD), fails('NOTHING_TRACEABLE', /copy/));
+  await assert.rejects(
+    () => plan(['kernel:helper.isra.0'], OLD),
+    fails('NOTHING_TRACEABLE', /copy/),
+  );
 });
 
-test('a pattern that matches nothing is an error, or beside others a notice', () => {
-  assert.throws(() => plan(['kernel:vfs_wirte']), fails('NO_FUNCTION_MATCHES', /vfs_wirte/));
+test('a pattern that matches nothing is an error, or beside others a notice', async () => {
+  await assert.rejects(() => plan(['kernel:vfs_wirte']), fails('NO_FUNCTION_MATCHES', /vfs_wirte/));
   assert.deepEqual(
-    plan(['kernel:vfs_read', 'kernel:gone']).notices.map(({ code }) => code),
+    (await plan(['kernel:vfs_read', 'kernel:gone'])).notices.map(({ code }) => code),
     ['NO_FUNCTION_MATCHES'],
   );
 });
 
-test('a kernel without any of it says so', () => {
-  assert.throws(
-    () => planKernel(features({}), request(['kernel:vfs_write'])),
+test('a kernel without any of it says so', async () => {
+  await assert.rejects(
+    () => planKernel(NATIVE, features({}), request(['kernel:vfs_write'])),
     fails('KERNEL_FUNCTIONS_UNSUPPORTED', /neither kprobes/),
   );
 });
 
-test('the way depends on what there is and on how many functions are meant', () => {
+test('the way depends on what there is and on how many functions are meant', async () => {
   assert.equal(kernelWay(MULTI, 5_000), 'multi');
   assert.equal(kernelWay(OLD, 10), 'trampoline');
   assert.equal(kernelWay(OLD, 100), 'single');
   assert.equal(kernelWay(features({ fentry: true }), 100), 'trampoline');
-  assert.throws(
+  await assert.rejects(
     () => plan(['kernel:*'], MULTI, { maxFunctions: 2 }),
     fails('TOO_MANY_FUNCTIONS', /2/),
   );
@@ -140,4 +144,44 @@ test('patterns go to the module that they name', () => {
   const texts = ({ patterns }: PlanRequest): string[] => patterns.map(({ text }) => text);
   assert.deepEqual(texts(requestFor(both, KERNEL, 'the kernel')), ['kernel:vfs_*']);
   assert.deepEqual(texts(requestFor(both, MAIN, '/bin/shop')), ['main.*']);
+});
+
+test('arguments are read as BTF says, and what looks like a secret is not', async () => {
+  const value = { function: 0, parameters: 4, reason: null, size: 8, type: 'size_t' };
+  const native = {
+    kernelValues: (functions: string[], paths: string[]) => {
+      assert.deepEqual([functions, paths], [['vfs_read'], ['count', 'key.token', 'file.gone']]);
+      return Promise.resolve([
+        { ...value, path: 'count', register: 2, steps: [], kind: 'uint' as const },
+        { ...value, path: 'key.token', register: 1, steps: [8], kind: 'uint' as const },
+        {
+          ...{ ...value, path: 'file.gone', register: 0, steps: [], kind: 'uint' as const },
+          reason: 'has no field gone',
+        },
+      ]);
+    },
+  };
+  const args = ['count', 'key.token', 'file.gone'];
+  const values = { args, returns: false, stack: false, redact: [] };
+  const planned = await planKernel(
+    native,
+    MULTI,
+    request(['kernel:vfs_read'], { values }),
+    functions,
+  );
+  const [first] = planned.functions;
+  assert.equal(first?.parameters, 4);
+  assert.deepEqual(
+    first?.values.arguments.map(({ attribute, redacted, plan }) => [
+      attribute,
+      redacted,
+      plan.at,
+      plan.path,
+    ]),
+    [
+      ['underspan.arg.count', false, 2, []],
+      ['underspan.arg.key.token', true, 1, [8]],
+    ],
+  );
+  assert.match(planned.notices[0]?.message ?? '', /file\.gone of kernel:vfs_read .* no field gone/);
 });
