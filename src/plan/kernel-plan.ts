@@ -3,7 +3,7 @@ import { UnderspanError } from '../errors.js';
 import type { Notice } from '../sinks/sink.js';
 import type { Features, Module, Native } from '../native/native.js';
 import { ContextPlace, SiteCondition } from '../spans/records.generated.js';
-import { matchAll } from '../symbols/patterns.js';
+import { matchAll, type Matches } from '../symbols/patterns.js';
 import { hintFor } from '../symbols/suggest.js';
 import { type KernelFunctions, readKernelFunctions } from './kernel-functions.js';
 import { addKernelValues } from './kernel-values.js';
@@ -60,14 +60,13 @@ export async function planKernel(
   functions: KernelFunctions = needFunctions(features),
 ): Promise<ModulePlan> {
   const { patterns, excludes, maxFunctions, entryOnly } = request;
-  const joined = functions.names.join('\n');
-  const found = matchAll(patterns, excludes, joined);
+  const found = matching(functions.names, patterns, excludes);
   const notices: Notice[] = patterns
     .filter((_, index) => found.counts[index] === 0)
     .map((pattern) => ({
       code: 'NO_FUNCTION_MATCHES',
       message: `no function of the kernel matches '${pattern.text}'`,
-      hint: hintFor(pattern, joined),
+      hint: hintFor(pattern, functions.names.join('\n')),
       pattern: pattern.text,
     }));
   const [first] = notices;
@@ -106,6 +105,20 @@ export async function planKernel(
     support: [],
     notices,
   };
+}
+
+/** Names that are written out are looked up; to match a hundred thousand is not needed for them. */
+function matching(
+  names: readonly string[],
+  patterns: PlanRequest['patterns'],
+  excludes: PlanRequest['excludes'],
+): Pick<Matches, 'indexes' | 'counts'> {
+  const exact = new Set(patterns.map(({ name }) => name));
+  const wild = patterns.some((pattern) => pattern.wild);
+  const candidates = [...names.keys()].filter((index) => wild || exact.has(names[index] ?? ''));
+  const joined = candidates.map((index) => names[index]).join('\n');
+  const { indexes, counts } = matchAll(patterns, excludes, joined);
+  return { indexes: indexes.map((index) => candidates[index] ?? 0), counts };
 }
 
 function needFunctions(features: Features): KernelFunctions {

@@ -47,6 +47,7 @@ function trace(): { spans: Span[]; summary: Summary; truth: Truth } {
   });
   assert.ifError(run.error);
   assert.equal(run.status, 0, `trace attach ended with ${run.status}: ${run.stderr}`);
+  process.stderr.write(run.stderr);
   const lines = run.stdout.split('\n').filter((line) => line.startsWith('{'));
   const parsed = lines.map((line) => JSON.parse(line) as { type: string });
   const summary = parsed.find(({ type }) => type === 'summary');
