@@ -9,6 +9,7 @@ struct Features {
     bool uprobe_multi_threads = false;
     bool sleepable = false;
     bool atomics = false;
+    bool writes_registers = false;
     bool run_time_statistics = false;
 };
 

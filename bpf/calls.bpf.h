@@ -23,6 +23,7 @@
 struct hit {
 	__u64 now;
 	__u64 stack;
+	__u64 bias; /* of the module; once a call has ended, as its entry had it */
 	__u32 tgid;
 	__u32 function;
 	bool may_repeat; /* the site is hit again if the stack grows */
@@ -332,6 +333,7 @@ INLINE struct open_call *enter_call(struct goroutine *goroutine, struct hit *hit
 	call = CALL_SLOT(goroutine, depth);
 	call->start_ns = hit->now;
 	call->offset = offset;
+	call->bias = hit->bias;
 	call->function = hit->function;
 	call->children_ns = 0;
 	call->descendants = 0;
@@ -372,12 +374,15 @@ INLINE void forget_panics(struct goroutine *goroutine, __u64 offset)
 	goroutine->panic_count = count;
 }
 
-/* A traced function ends. */
-INLINE void leave_call(struct goroutine *goroutine, struct hit *hit, __u64 offset)
+/* A traced function ends. Returns whether that was an open call. */
+INLINE bool leave_call(struct goroutine *goroutine, struct hit *hit, __u64 offset)
 {
-	if (call_to_leave(goroutine, hit, offset)) {
+	struct open_call *call = call_to_leave(goroutine, hit, offset);
+
+	if (call) {
+		hit->bias = call->bias;
 		close_call(goroutine, goroutine->depth, hit, END_RETURNED);
-		return;
+		return true;
 	}
 	/* Begun before this session, or too deep to be kept. */
 	if (goroutine->depth < MAX_OPEN_CALLS) {
@@ -386,6 +391,7 @@ INLINE void leave_call(struct goroutine *goroutine, struct hit *hit, __u64 offse
 		if (stats)
 			ADD(stats->unpaired_returns, 1);
 	}
+	return false;
 }
 
 #endif

@@ -303,7 +303,7 @@ struct site {
 	__u8 kind;		/* enum site_kind */
 	__u8 condition;		/* enum site_condition */
 	__u8 context_place;	/* enum context_place */
-	__u8 pad;
+	__u8 plain_return;	/* SITE_RETURN: a ret of one byte, so that nothing but ip and sp changes */
 	__u16 context_at;	/* SITE_SPAN_END: index into settings.span_types */
 	__u16 pad2[3];
 };
@@ -384,6 +384,9 @@ struct settings {
 	__u8 values;		/* values are read from some of the functions */
 	__u8 error_text;	/* texts of errors and panics too, not only their types */
 	__u8 never;		/* 0, which the compiler does not know */
+	__u8 writes_registers;	/* uprobe programs may write registers: ours, and those of others */
+	__u8 emulate_returns;	/* ours do, where a call returns */
+	__u8 pad[6];
 };
 
 /* Key of a goroutine (its g), or of a thread. */
@@ -397,6 +400,7 @@ struct stack_key {
 struct open_call {
 	__u64 start_ns;
 	__u64 offset;		/* from the stack's top to the return address */
+	__u64 bias;		/* of its module, as its entry's address gives it */
 	__u8 trace_id[16];
 	__u8 span_id[8];
 	__u8 parent_id[8];
@@ -415,7 +419,7 @@ struct open_call {
 	__u16 http_status;	/* 0: not set yet */
 	__u64 http_method;	/* as in struct http_key; 0: no HTTP request */
 };
-_Static_assert(sizeof(struct open_call) == 96, "open_call");
+_Static_assert(sizeof(struct open_call) == 104, "open_call");
 
 /* A span that the SDK started on a goroutine. */
 struct program_span {

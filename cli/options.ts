@@ -109,6 +109,7 @@ export interface AttachValues extends SelectionValues, SinkValues, AgentValues {
   maxRate: number;
   entryOnly?: true;
   contextHops: number;
+  emulatedReturns: boolean;
   arg?: string[];
   return?: true;
   stack?: true;
@@ -187,6 +188,10 @@ export function addTracing(command: Command): Command {
       parseHops,
       CONTEXT_HOPS,
     )
+    .option(
+      '--no-emulated-returns',
+      'leave returns to the kernel: for other uprobes on the same instructions',
+    )
     .addOption(
       new Option('--ring-size <size>', 'buffer between the kernel and trace')
         .argParser(parseRingSize)
@@ -213,6 +218,7 @@ export function toTraceOptions(
     followForks: values.followForks,
     entryOnly: values.entryOnly ?? false,
     contextHops: values.contextHops,
+    emulateReturns: values.emulatedReturns,
     args: values.arg ?? [],
     returns: values.return ?? false,
     stack: values.stack ?? false,

@@ -64,6 +64,12 @@ const FEATURES: Record<
     without: 'limits such as --max-rate are approximate',
     since: 'Linux 5.12',
   },
+  writesRegisters: {
+    name: 'probes that write registers',
+    gives: 'returns without a single step, at a fraction of the price',
+    without: 'each return is single-stepped: a second trap',
+    since: 'Linux 6.19',
+  },
   runTimeStatistics: {
     name: 'BPF run times',
     gives: 'the measured overhead',

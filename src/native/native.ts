@@ -242,6 +242,8 @@ export interface Features {
   sleepable: boolean;
   /** Fetching atomics and compare-and-exchange (5.12). */
   atomics: boolean;
+  /** Uprobe programs may write ip and sp, and the kernel then leaves out the instruction (6.19). */
+  writesRegisters: boolean;
   /** Run-time statistics of BPF programs can be switched on. */
   runTimeStatistics: boolean;
 }

@@ -9,6 +9,8 @@ export interface Site {
   condition: number;
   /** The kernel emulates it in the breakpoint; any other is single-stepped, ten times as dear. */
   emulated: boolean;
+  /** A ret of one byte, which a program may carry out by itself where the kernel lets it. */
+  plainReturn?: boolean;
 }
 
 export interface FunctionCode {
@@ -99,7 +101,11 @@ export function returnSites(code: FunctionCode): Choice<Site[]> {
       case InstructionKind.UNDECODABLE:
         return { reason: 'does not decode' };
       case InstructionKind.RETURN:
-        sites.push(siteAt(code, instruction, SiteCondition.ALWAYS));
+        sites.push({
+          ...siteAt(code, instruction, SiteCondition.ALWAYS),
+          // Not one that pops its arguments too, nor one with a prefix.
+          plainReturn: instruction.length === 1,
+        });
         break;
       case InstructionKind.JUMP:
         if (leaves(instruction.target)) {

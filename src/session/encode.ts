@@ -33,6 +33,8 @@ export interface RuleOptions {
   contextHops: number;
   /** Texts of errors and panics, not only their types. */
   errorText: boolean;
+  /** Returns are carried out by our programs where the kernel lets them. */
+  emulateReturns: boolean;
 }
 
 /** What else is the same for all functions of an attachment. */
@@ -96,6 +98,8 @@ export function encodeSettings(
   flag(settings.unsampled, options.unsampled);
   flag(settings.entryOnly, options.entryOnly);
   flag(settings.programSpans, options.programSpans);
+  flag(settings.writesRegisters, features.writesRegisters);
+  flag(settings.emulateReturns, features.writesRegisters && options.emulateReturns);
   return buffer;
 }
 
@@ -124,6 +128,7 @@ export function encodeSites(plan: ModulePlan, firstFunction: number): EncodedSit
     fn: number,
     place: number,
     at: number,
+    plainReturn = false,
   ): NumberedSite => {
     const element = Buffer.alloc(site.size);
     element.writeBigUInt64LE(BigInt(address), site.address);
@@ -131,19 +136,23 @@ export function encodeSites(plan: ModulePlan, firstFunction: number): EncodedSit
     element.writeUInt8(kind, site.kind);
     element.writeUInt8(condition, site.condition);
     element.writeUInt8(place, site.contextPlace);
+    element.writeUInt8(plainReturn ? 1 : 0, site.plainReturn);
     element.writeUInt16LE(at, site.contextAt);
     return { index: encoded.push(element) - 1, address };
   };
   const entries: NumberedSite[] = [];
   const returns: NumberedSite[] = [];
+  // Another program of ours runs there too, and needs the registers as they were.
+  const shared = new Set(plan.support.map(({ address }) => address));
   plan.functions.forEach((planned, index) => {
     const fn = firstFunction + index;
     const { entry, context } = planned;
     entries.push(
       add(entry.address, SiteKind.ENTRY, entry.condition, fn, context.place, context.at),
     );
-    for (const { address, condition } of planned.returns) {
-      returns.push(add(address, SiteKind.RETURN, condition, fn, 0, 0));
+    for (const { address, condition, plainReturn } of planned.returns) {
+      const plain = plainReturn === true && !shared.has(address);
+      returns.push(add(address, SiteKind.RETURN, condition, fn, 0, 0, plain));
     }
   });
   const support = plan.support.map(({ address, kind, condition, at }) =>

@@ -296,6 +296,7 @@ export const site = {
   kind: 12,
   condition: 13,
   contextPlace: 14,
+  plainReturn: 15,
   contextAt: 16,
 } as const;
 
@@ -348,7 +349,7 @@ export const spanType = {
 
 /** Byte offsets in struct settings. */
 export const settings = {
-  size: 240,
+  size: 248,
   minDurationNs: 0,
   sampleThreshold: 8,
   treeIntervalNs: 16,
@@ -379,6 +380,8 @@ export const settings = {
   values: 237,
   errorText: 238,
   never: 239,
+  writesRegisters: 240,
+  emulateReturns: 241,
 } as const;
 
 /** Byte offsets in struct stack_key. */
@@ -390,30 +393,31 @@ export const stackKey = {
 
 /** Byte offsets in struct open_call. */
 export const openCall = {
-  size: 96,
+  size: 104,
   startNs: 0,
   offset: 8,
-  traceId: 16,
+  bias: 16,
+  traceId: 24,
   traceIdLength: 16,
-  spanId: 32,
+  spanId: 40,
   spanIdLength: 8,
-  parentId: 40,
+  parentId: 48,
   parentIdLength: 8,
-  contextId: 48,
+  contextId: 56,
   contextIdLength: 8,
-  childrenNs: 56,
-  descendants: 64,
-  function: 68,
-  treeSpans: 72,
-  treeLost: 76,
-  tree: 80,
-  source: 81,
-  traceFlags: 82,
-  dropped: 83,
-  parentKind: 84,
-  hasValues: 85,
-  httpStatus: 86,
-  httpMethod: 88,
+  childrenNs: 64,
+  descendants: 72,
+  function: 76,
+  treeSpans: 80,
+  treeLost: 84,
+  tree: 88,
+  source: 89,
+  traceFlags: 90,
+  dropped: 91,
+  parentKind: 92,
+  hasValues: 93,
+  httpStatus: 94,
+  httpMethod: 96,
 } as const;
 
 /** Byte offsets in struct program_span. */
@@ -450,7 +454,7 @@ export const openPanic = {
 
 /** Byte offsets in struct goroutine. */
 export const goroutine = {
-  size: 2128,
+  size: 2256,
   id: 0,
   stackHi: 8,
   depth: 16,
@@ -463,7 +467,7 @@ export const goroutine = {
   labels: 168,
   calls: 208,
   callsLength: 16,
-  spans: 1744,
+  spans: 1872,
   spansLength: 8,
 } as const;
 

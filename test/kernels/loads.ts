@@ -44,6 +44,7 @@ const OPTIONS: KernelOptions = {
   entryOnly: false,
   contextHops: 100,
   errorText: true,
+  emulateReturns: true,
   programSpans: true,
   filterTargets: true,
   attachment: 1,

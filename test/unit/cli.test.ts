@@ -181,6 +181,7 @@ test('all options reach the engine', async () => {
     handlers: [],
     entryOnly: true,
     contextHops: 32,
+    emulateReturns: true,
     args: [],
     returns: false,
     stack: false,
