@@ -10,6 +10,7 @@ import { loadNative } from '../../src/native/load.js';
 import type { Features } from '../../src/native/native.js';
 import { loadOnce, wayName, ways } from './loads.js';
 import { RESULT, type Report } from './report.js';
+import { checkReturns } from './returns.js';
 
 const CLI = fileURLToPath(new URL('../../cli/main.js', import.meta.url));
 const TRUTH = '/tmp/truth.json';
@@ -153,8 +154,9 @@ async function main(): Promise<Report> {
       loaded.push(wayName(way));
       say(`loaded ${wayName(way)} in ${(performance.now() - started).toFixed(0)} ms`);
     }
-    const summary = [loaded.join(', '), checkFew(), checkMany()].join('; ');
-    return { features, summary, failure: null };
+    const parts = [loaded.join(', '), checkFew(), checkMany()];
+    if (features.writesRegisters) parts.push(await checkReturns(native));
+    return { features, summary: parts.join('; '), failure: null };
   } catch (error) {
     return { features, summary: '', failure: (error as Error).message };
   }
