@@ -155,7 +155,7 @@ async function main(): Promise<Report> {
       say(`loaded ${wayName(way)} in ${(performance.now() - started).toFixed(0)} ms`);
     }
     const parts = [loaded.join(', '), checkFew(), checkMany()];
-    if (features.writesRegisters) parts.push(await checkReturns(native));
+    if (features.writesRegisters) parts.push(await checkReturns(native, say));
     return { features, summary: parts.join('; '), failure: null };
   } catch (error) {
     return { features, summary: '', failure: (error as Error).message };
