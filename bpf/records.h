@@ -402,7 +402,9 @@ struct settings {
 	__u8 error_text;	/* texts of errors and panics too, not only their types */
 	__u8 never;		/* 0, which the compiler does not know */
 	__u8 finds_mappings;	/* bpf_find_vma is there */
-	__u8 pad[3];
+	__u8 writes_registers;	/* uprobe programs may write registers: ours, and those of others */
+	__u8 emulate_returns;	/* ours do, where a call returns */
+	__u8 pad;
 };
 
 /* Key of a stack: a goroutine's g, or where a thread's stack ends. */
@@ -416,6 +418,7 @@ struct stack_key {
 struct open_call {
 	__u64 start_ns;
 	__u64 offset;		/* from the stack's top to the return address */
+	__u64 bias;		/* of its module, as its entry's address gives it */
 	__u8 trace_id[16];
 	__u8 span_id[8];
 	__u8 parent_id[8];
@@ -434,7 +437,7 @@ struct open_call {
 	__u16 http_status;	/* 0: not set yet */
 	__u64 http_method;	/* as in struct http_key; 0: no HTTP request */
 };
-_Static_assert(sizeof(struct open_call) == 96, "open_call");
+_Static_assert(sizeof(struct open_call) == 104, "open_call");
 
 /* A span that the SDK started on a goroutine. */
 struct program_span {

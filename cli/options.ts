@@ -110,6 +110,7 @@ export interface AttachValues extends SelectionValues, SinkValues, AgentValues {
   maxRate: number;
   entryOnly?: true;
   contextHops: number;
+  emulatedReturns: boolean;
   arg?: string[];
   return?: true;
   stack?: true;
@@ -189,6 +190,10 @@ export function addTracing(command: Command): Command {
       parseHops,
       CONTEXT_HOPS,
     )
+    .option(
+      '--no-emulated-returns',
+      'leave returns to the kernel: for other uprobes on the same instructions',
+    )
     .addOption(
       new Option('--transport <how>', 'how records leave the kernel: perf is a buffer for each CPU')
         .choices(TRANSPORTS)
@@ -220,6 +225,7 @@ export function toTraceOptions(
     followForks: values.followForks,
     entryOnly: values.entryOnly ?? false,
     contextHops: values.contextHops,
+    emulateReturns: values.emulatedReturns,
     args: values.arg ?? [],
     returns: values.return ?? false,
     stack: values.stack ?? false,

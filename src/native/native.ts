@@ -296,6 +296,8 @@ export interface Features {
   atomics: boolean;
   /** bpf_find_vma: a program can look up the mapping that holds an address. */
   findsMappings: boolean;
+  /** Uprobe programs may write ip and sp, and the kernel then leaves out the instruction (6.19). */
+  writesRegisters: boolean;
   /** Run-time statistics of BPF programs can be switched on. */
   runTimeStatistics: boolean;
 }

@@ -397,6 +397,8 @@ export const settings = {
   errorText: 238,
   never: 239,
   findsMappings: 240,
+  writesRegisters: 241,
+  emulateReturns: 242,
 } as const;
 
 /** Byte offsets in struct stack_key. */
@@ -408,30 +410,31 @@ export const stackKey = {
 
 /** Byte offsets in struct open_call. */
 export const openCall = {
-  size: 96,
+  size: 104,
   startNs: 0,
   offset: 8,
-  traceId: 16,
+  bias: 16,
+  traceId: 24,
   traceIdLength: 16,
-  spanId: 32,
+  spanId: 40,
   spanIdLength: 8,
-  parentId: 40,
+  parentId: 48,
   parentIdLength: 8,
-  contextId: 48,
+  contextId: 56,
   contextIdLength: 8,
-  childrenNs: 56,
-  descendants: 64,
-  function: 68,
-  treeSpans: 72,
-  treeLost: 76,
-  tree: 80,
-  source: 81,
-  traceFlags: 82,
-  dropped: 83,
-  parentKind: 84,
-  hasValues: 85,
-  httpStatus: 86,
-  httpMethod: 88,
+  childrenNs: 64,
+  descendants: 72,
+  function: 76,
+  treeSpans: 80,
+  treeLost: 84,
+  tree: 88,
+  source: 89,
+  traceFlags: 90,
+  dropped: 91,
+  parentKind: 92,
+  hasValues: 93,
+  httpStatus: 94,
+  httpMethod: 96,
 } as const;
 
 /** Byte offsets in struct program_span. */
@@ -468,7 +471,7 @@ export const openPanic = {
 
 /** Byte offsets in struct stack. */
 export const stack = {
-  size: 2248,
+  size: 2376,
   id: 0,
   stackHi: 8,
   depth: 16,
@@ -481,9 +484,9 @@ export const stack = {
   labels: 168,
   calls: 208,
   callsLength: 16,
-  spans: 1744,
+  spans: 1872,
   spansLength: 8,
-  record: 2128,
+  record: 2256,
 } as const;
 
 /** Byte offsets in struct span_key. */

@@ -11,6 +11,7 @@ import type { Features } from '../../src/native/native.js';
 import { type Transport, TRANSPORTS } from '../../src/session/transport.js';
 import { loadOnce, wayName, ways } from './loads.js';
 import { RESULT, type Report } from './report.js';
+import { checkReturns } from './returns.js';
 
 const CLI = fileURLToPath(new URL('../../cli/main.js', import.meta.url));
 const TRUTH = '/tmp/truth.json';
@@ -156,8 +157,9 @@ async function main(): Promise<Report> {
       say(`loaded ${wayName(way)} in ${(performance.now() - started).toFixed(0)} ms`);
     }
     const few = TRANSPORTS.map(checkFew);
-    const summary = [loaded.join(', '), ...few, checkMany()].join('; ');
-    return { features, summary, failure: null };
+    const parts = [loaded.join(', '), ...few, checkMany()];
+    if (features.writesRegisters) parts.push(await checkReturns(native, say));
+    return { features, summary: parts.join('; '), failure: null };
   } catch (error) {
     return { features, summary: '', failure: (error as Error).message };
   }

@@ -27,6 +27,7 @@ export function traceOptions(
     followForks: true,
     entryOnly: false,
     contextHops: 32,
+    emulateReturns: true,
     args: [],
     returns: false,
     stack: false,

@@ -67,6 +67,7 @@ test('an agent that is told a rule alone does as little as it may', () => {
           maxRate: 100,
           entryOnly: false,
           contextHops: 32,
+          emulateReturns: true,
           roots: false,
           unsampled: false,
           followForks: true,

@@ -189,6 +189,7 @@ test('all options reach the engine', async () => {
     handlers: [],
     entryOnly: true,
     contextHops: 32,
+    emulateReturns: true,
     args: [],
     returns: false,
     stack: false,

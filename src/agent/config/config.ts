@@ -63,6 +63,8 @@ export interface TraceConfig {
   maxRate: number;
   entryOnly: boolean;
   contextHops: number;
+  /** Returns are carried out by our programs where the kernel lets them. */
+  emulateReturns: boolean;
   roots: boolean;
   unsampled: boolean;
   followForks: boolean;
