@@ -1,7 +1,7 @@
 import { FunctionKind, type FunctionTable, type Module } from '../native/native.js';
 import { ContextPlace, SiteKind } from '../spans/records.generated.js';
 import type { FunctionValues, ModulePlan, PlannedFunction, Refusal, SupportSite } from './plan.js';
-import { type CodeRange, type FunctionRanges, readCode } from './native-code.js';
+import { type FunctionRanges, rangesOf, readCode } from './native-code.js';
 import { nativeEntry, nativeReturns } from './native-sites.js';
 import type { FunctionCode } from './sites.js';
 
@@ -79,20 +79,6 @@ function planFunction(code: FunctionCode, entryOnly: boolean): Planned | { reaso
   if ('entryOnly' in found) return { ...planned, entryOnly: found.entryOnly };
   const returns = found.sites.filter(({ address }) => address !== entry.sites.address);
   return { ...planned, returns, single: returns.length < found.sites.length };
-}
-
-/** By index of a function: where all of its code lies. */
-function rangesOf({ addresses, sizes, parts }: FunctionTable): (index: number) => FunctionRanges {
-  const further = new Map<number, CodeRange[]>();
-  parts.functions.forEach((index, i) => {
-    const range = { address: parts.addresses[i] ?? 0, size: parts.sizes[i] ?? 0 };
-    further.set(index, [...(further.get(index) ?? []), range]);
-  });
-  return (index) => ({
-    address: addresses[index] ?? 0,
-    size: sizes[index] ?? 0,
-    parts: further.get(index) ?? [],
-  });
 }
 
 /** Aliases share an address, and one of them is traced. */
