@@ -16,7 +16,7 @@ export function runTimesAreOn(procRoot = '/proc'): boolean {
 }
 
 /** Each feature of the kernel: what it gives, and what happens without it. */
-const FEATURES: Record<
+export const FEATURES: Record<
   keyof Features,
   { name: string; gives: string; without: string; since: string; needed?: true }
 > = {

@@ -1,4 +1,4 @@
-/** The initramfs of the test machines: node, the built project and a program to trace. */
+/** The initramfs of the test machines: node, the built project and programs to trace. */
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
@@ -38,6 +38,7 @@ function productionModules(root: string): string[] {
 const TOOLS = {
   'qemu-system-x86': '/usr/bin/qemu-system-x86_64',
   'busybox-static': '/bin/busybox',
+  'g++': '/usr/bin/g++',
   cpio: '/usr/bin/cpio',
 };
 
@@ -89,6 +90,10 @@ export function buildImage(root: string, cache: string): string {
       stdio: 'inherit',
     });
   }
+  execFileSync('g++', [
+    ...['-O2', '-static', '-o', join(stage, 'ends')],
+    join(root, 'test/targets/native/ends.cc'),
+  ]);
   put(join(root, 'test/kernels/init'), 'init');
   chmodSync(join(stage, 'init'), 0o755);
 
