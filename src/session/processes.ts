@@ -72,12 +72,17 @@ export class Processes {
   }
 
   /** Attaches to a process by a plan made before. */
-  async attach(target: Target, rule: TraceRule, plan: ModulePlan): Promise<void> {
+  async attach(
+    target: Target,
+    rule: TraceRule,
+    plan: ModulePlan,
+    libraries: readonly ModuleFile[],
+  ): Promise<void> {
     const whole = rule.reach(target) === 'all';
     try {
       const probed = await this.options.executables.need(rule, target, whole, plan);
       if (probed) await this.link(target, rule, probed);
-      await this.takeLibraries(target.pid);
+      await this.takeLibraries(target.pid, libraries);
     } catch (error) {
       throw this.orEnded(target, error);
     }
@@ -86,16 +91,16 @@ export class Processes {
   /**
    * Links a process to the probes in its libraries: those that its rule has functions of, and, where
    * native functions are traced, those in which stacks change. Until nothing new is found: the dynamic
-   * linker is watched from its own first probe on.
+   * linker is watched from its own first probe on. `expected`: not mapped yet.
    */
-  async takeLibraries(pid: number): Promise<void> {
+  async takeLibraries(pid: number, expected: readonly ModuleFile[] = []): Promise<void> {
     const { executables, procfs, onNotice } = this.options;
     for (let found = true; found;) {
       const known = this.known.get(pid);
       const rule = known?.rule;
       if (!known || !rule || !hasLibraries(known)) return;
       found = false;
-      for (const library of mappedLibraries(pid, procfs)) {
+      for (const library of [...expected, ...mappedLibraries(pid, procfs)]) {
         const isKnown = [...known.libraries].some(({ fileId }) => fileId === library.fileId);
         if (isKnown || library.fileId === known.target.fileId) continue;
         const role = { kind: 'library', path: library.exe } as const;

@@ -9,7 +9,13 @@ import { stackKey } from '../spans/records.generated.js';
 import { Procfs } from '../targets/procfs.js';
 import type { ResourceSources } from '../targets/resource.js';
 import { type Target, tryReadTarget } from '../targets/target.js';
-import { type DetachReason, Executables, type Probed, sitesOf } from './executables.js';
+import {
+  type DetachReason,
+  Executables,
+  type ModuleFile,
+  type Probed,
+  sitesOf,
+} from './executables.js';
 import { Followed } from './followed.js';
 import { Holds } from './holds.js';
 import { ModuleNames } from './names.js';
@@ -58,6 +64,8 @@ export interface RunningOptions extends ResourceSources {
 export interface FirstTarget {
   target: Target;
   plan: ModulePlan | null;
+  /** Libraries that it will map, as far as that is known: their probes are there before them. */
+  libraries: readonly ModuleFile[];
 }
 
 export interface NumberedFunction extends NamedFunction {
@@ -180,8 +188,8 @@ export class Running {
   private async begin(first: readonly FirstTarget[]): Promise<void> {
     const { rules, watchesExecs } = this.options;
     const [rule] = rules;
-    for (const { target, plan } of rule ? first : []) {
-      if (plan) await this.followed.attach(target, rule as TraceRule, plan);
+    for (const { target, plan, libraries } of rule ? first : []) {
+      if (plan) await this.followed.attach(target, rule as TraceRule, plan, libraries);
       else this.followed.watch(target, rule ?? null);
     }
     if (watchesExecs) this.followed.rescan();
