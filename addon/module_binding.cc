@@ -2,6 +2,7 @@
 
 #include <elf.h>
 
+#include <charconv>
 #include <chrono>
 
 #include "arguments.h"
@@ -80,6 +81,88 @@ Napi::Value to_parameter(Napi::Env env, const Parameter &parameter) {
 
 Napi::Value to_parameters(Napi::Env env, const std::optional<std::vector<Parameter>> &parameters) {
     return parameters ? to_array(env, *parameters, to_parameter).As<Napi::Value>() : env.Null();
+}
+
+// A type's id crosses as text, so that nobody counts with it.
+Napi::Value to_id(Napi::Env env, const std::optional<uint64_t> &type) {
+    if (!type)
+        return env.Null();
+    return Napi::String::New(env, *type == native::NO_TYPE ? "void" : std::to_string(*type));
+}
+
+Napi::Value to_native_parameter(Napi::Env env, const native::Parameter &parameter) {
+    const native::Place &place = parameter.place;
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("name", parameter.name);
+    object.Set("type", to_id(env, parameter.type));
+    object.Set("result", parameter.is_result);
+    object.Set("pieces", to_array(env, place.pieces, [](Napi::Env env, const native::Piece &piece) {
+                   Napi::Object object = Napi::Object::New(env);
+                   object.Set("offset", static_cast<double>(piece.offset));
+                   object.Set("size", static_cast<double>(piece.size));
+                   object.Set("register", piece.reg);
+                   return object;
+               }));
+    object.Set("stackOffset", number_or_null(env, place.stack_offset));
+    object.Set("isAddress", place.is_address);
+    object.Set("problem",
+               parameter.problem.empty() ? env.Null() : to_value(env, parameter.problem));
+    return object;
+}
+
+Napi::Value to_native_function(Napi::Env env, const std::optional<native::Function> &function) {
+    if (!function)
+        return env.Null();
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("language", function->language);
+    object.Set("parameters", to_array(env, function->parameters, to_native_parameter));
+    return object;
+}
+
+Napi::Value to_big(Napi::Env env, uint64_t number) { return Napi::BigInt::New(env, number); }
+
+Napi::Value to_native_field(Napi::Env env, const native::Field &field) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("name", field.name);
+    object.Set("type", to_id(env, field.type));
+    object.Set("offset", static_cast<double>(field.offset));
+    object.Set("embedded", field.embedded);
+    object.Set("isBits", field.is_bits);
+    return object;
+}
+
+Napi::Value to_native_type(Napi::Env env, const native::Type &type) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("id", to_id(env, type.id));
+    object.Set("name", type.name);
+    object.Set("kind", native::kind_name(type.kind));
+    object.Set("size", static_cast<double>(type.size));
+    object.Set("isRust", type.is_rust);
+    object.Set("isSigned", type.is_signed);
+    object.Set("element", to_id(env, type.element));
+    object.Set("count", number_or_null(env, type.count));
+    object.Set("fields", to_array(env, type.fields, to_native_field));
+    object.Set("names", to_array(env, type.names, [](Napi::Env env, const auto &named) {
+                   Napi::Object object = Napi::Object::New(env);
+                   object.Set("name", named.first);
+                   object.Set("value", to_big(env, named.second));
+                   return object;
+               }));
+    object.Set("discriminant", type.discriminant ? to_native_field(env, *type.discriminant)
+                                                 : env.Null());
+    object.Set("variants",
+               to_array(env, type.variants, [](Napi::Env env, const native::Variant &variant) {
+                   Napi::Object object = Napi::Object::New(env);
+                   object.Set("name", variant.name);
+                   object.Set("value", variant.value ? to_big(env, *variant.value) : env.Null());
+                   object.Set("type", to_id(env, variant.type));
+                   object.Set("offset", static_cast<double>(variant.offset));
+                   return object;
+               }));
+    object.Set("pointerAt", static_cast<double>(type.pointer_at));
+    object.Set("lengthAt", static_cast<double>(type.length_at));
+    object.Set("problem", type.problem.empty() ? env.Null() : to_value(env, type.problem));
+    return object;
 }
 
 Napi::Value to_inlined(Napi::Env env, const dwarf::Inlined &inlined) {
@@ -236,6 +319,9 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
                            {InstanceMethod<&ModuleHandle::functions>("functions"),
                             InstanceMethod<&ModuleHandle::instructions>("instructions"),
                             InstanceMethod<&ModuleHandle::parameters>("parameters"),
+                            InstanceMethod<&ModuleHandle::native_functions>("nativeFunctions"),
+                            InstanceMethod<&ModuleHandle::native_types>("nativeTypes"),
+                            InstanceMethod<&ModuleHandle::native_type_names>("nativeTypeNames"),
                             InstanceMethod<&ModuleHandle::argument_bytes>("argumentBytes"),
                             InstanceMethod<&ModuleHandle::inlined>("inlined"),
                             InstanceMethod<&ModuleHandle::field_offsets>("fieldOffsets"),
@@ -292,6 +378,41 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
             [](Napi::Env env, auto &parameters) {
                 return to_array(env, parameters, to_parameters);
             });
+    }
+
+    Napi::Value native_functions(const Napi::CallbackInfo &info) {
+        auto addresses = whole_numbers_of(info[0], "addresses");
+        return ask(
+            info, [addresses](ModuleFile &file) { return file.native_functions(addresses); },
+            [](Napi::Env env, auto &functions) {
+                return to_array(env, functions, to_native_function);
+            });
+    }
+
+    static std::vector<uint64_t> ids_of(const Napi::CallbackInfo &info) {
+        std::vector<uint64_t> ids;
+        for (const std::string &name : names_of(info)) {
+            uint64_t id = native::NO_TYPE;
+            if (name != "void" && std::from_chars(name.data(), name.data() + name.size(), id).ptr !=
+                                      name.data() + name.size())
+                throw wrong(info.Env(), "an id must be one that the module gave");
+            ids.push_back(id);
+        }
+        return ids;
+    }
+
+    Napi::Value native_types(const Napi::CallbackInfo &info) {
+        std::vector<uint64_t> ids = ids_of(info);
+        return ask(
+            info, [ids](ModuleFile &file) { return file.native_types(ids); },
+            [](Napi::Env env, auto &types) { return to_array(env, types, to_native_type); });
+    }
+
+    Napi::Value native_type_names(const Napi::CallbackInfo &info) {
+        std::vector<uint64_t> ids = ids_of(info);
+        return ask(
+            info, [ids](ModuleFile &file) { return file.native_type_names(ids); },
+            [](Napi::Env env, auto &names) { return to_array(env, names, to_value); });
     }
 
     Napi::Value argument_bytes(const Napi::CallbackInfo &info) {

@@ -36,7 +36,8 @@ void SymbolTable::for_each(const std::function<void(const Symbol &)> &visit) con
         visit({{name, length},
                symbol.st_value,
                symbol.st_size,
-               static_cast<uint8_t>(ELF64_ST_TYPE(symbol.st_info))});
+               static_cast<uint8_t>(ELF64_ST_TYPE(symbol.st_info)),
+               ELF64_ST_BIND(symbol.st_info) != STB_LOCAL});
     }
 }
 

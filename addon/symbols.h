@@ -14,6 +14,7 @@ struct Symbol {
     uint64_t address;
     uint64_t size;
     uint8_t type;
+    bool is_global; // or weak
 };
 
 class SymbolTable {

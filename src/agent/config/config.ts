@@ -50,6 +50,8 @@ export interface TraceConfig {
   returns: boolean;
   stack: boolean;
   errorText: boolean;
+  /** What results of C, C++ and Rust are errors; null: Rust's Err alone. */
+  errors: ErrorMode[] | null;
   /** Names of values that are hidden besides those that look like secrets; null: hide none. */
   redact: string[] | null;
   minDurationNs: number;

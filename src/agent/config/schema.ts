@@ -4,6 +4,7 @@
  */
 import { nameBeginsWith } from './glob.js';
 import { z } from 'zod';
+import { ERROR_MODES } from '../../plan/error-modes.js';
 import { MAX_CONTEXT_HOPS } from '../../spans/records.generated.js';
 import type { AgentConfig } from './config.js';
 import {
@@ -85,6 +86,11 @@ const traceSchema = z
     errorText: flag
       .default(false)
       .describe('Spans carry the texts of errors and panics, not only their types.'),
+    errors: listOf(z.enum(ERROR_MODES))
+      .optional()
+      .describe(
+        'Results of C, C++ and Rust that are errors: `negative` numbers, `null` pointers, `err` of Rust. Without it, `err`.',
+      ),
     redact: orFalse(listOf(text), 'a list of names')
       .optional()
       .describe(
@@ -119,10 +125,11 @@ const traceSchema = z
         'CPU time that tracing may add to a target, as a share of one CPU; 100% is no limit. Metrics and alerts show what it costs against it; nothing is thinned or detached yet.',
       ),
   })
-  .transform(({ minDuration, slowerThan, redact, ...trace }) => ({
+  .transform(({ minDuration, slowerThan, redact, errors, ...trace }) => ({
     ...trace,
     exclude: trace.exclude ?? [],
     args: trace.args ?? [],
+    errors: errors ?? null,
     redact: redact === false ? null : (redact ?? []),
     minDurationNs: minDuration,
     slowerThanNs: slowerThan ?? null,
