@@ -78,6 +78,7 @@ enum Name : uint16_t {
     AT_VARIABLE_PARAMETER = 0x4b,
     AT_VIRTUALITY = 0x4c,
     AT_RANGES = 0x55,
+    AT_SIGNATURE = 0x69,
     AT_LINKAGE_NAME = 0x6e,
     AT_STR_OFFSETS_BASE = 0x72,
     AT_ADDR_BASE = 0x73,

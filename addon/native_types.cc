@@ -102,6 +102,11 @@ Type TypeReader::read(uint64_t id) {
         }
         reader_.read(*unit, at, entry);
         type.is_rust = unit->language == LANGUAGE_RUST;
+        // Its definition is in a type unit.
+        if (const Attribute *signature = entry.find(AT_SIGNATURE)) {
+            at = signature->kind == Class::REFERENCE ? signature->number : ELSEWHERE;
+            continue;
+        }
         if (flag(entry, AT_DECLARATION)) {
             std::optional<uint64_t> definition = definition_of(at);
             if (!definition || *definition == at) {

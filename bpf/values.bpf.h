@@ -422,7 +422,8 @@ INLINE bool read_results(const struct pt_regs *regs, const struct function_value
 			break;
 		read_value(span_id, wanted->first + wanted->arguments + i, wanted->arguments + i);
 	}
-	if (error[0] && wanted->error_plan)
+	if (error[0] && wanted->error_plan &&
+	    (settings.error_text || wanted->error_kind == ERROR_NEGATIVE))
 		read_value(span_id, wanted->first + wanted->arguments + wanted->results,
 			   SPECIAL_RESULT_ERROR);
 	/* The type is the second word of the itab. */

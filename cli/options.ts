@@ -166,7 +166,7 @@ export function addTracing(command: Command): Command {
     .option('--no-error-text', 'of errors and panics only the type')
     .option(
       '--errors <which>',
-      'results of C, C++ and Rust that are errors: negative, null, err; by default err, which is Rust\'s',
+      "results of C, C++ and Rust that are errors: negative, null, err; by default err, which is Rust's",
       collect(parseErrorMode),
     )
     .option(

@@ -149,7 +149,8 @@ function errorOf(outputs: readonly Parameter[]): FunctionValues['error'] {
 /** What of the request cannot be had; one notice for all that is alike. */
 export function valueNotices(
   planner: Pick<ValuePlanner, 'found' | 'refused'>,
-  request: ValueRequest): Notice[] {
+  request: ValueRequest,
+): Notice[] {
   const notices: Notice[] = request.args
     .filter((path) => path !== '*' && !planner.found.has(path))
     .map((path) => ({

@@ -100,8 +100,8 @@ export async function nativeValuesAt(
       return refuse(`which variant of ${type.name} it is shows only in the call`);
     }
     const found = await fieldOf(types, type, name, location, depth);
-    if (!found) return refuse(noField(type, name));
     const at = [...fields, name];
+    if (!found) return [{ fields: at, reason: noField(type, name) }];
     if (found.field.isBits) return [{ fields: at, reason: 'it is a field of bits' }];
     return nativeValuesAt(types, found.field.type, found.at, path.slice(1), at, depth + 1);
   }
@@ -226,9 +226,7 @@ async function shapeOf(types: NativeTypes, type: NativeType): Promise<Shape | nu
       return { shape: 'list', element: inner, type: type.name, skip: 0, count: type.count };
     }
     case 'variant':
-      return optionalText(types, type).then((found) =>
-        found ? { shape: 'text' } : variantShape(types, type),
-      );
+      return (await optionalText(types, type)) ? { shape: 'text' } : variantShape(types, type);
     default:
       return plainShape(type);
   }
@@ -237,10 +235,7 @@ async function shapeOf(types: NativeTypes, type: NativeType): Promise<Shape | nu
 const isBytes = (element: NativeType | null): boolean =>
   element?.kind === 'uint' && element.size === 1;
 
-async function variantShape(
-  types: NativeTypes,
-  type: NativeType,
-): Promise<VariantShape | null> {
+async function variantShape(types: NativeTypes, type: NativeType): Promise<VariantShape | null> {
   if (!type.discriminant) return null;
   const tag = await types.describe(type.discriminant.type);
   const variants = await Promise.all(

@@ -1,5 +1,6 @@
 /** What is read from calls of functions in C, C++ and Rust: from --arg, --return and --errors. */
 import type { Module, NativeFunction, NativeParameter, NativeType } from '../native/native.js';
+import type { Notice } from '../sinks/sink.js';
 import { ErrorKind, MAX_VALUES, ValuePlace } from '../spans/records.generated.js';
 import type { ErrorMode } from './error-modes.js';
 import { TEXT_FIELDS } from './error-texts.js';
@@ -7,6 +8,7 @@ import {
   type Found,
   NO_VALUES,
   ParameterPlanner,
+  valueNotices,
   type ValueRequest,
 } from './function-values.js';
 import {
@@ -21,6 +23,22 @@ import type { ErrorPlan, FunctionValues, PlannedValue } from './plan.js';
 
 const DEFAULT_ERRORS: readonly ErrorMode[] = ['err'];
 const WORD = 8;
+
+/** For each function, by name and address, what is read of its calls; and what cannot be. */
+export async function nativeValues(
+  module: Module,
+  request: ValueRequest,
+  names: readonly string[],
+  addresses: Float64Array,
+): Promise<{ values: FunctionValues[]; notices: Notice[] }> {
+  const functions = await module.nativeFunctions(addresses);
+  const planner = new NativeValuePlanner(module, request);
+  const values: FunctionValues[] = [];
+  for (const [index, name] of names.entries()) {
+    values.push(await planner.plan(name, functions[index] ?? null));
+  }
+  return { values, notices: valueNotices(planner, request) };
+}
 
 export class NativeValuePlanner extends ParameterPlanner<NativeParameter> {
   private readonly types: NativeTypes;
@@ -142,9 +160,7 @@ const planned = ({ type, plan }: Extract<Found, { plan: unknown }>): PlannedValu
 
 const found = (values: readonly NativeValue[]): Found[] =>
   values.map((value) =>
-    'reason' in value
-      ? value
-      : { fields: value.fields, type: value.shape, plan: value.plan },
+    'reason' in value ? value : { fields: value.fields, type: value.shape, plan: value.plan },
   );
 
 function applies(mode: ErrorMode, type: NativeType): boolean {

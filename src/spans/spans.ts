@@ -2,7 +2,13 @@
 import type { GoType } from '../native/native.js';
 import type { Call, CallValue, ProgramSpanRecord } from './call.js';
 import { errorInfo } from './errors.js';
-import { CallEnd, ContextSource, ParentKind, SpecialValue, ValueState } from './records.generated.js';
+import {
+  CallEnd,
+  ContextSource,
+  ParentKind,
+  SpecialValue,
+  ValueState,
+} from './records.generated.js';
 import { renderShape, type Shape } from './shapes.js';
 import { addressesIn, renderValue } from './values.js';
 import type { AttributeValue, FunctionSpan, ProcessResource, ProgramSpan } from './span.js';

@@ -2,6 +2,8 @@
  * What a configuration file says, checked and with every default filled in. The schema beside it
  * says what may be written; times are nanoseconds where the name ends in Ns, else milliseconds.
  */
+import type { ErrorMode } from '../../plan/error-modes.js';
+
 export interface AgentConfig {
   /** A process falls under the first rule that selects it. */
   rules: RuleConfig[];

@@ -4,7 +4,7 @@
  */
 import { nameBeginsWith } from './glob.js';
 import { z } from 'zod';
-import { ERROR_MODES } from '../../plan/error-modes.js';
+import { ERROR_MODES, type ErrorMode } from '../../plan/error-modes.js';
 import { MAX_CONTEXT_HOPS } from '../../spans/records.generated.js';
 import type { AgentConfig } from './config.js';
 import {
@@ -74,6 +74,10 @@ export const selectSchema = z
 
 const hasKeys = (value: object | undefined): boolean => Object.keys(value ?? {}).length > 0;
 
+const isErrorMode = (value: string): value is ErrorMode =>
+  ERROR_MODES.some((mode) => mode === value);
+const errorMode = text.refine(isErrorMode, { error: `one of ${ERROR_MODES.join(', ')}` });
+
 const traceSchema = z
   .strictObject({
     symbols: listOf(pattern).describe('Functions to trace.'),
@@ -86,10 +90,10 @@ const traceSchema = z
     errorText: flag
       .default(false)
       .describe('Spans carry the texts of errors and panics, not only their types.'),
-    errors: listOf(z.enum(ERROR_MODES))
+    errors: listOf(errorMode)
       .optional()
       .describe(
-        'Results of C, C++ and Rust that are errors: `negative` numbers, `null` pointers, `err` of Rust. Without it, `err`.',
+        'Results of C, C++ and Rust that are errors: `negative` numbers, `null` pointers (in quotes, for YAML), `err` of Rust; by default `err`.',
       ),
     redact: orFalse(listOf(text), 'a list of names')
       .optional()
@@ -129,7 +133,7 @@ const traceSchema = z
     ...trace,
     exclude: trace.exclude ?? [],
     args: trace.args ?? [],
-    errors: errors ?? null,
+    errors: errors?.filter(isErrorMode) ?? null,
     redact: redact === false ? null : (redact ?? []),
     minDurationNs: minDuration,
     slowerThanNs: slowerThan ?? null,
