@@ -87,6 +87,11 @@ std::string_view Entry::text(uint16_t name) const {
     return attribute && attribute->kind == Class::TEXT ? attribute->bytes : std::string_view();
 }
 
+bool Entry::flag(uint16_t name) const {
+    const Attribute *attribute = find(name);
+    return attribute && attribute->number != 0;
+}
+
 Reader::Reader(const ElfFile &elf) : elf_(elf) { read_units(); }
 
 const Bytes &Reader::part(Part part) const {

@@ -140,6 +140,8 @@ struct Entry {
     const Attribute *find(uint16_t name) const;
     std::optional<uint64_t> number(uint16_t name, Class kind) const;
     std::string_view text(uint16_t name) const;
+    // Present, and not zero.
+    bool flag(uint16_t name) const;
 };
 
 enum class Part : uint8_t {

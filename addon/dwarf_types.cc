@@ -281,8 +281,7 @@ std::vector<Inlined> inlined_functions(const ElfFile &elf, const Reader &reader)
         reader.walk(unit, [&](const Entry &entry, unsigned depth) {
             if (function != 0 && depth <= function_depth)
                 function = 0;
-            if (entry.tag == TAG_SUBPROGRAM &&
-                code_address(elf, reader, unit, entry)) {
+            if (entry.tag == TAG_SUBPROGRAM && code_address(elf, reader, unit, entry)) {
                 function = entry.offset;
                 function_depth = depth;
                 with_code.insert(reader.name_of(entry));

@@ -63,8 +63,8 @@ static std::optional<uint64_t> register_of(Cursor expression) {
 }
 
 // One simple description, up to a piece's end; false: not followed.
-static bool read_simple(Cursor &expression, uint8_t operation, bool frame_is_cfa,
-                        EntryPiece &piece, bool &at_home) {
+static bool read_simple(Cursor &expression, uint8_t operation, bool frame_is_cfa, EntryPiece &piece,
+                        bool &at_home) {
     if (operation >= OP_REG0 && operation <= OP_REG31) {
         piece = {EntryPiece::REGISTER, static_cast<uint64_t>(operation - OP_REG0), 0, 0};
     } else if (operation == OP_REGX) {

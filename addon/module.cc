@@ -107,7 +107,7 @@ ModuleFile::native_functions(const std::vector<uint64_t> &addresses) {
     if (!facts_.has_dwarf)
         return functions;
     std::lock_guard lock(lock_);
-    native::ParameterReader from(elf_, index(), native_type_reader());
+    native::ParameterReader from({&elf_}, index(), native_type_reader());
     for (size_t i = 0; i < addresses.size(); i++)
         functions[i] = from.function(addresses[i]);
     return functions;

@@ -19,18 +19,22 @@ struct Part {
 struct Passing {
     enum How : uint8_t {
         UNKNOWN,
-        NOTHING,    // it has no content
-        REGISTERS,  // its parts, if there is room for all of them
-        STACK,      // as an argument it is copied there
-        ADDRESS,    // in memory of the caller's, whose address is passed
-        X87,        // on the stack as an argument, in a register of the x87 as a result
-        RUST_PAIR,  // two registers, each where there is room
+        NOTHING,   // it has no content
+        REGISTERS, // its parts, if there is room for all of them
+        STACK,     // as an argument it is copied there
+        ADDRESS,   // in memory of the caller's, whose address is passed
+        X87,       // on the stack as an argument, in a register of the x87 as a result
+        RUST_PAIR, // two registers, each where there is room
     };
     How how = UNKNOWN;
     std::vector<Part> parts;
     uint64_t size = 0;
     uint64_t alignment = 8;
 };
+
+inline uint64_t align_up(uint64_t offset, uint64_t alignment) {
+    return (offset + alignment - 1) / alignment * alignment;
+}
 
 Passing system_v(TypeReader &types, uint64_t type);
 Passing rust(TypeReader &types, uint64_t type);

@@ -22,9 +22,11 @@ static constexpr const char *GONE = "the compiler has optimised it away at the f
 static constexpr const char *CHANGED =
     "the compiler has changed how the function is called, and does not say where it is";
 
-ParameterReader::ParameterReader(const ElfFile &elf, const Index &index, TypeReader &types)
+ParameterReader::ParameterReader(const std::vector<const ElfFile *> &files, const Index &index,
+                                 TypeReader &types)
     : reader_(types.reader()), index_(index), types_(types) {
-    read_symbols(elf);
+    for (const ElfFile *file : files)
+        read_symbols(*file);
 }
 
 void ParameterReader::read_symbols(const ElfFile &elf) {
@@ -34,7 +36,7 @@ void ParameterReader::read_symbols(const ElfFile &elf) {
                 if (symbol.type != STT_FUNC)
                     return;
                 Linkage &linkage = linkage_[symbol.address];
-                linkage.is_global = linkage.is_global || symbol.is_global;
+                linkage.is_global = linkage.is_global || symbol.binding != STB_LOCAL;
                 for (std::string_view mark : {".isra.", ".constprop.", ".part."})
                     if (symbol.name.find(mark) != std::string_view::npos)
                         linkage.is_clone = true;
@@ -88,9 +90,9 @@ static uint64_t type_of(const Reader &reader, const Entry &entry) {
 
 // Those of the function itself, and where it is an instance of another, what that one has besides:
 // an instance may have lost some.
-std::vector<ParameterReader::Argument>
-ParameterReader::arguments(const Unit &unit, const Entry &function, uint64_t address,
-                           bool is_rust) {
+std::vector<ParameterReader::Argument> ParameterReader::arguments(const Unit &unit,
+                                                                  const Entry &function,
+                                                                  uint64_t address, bool is_rust) {
     bool is_cfa = frame_base_is_cfa(function);
     std::vector<Entry> own, original;
     auto collect = [&](uint64_t from, std::vector<Entry> &into) {
@@ -111,8 +113,7 @@ ParameterReader::arguments(const Unit &unit, const Entry &function, uint64_t add
             return entry->number(AT_ABSTRACT_ORIGIN, Class::REFERENCE) == original[i].offset;
         };
         if (std::none_of(all.begin(), all.end(), is_instance))
-            all.insert(all.begin() + static_cast<ptrdiff_t>(std::min(i, all.size())),
-                       &original[i]);
+            all.insert(all.begin() + static_cast<ptrdiff_t>(std::min(i, all.size())), &original[i]);
     }
     std::vector<Argument> arguments;
     for (const Entry *entry : all) {
@@ -216,18 +217,17 @@ ParameterReader::Trust ParameterReader::trust(const Unit &unit, const Entry &fun
                                               const std::vector<Argument> &arguments) const {
     Trust trust;
     auto known = linkage_.find(address);
-    Linkage linkage = known == linkage_.end() ? Linkage() : known->second;
-    std::optional<Attribute> convention =
-        attribute_of(reader_, function, AT_CALLING_CONVENTION);
-    bool is_changed =
-        linkage.is_clone || (convention && convention->number == CONVENTION_NOCALL);
+    // Without a symbol it may be a copy as well.
+    Linkage linkage = known == linkage_.end() ? Linkage{false, true} : known->second;
+    std::optional<Attribute> convention = attribute_of(reader_, function, AT_CALLING_CONVENTION);
+    bool is_changed = linkage.is_clone || (convention && convention->number == CONVENTION_NOCALL);
     trust.in_abi = trust.in_result = !is_changed;
     trust.in_silence = linkage.is_global && !is_changed;
     if (linkage.is_global || is_changed)
         return trust;
-    bool is_plain = std::all_of(
-        arguments.begin(), arguments.end(),
-        [](const Argument &argument) { return argument.entry.kind == EntryLocation::HOME; });
+    bool is_plain = std::all_of(arguments.begin(), arguments.end(), [](const Argument &argument) {
+        return argument.entry.kind == EntryLocation::HOME;
+    });
     // Clang gives functions a frame pointer where it does not optimise.
     const Attribute *frame = function.find(AT_FRAME_BASE);
     constexpr uint8_t RBP = 0x56;

@@ -28,7 +28,9 @@ struct Function {
 
 class ParameterReader {
   public:
-    ParameterReader(const ElfFile &elf, const dwarf::Index &index, TypeReader &types);
+    // `files`: those whose symbols name the functions.
+    ParameterReader(const std::vector<const ElfFile *> &files, const dwarf::Index &index,
+                    TypeReader &types);
 
     // Nothing if DWARF does not know a function at this address.
     std::optional<Function> function(uint64_t address);

@@ -38,6 +38,12 @@ const char *kind_name(Kind kind);
 inline constexpr uint64_t NO_TYPE = UINT64_MAX; // void
 inline constexpr uint64_t ELSEWHERE = 0;        // in a file or section that is not read
 
+// const, volatile, a typedef: what leads to the type itself.
+inline bool is_qualifier(uint16_t tag) {
+    return tag == dwarf::TAG_TYPEDEF || tag == dwarf::TAG_CONST || tag == dwarf::TAG_VOLATILE ||
+           tag == dwarf::TAG_RESTRICT || tag == dwarf::TAG_ATOMIC;
+}
+
 struct Field {
     std::string name;
     uint64_t type = ELSEWHERE;
@@ -60,8 +66,8 @@ struct Type {
     uint64_t size = 0;
     uint64_t alignment = 0; // as declared; 0: the usual
     bool is_rust = false;
-    bool is_signed = false;        // ENUM
-    bool is_vector = false;        // ARRAY: a SIMD register
+    bool is_signed = false; // ENUM
+    bool is_vector = false; // ARRAY: a SIMD register
     // C++: it has a copy constructor or a destructor of its own.
     bool is_passed_by_address = false;
     std::optional<uint64_t> element;

@@ -37,7 +37,7 @@ void SymbolTable::for_each(const std::function<void(const Symbol &)> &visit) con
                symbol.st_value,
                symbol.st_size,
                static_cast<uint8_t>(ELF64_ST_TYPE(symbol.st_info)),
-               ELF64_ST_BIND(symbol.st_info) != STB_LOCAL});
+               static_cast<uint8_t>(ELF64_ST_BIND(symbol.st_info))});
     }
 }
 

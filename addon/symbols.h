@@ -14,7 +14,7 @@ struct Symbol {
     uint64_t address;
     uint64_t size;
     uint8_t type;
-    bool is_global; // or weak
+    uint8_t binding;
 };
 
 class SymbolTable {

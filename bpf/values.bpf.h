@@ -14,8 +14,8 @@
 #include "registers.bpf.h"
 
 /* Word n of a hit, as value plans count them: Go's ABI, or what is defined before. */
-#ifndef VALUE_WORD
-#define VALUE_WORD(regs, n) go_argument(regs, n)
+#ifndef ARGUMENT
+#define ARGUMENT(regs, n) go_argument(regs, n)
 #endif
 
 /* By span id. Elements that are left over make room for new ones. */
@@ -66,8 +66,10 @@ INLINE struct function_values *values_of(__u32 function)
 	return bpf_map_lookup_elem(&function_values, &index);
 }
 
-/* The call's element with the registers of this hit, made if need be; NULL: no room. */
-INLINE struct call_values *need_values(const struct pt_regs *regs, __u64 span_id, __u64 bias)
+/* The call's element with the registers of this hit, made if need be; NULL: no room. `slot` is
+ * where the return address is. */
+INLINE struct call_values *need_values(const struct pt_regs *regs, __u64 slot, __u64 span_id,
+				       __u64 bias)
 {
 	struct call_values *values = bpf_map_lookup_elem(&call_values, &span_id);
 	__u32 zero = 0;
@@ -84,8 +86,8 @@ INLINE struct call_values *need_values(const struct pt_regs *regs, __u64 span_id
 	}
 #pragma unroll
 	for (__u32 i = 0; i < ARGUMENT_WORDS; i++)
-		values->words[i] = VALUE_WORD(regs, i);
-	values->stack_pointer = STACK_POINTER(regs);
+		values->words[i] = ARGUMENT(regs, i);
+	values->stack_pointer = slot;
 	values->bias = bias;
 	return values;
 }
@@ -341,10 +343,10 @@ __noinline int read_stack(__u64 span_id, __u64 stack_pointer, __u64 frame)
 }
 
 /* What the function's plans ask for at its entry. Returns whether the call has values. */
-INLINE bool read_arguments(const struct pt_regs *regs, const struct function_values *wanted,
-			   __u64 span_id, __u64 bias)
+INLINE bool read_arguments(const struct pt_regs *regs, __u64 slot,
+			   const struct function_values *wanted, __u64 span_id, __u64 bias)
 {
-	if (!wanted->arguments || !need_values(regs, span_id, bias))
+	if (!wanted->arguments || !need_values(regs, slot, span_id, bias))
 		return false;
 	for (__u64 i = 0; i < MAX_VALUES; i++) {
 		if (i >= wanted->arguments)
@@ -357,7 +359,7 @@ INLINE bool read_arguments(const struct pt_regs *regs, const struct function_val
 /* Whether a number, or what tells of an error in the result, says that the call has failed. */
 INLINE bool tells_error(const struct pt_regs *regs, const struct function_values *wanted)
 {
-	__u64 value = VALUE_WORD(regs, wanted->error_at), sign;
+	__u64 value = ARGUMENT(regs, wanted->error_at), sign;
 	__u32 bits = 8 * wanted->error_size;
 
 	if (wanted->error_in_memory) {
@@ -365,7 +367,7 @@ INLINE bool tells_error(const struct pt_regs *regs, const struct function_values
 
 		/* Of a size that the verifier knows: no more may be there. */
 		value = 0;
-		if (wanted->error_size == 1 ? read_user(&value, 1, from)
+		if (wanted->error_size == 1   ? read_user(&value, 1, from)
 		    : wanted->error_size == 2 ? read_user(&value, 2, from)
 		    : wanted->error_size == 4 ? read_user(&value, 4, from)
 					      : read_user(&value, 8, from))
@@ -398,8 +400,8 @@ INLINE bool returned_error(const struct pt_regs *regs, const struct function_val
 	if (wanted->error_kind != ERROR_INTERFACE) {
 		error[0] = tells_error(regs, wanted);
 	} else if (wanted->error_place == VALUE_REGISTERS) {
-		error[0] = VALUE_WORD(regs, wanted->error_at);
-		error[1] = VALUE_WORD(regs, wanted->error_at + 1);
+		error[0] = ARGUMENT(regs, wanted->error_at);
+		error[1] = ARGUMENT(regs, wanted->error_at + 1);
 	} else if (wanted->error_place == VALUE_STACK) {
 		if (read_user(error, 2 * sizeof(__u64), STACK_POINTER(regs) + 8 + wanted->error_at))
 			error[0] = 0;
@@ -415,7 +417,7 @@ INLINE bool read_results(const struct pt_regs *regs, const struct function_value
 
 	if (!error[0] && !wanted->results && !wanted->stack_trace)
 		return false;
-	if (!need_values(regs, span_id, bias))
+	if (!need_values(regs, STACK_POINTER(regs), span_id, bias))
 		return false;
 	for (__u64 i = 0; i < MAX_VALUES; i++) {
 		if (i >= wanted->results)

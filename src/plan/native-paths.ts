@@ -1,12 +1,13 @@
 /** From a type of C, C++ or Rust and where it lies to the values that can be read of it. */
-import type { Module, NativeField, NativeParameter, NativeType } from '../native/native.js';
+import type { NativeField, NativeParameter, NativeType } from '../native/native.js';
 import {
   MAX_VALUE_BYTES,
   MAX_VALUE_PATH,
   ValueKind,
   ValuePlace,
 } from '../spans/records.generated.js';
-import type { PlainShape, Shape, VariantShape } from '../spans/shapes.js';
+import type { Shape, VariantShape } from '../spans/shapes.js';
+import { isBytes, isCString, type NativeTypes, optionalText, shapeOf } from './native-shapes.js';
 import type { ValuePlan } from './plan.js';
 import { ELEMENTS_LIMIT, TEXT_LIMIT } from './value-paths.js';
 
@@ -24,22 +25,6 @@ const WORD = 8;
 const MOST_WORDS = 3;
 const MOST_STACK = 0xffff;
 const DEEPEST = 8;
-
-/** Describes types, each once. */
-export class NativeTypes {
-  private readonly known = new Map<string, Promise<NativeType>>();
-
-  constructor(readonly module: Module) {}
-
-  describe(id: string): Promise<NativeType> {
-    let found = this.known.get(id);
-    if (!found) {
-      found = this.module.nativeTypes([id]).then(([type]) => type as NativeType);
-      this.known.set(id, found);
-    }
-    return found;
-  }
-}
 
 export function locationOf(parameter: NativeParameter): Location | string {
   const { pieces, stackOffset, isAddress, problem } = parameter;
@@ -120,8 +105,6 @@ export async function nativeValuesAt(
 
 const isKnown = ({ kind }: NativeType): boolean => !['unknown', 'void', 'func'].includes(kind);
 const isRecord = ({ kind }: NativeType): boolean => ['struct', 'union', 'string'].includes(kind);
-const isCString = (type: NativeType, target: NativeType): boolean =>
-  type.kind === 'pointer' && target.kind === 'char' && target.size === 1 && !type.isRust;
 
 function noField(type: NativeType, name: string): string {
   const names = type.fields.map((field) => field.name).filter((each) => each !== '');
@@ -177,89 +160,6 @@ async function leavesOf(
     }),
   );
   return values.flat();
-}
-
-function plainShape(type: NativeType): PlainShape | null {
-  const { kind, size } = type;
-  const placed = { skip: 0, size };
-  switch (kind) {
-    case 'bool':
-    case 'int':
-    case 'uint':
-    case 'char':
-      return size <= 2 * WORD ? { shape: kind, ...placed } : null;
-    case 'float':
-      return size === 4 || size === WORD ? { shape: kind, ...placed } : null;
-    case 'pointer':
-    case 'func':
-      return { shape: 'pointer', ...placed };
-    case 'reference':
-      return { shape: 'pointer', ...placed };
-    case 'enum':
-      return { shape: kind, isSigned: type.isSigned, names: type.names, ...placed };
-    default:
-      return null;
-  }
-}
-
-async function shapeOf(types: NativeTypes, type: NativeType): Promise<Shape | null> {
-  const element = type.element === null ? null : await types.describe(type.element);
-  switch (type.kind) {
-    case 'pointer':
-      return element && isCString(type, element) ? { shape: 'text' } : plainShape(type);
-    case 'string':
-      return { shape: 'text' };
-    case 'slice':
-      if (isBytes(element)) return { shape: 'text' };
-      return {
-        shape: 'list',
-        element: element && plainShape(element),
-        type: type.name,
-        skip: 0,
-        count: null,
-      };
-    case 'array': {
-      if (element?.kind === 'char' && element.size === 1) {
-        return { shape: 'characters', skip: 0, size: Math.min(type.size, MAX_VALUE_BYTES) };
-      }
-      const inner = element && plainShape(element);
-      return { shape: 'list', element: inner, type: type.name, skip: 0, count: type.count };
-    }
-    case 'variant':
-      return (await optionalText(types, type)) ? { shape: 'text' } : variantShape(types, type);
-    default:
-      return plainShape(type);
-  }
-}
-
-const isBytes = (element: NativeType | null): boolean =>
-  element?.kind === 'uint' && element.size === 1;
-
-async function variantShape(types: NativeTypes, type: NativeType): Promise<VariantShape | null> {
-  if (!type.discriminant) return null;
-  const tag = await types.describe(type.discriminant.type);
-  const variants = await Promise.all(
-    type.variants.map(async ({ name, value, type: id, offset }) => {
-      const { fields } = await types.describe(id);
-      const [only] = fields;
-      const inner = only && fields.length === 1 ? await types.describe(only.type) : null;
-      const plain = inner && plainShape(inner);
-      const skip = offset + (only?.offset ?? 0);
-      return { name, value, content: plain && { ...plain, skip } };
-    }),
-  );
-  const discriminant = { skip: type.discriminant.offset, size: tag.size };
-  return { shape: 'variant', skip: 0, size: type.size, discriminant, variants };
-}
-
-/** Option<&str> and the like: where it is None, its pointer is null. */
-async function optionalText(types: NativeTypes, type: NativeType): Promise<NativeType | null> {
-  const [none, some] = type.variants;
-  if (none?.name !== 'None' || none.value !== 0n || some?.value !== null) return null;
-  const [only] = (await types.describe(some.type)).fields;
-  const inner = only ? await types.describe(only.type) : null;
-  const isText = inner?.kind === 'string' && inner.size === type.size && only?.offset === 0;
-  return isText && type.discriminant?.offset === inner.pointerAt ? inner : null;
 }
 
 const withSkip = (shape: Shape, skip: number): Shape =>

@@ -14,11 +14,11 @@ import {
 import {
   type Location,
   locationOf,
-  NativeTypes,
   type NativeValue,
   nativeValuesAt,
   within,
 } from './native-paths.js';
+import { NativeTypes } from './native-shapes.js';
 import type { ErrorPlan, FunctionValues, PlannedValue } from './plan.js';
 
 const DEFAULT_ERRORS: readonly ErrorMode[] = ['err'];
@@ -43,10 +43,7 @@ export async function nativeValues(
 export class NativeValuePlanner extends ParameterPlanner<NativeParameter> {
   private readonly types: NativeTypes;
 
-  constructor(
-    private readonly module: Module,
-    request: ValueRequest,
-  ) {
+  constructor(module: Module, request: ValueRequest) {
     super(request);
     this.types = new NativeTypes(module);
   }
@@ -127,13 +124,12 @@ export class NativeValuePlanner extends ParameterPlanner<NativeParameter> {
     if (!content) return null;
     const { size } = await this.types.describe(content.type);
     const at = within(location, err.offset + content.offset, size);
-    const [typeName] = await this.module.nativeTypeNames([content.type]);
     return {
       ...told,
       kind: err.value === null ? ErrorKind.UNEQUAL : ErrorKind.EQUAL,
       value: BigInt.asUintN(8 * tag.size, value),
       read: await this.text(content.type, at),
-      type: typeName ?? null,
+      type: await this.types.nameOf(content.type),
     };
   }
 

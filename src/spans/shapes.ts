@@ -33,8 +33,8 @@ export type PlainShape = NumberShape | EnumShape;
 export type Shape =
   | PlainShape
   | VariantShape
-  /** Text whose length came with it, or that ends with a zero. */
-  | { shape: 'text' }
+  /** Text whose length came with it, or that ends with a zero; `none`: what a null pointer is. */
+  | { shape: 'text'; none?: string }
   /** An array of characters, up to its first zero. */
   | ({ shape: 'characters' } & Placed)
   /** A slice, or an array; `element` is null where its elements are not shown. */
@@ -46,7 +46,7 @@ export function renderShape(value: CallValue, shape: Shape, redacted: boolean): 
   if (redacted) return REDACTED;
   switch (value.state) {
     case ValueState.NIL:
-      return 'null';
+      return (shape.shape === 'text' ? shape.none : undefined) ?? 'null';
     case ValueState.UNREADABLE:
       return UNREADABLE;
     case ValueState.NO_ROOM:

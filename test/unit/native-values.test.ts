@@ -133,7 +133,8 @@ function shown(values: FunctionValues, attribute: string, data: Buffer, length =
   const all = [...values.arguments, ...values.results];
   const found = all.find((value) => value.attribute === `underspan.${attribute}`);
   assert.ok(found && 'shape' in found.type, `no ${attribute}`);
-  const value = { index: 0, state: ValueState.READ, length, type: 0, data };
+  const state = data === NOTHING ? ValueState.NIL : ValueState.READ;
+  const value = { index: 0, state, length, type: 0, data };
   return renderShape(value, found.type, found.redacted);
 }
 
@@ -146,6 +147,7 @@ struct small { int x; short y; char z; };
 struct mixed { double d; long n; };
 struct floats { float a, b, c; };
 struct big { long v[5]; };
+struct grid { short cells[2][3]; int after; };
 struct flags { unsigned a : 3, b : 5; int whole; };
 struct list { struct list *next; int id; char label[8]; const char *text; };
 struct packed { char c; long l; } __attribute__((packed));
@@ -163,6 +165,7 @@ KEEP const char *stacked(struct big b, struct mixed m, int a, int c, int d, int 
 KEEP struct two pair(struct list *l, options *o, struct packed p, long double ld, union either u)
   { struct two t = {l->id, o->port + p.l + (long)ld + u.i}; printf("%s", o->password); return t; }
 KEEP struct big large(int n, struct flags f) { struct big b = {{n, f.a}}; printf("%d", f.b); return b; }
+KEEP int gridded(struct grid g, struct grid *p) { printf("%d", g.cells[1][2]); return p->after; }
 KEEP double real(void *p, int (*call)(int)) { return p ? call(3) : 2.5; }
 KEEP void nothing(void) { puts("x"); }
 static int twice(int x) { return 2 * x; }
@@ -172,6 +175,7 @@ int main(int argc, char **argv) {
   struct floats fs = {1, 2, 3}; struct flags f = {1, 2, 3}; union either u = {.i = 3};
   numbers(1, 2, argc, 4, 1, BLUE, 'x', 3); records(t, s, 2.5, argv[0], fs);
   stacked(b, m, 1, 2, 3, 4, 5, 6, t); pair(&l, &o, p, 1, u); large(argc, f); real(argv, twice); nothing();
+  struct grid g = {{{1}}, argc}; gridded(g, &g);
   return 0;
 }
 `;
@@ -207,6 +211,7 @@ const C_PLACES: [RegExp, Record<string, string>][] = [
   ],
   [/^large$/, { n: 'rsi', f: 'rdx', '=>': '*rax' }],
   [/^real$/, { p: 'rdi', call: 'rsi', '=>': 'xmm0' }],
+  [/^gridded$/, { g: '0:rdi 8:rsi', p: 'rdx', '=>': 'rax' }],
   [/^nothing$/, {}],
 ];
 
@@ -542,6 +547,7 @@ describe('Rust', () => {
       const kinds = texts.arguments.map(({ plan }) => plan.kind);
       const { STRING, SLICE } = ValueKind;
       assert.deepEqual(kinds, [STRING, STRING, SLICE, SLICE, STRING]);
+      assert.equal(shown(texts, 'arg.o', NOTHING), 'None');
       const list = Buffer.from([1, 0, 0, 0, 255, 0, 0, 0]);
       assert.equal(shown(texts, 'arg.v', list, 3), '[1 255 … 1 more]');
 
