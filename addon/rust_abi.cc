@@ -67,6 +67,8 @@ Shape Shapes::of(uint64_t id, unsigned depth) {
     case Kind::VARIANT:
         return of_variants(type, depth);
     default:
+        if (type.size == 0)
+            return {};
         return {Shape::SCALAR, {{0, type.size, type.kind == Kind::FLOAT}}};
     }
 }
