@@ -7,7 +7,12 @@
 
 const volatile struct settings settings = {};
 
+#define ARGUMENT go_argument
+#define CONTEXT struct bpf_user_pt_regs_t
+#include "inherited.bpf.h"
+#include "panics.bpf.h"
 #include "calls.bpf.h"
+#include "go_http.bpf.h"
 #include "sites.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -20,11 +25,11 @@ SEC("uprobe")
 int enter(struct pt_regs *regs)
 {
 	struct stack_key key = { .stack = GO_G(regs) };
-	struct hit hit = { .now = bpf_ktime_get_ns(), .stack = key.stack };
+	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns(), .stack = key.stack };
 	struct context context = {};
-	enum goroutine_result result;
+	enum stack_result result;
 	struct function_values *wanted;
-	struct goroutine *goroutine;
+	struct stack *goroutine;
 	struct statistics *stats;
 	struct open_call *call;
 	struct site *site;
@@ -46,7 +51,7 @@ int enter(struct pt_regs *regs)
 	if (!goroutine) {
 		ADD(stats->calls, 1);
 		count_lost(stats,
-			   result == GOROUTINE_TABLE_FULL ? LOST_TABLE_FULL : LOST_UNREADABLE);
+			   result == STACK_TABLE_FULL ? LOST_TABLE_FULL : LOST_UNREADABLE);
 		return 0;
 	}
 	hit.tgid = key.tgid;
@@ -55,7 +60,7 @@ int enter(struct pt_regs *regs)
 	context.source = explicit_context(regs, site, bias, &context);
 	if (context.source == SOURCE_NONE)
 		context.source = current_span(goroutine, key.tgid, &context);
-	tell_tracer(&context, key.tgid);
+	tell_tracer(regs, context.tracer, key.tgid);
 	if (context.source == SOURCE_UNREADABLE)
 		ADD(stats->contexts_unreadable, 1);
 	if (context.truncated)
@@ -75,9 +80,9 @@ SEC("uprobe")
 int leave(struct pt_regs *regs)
 {
 	struct stack_key key = { .stack = GO_G(regs) };
-	struct hit hit = { .now = bpf_ktime_get_ns(), .stack = key.stack };
+	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns(), .stack = key.stack };
 	struct function_values *wanted;
-	struct goroutine *goroutine;
+	struct stack *goroutine;
 	struct statistics *stats;
 	struct open_call *call;
 	struct site *site;
@@ -89,7 +94,7 @@ int leave(struct pt_regs *regs)
 		return 0;
 	hit.tgid = key.tgid;
 	hit.function = site->function;
-	goroutine = bpf_map_lookup_elem(&goroutines, &key);
+	goroutine = bpf_map_lookup_elem(&stacks, &key);
 	if (goroutine && !goroutine->stack_hi)
 		goroutine->stack_hi = read_stack_hi(key.stack, STACK_POINTER(regs));
 	if (goroutine && goroutine->stack_hi) {
@@ -114,7 +119,7 @@ int leave(struct pt_regs *regs)
 /* gopanic(any): what it is called with belongs to the calls that it will unwind. */
 INLINE void panicked(struct pt_regs *regs, struct stack_key *key, __u64 bias)
 {
-	struct goroutine *goroutine = bpf_map_lookup_elem(&goroutines, key);
+	struct stack *goroutine = bpf_map_lookup_elem(&stacks, key);
 	struct open_panic *panic;
 	__u64 offset;
 
@@ -135,14 +140,14 @@ INLINE void panicked(struct pt_regs *regs, struct stack_key *key, __u64 bias)
 INLINE void recovered(struct pt_regs *regs, struct hit *hit)
 {
 	struct stack_key key = { .tgid = hit->tgid };
-	struct goroutine *goroutine;
+	struct stack *goroutine;
 	__u64 gobuf, stack_pointer;
 
 	if (read_user(&gobuf, sizeof(gobuf), STACK_POINTER(regs)) ||
 	    read_user(&stack_pointer, sizeof(stack_pointer), gobuf + GOBUF_SP) ||
 	    read_user(&key.stack, sizeof(key.stack), gobuf + GOBUF_G))
 		return;
-	goroutine = bpf_map_lookup_elem(&goroutines, &key);
+	goroutine = bpf_map_lookup_elem(&stacks, &key);
 	if (!goroutine || !goroutine->depth)
 		return;
 	if (!goroutine->stack_hi)
@@ -157,12 +162,12 @@ INLINE void recovered(struct pt_regs *regs, struct hit *hit)
 /* Nothing runs on this goroutine any more. */
 INLINE void goroutine_ends(struct stack_key *key, struct hit *hit, __u8 end)
 {
-	struct goroutine *goroutine = bpf_map_lookup_elem(&goroutines, key);
+	struct stack *goroutine = bpf_map_lookup_elem(&stacks, key);
 
 	if (!goroutine)
 		return;
 	unwind_calls(hit, 0, end);
-	bpf_map_delete_elem(&goroutines, key);
+	bpf_map_delete_elem(&stacks, key);
 }
 
 /* Runtime and SDK. */
@@ -170,8 +175,8 @@ SEC("uprobe")
 int support(struct pt_regs *regs)
 {
 	struct stack_key key = { .stack = GO_G(regs) };
-	struct hit hit = { .now = bpf_ktime_get_ns(), .stack = key.stack };
-	struct goroutine *goroutine;
+	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns(), .stack = key.stack };
+	struct stack *goroutine;
 	struct learned *known;
 	struct site *site;
 	__u64 bias, type;
@@ -184,7 +189,7 @@ int support(struct pt_regs *regs)
 	switch (site->kind) {
 	case SITE_COPYSTACK:
 		key.stack = go_argument(regs, 0);
-		goroutine = bpf_map_lookup_elem(&goroutines, &key);
+		goroutine = bpf_map_lookup_elem(&stacks, &key);
 		if (goroutine)
 			goroutine->stack_hi = 0;
 		break;
@@ -213,10 +218,10 @@ int support(struct pt_regs *regs)
 			span_started(regs, key.tgid, type - bias, go_argument(regs, 3));
 		break;
 	case SITE_HTTP_STATUS:
-		set_http_status(bpf_map_lookup_elem(&goroutines, &key), go_argument(regs, 1));
+		set_http_status(bpf_map_lookup_elem(&stacks, &key), go_argument(regs, 1));
 		break;
 	case SITE_SPAN_END:
-		span_ended(key.tgid, go_argument(regs, 0), site->context_at);
+		span_ended(regs, key.tgid, go_argument(regs, 0), site->context_at);
 		break;
 	}
 	return 0;

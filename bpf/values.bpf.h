@@ -13,11 +13,6 @@
 #include "memory.bpf.h"
 #include "registers.bpf.h"
 
-/* Word n of a hit, as value plans count them: Go's ABI, or what is defined before. */
-#ifndef ARGUMENT
-#define ARGUMENT(regs, n) go_argument(regs, n)
-#endif
-
 /* By span id. Elements that are left over make room for new ones. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -144,7 +139,7 @@ INLINE void read_cstring(struct call_values *values, struct value_header *header
 		return;
 	size = bpf_probe_read_user_str(&values->bytes[at], room, (const void *)from);
 	/* Pages that are not resident are faulted in by another helper, which needs a size. */
-	if (size < 0 && settings.sleepable && !read_user(&byte, sizeof(byte), from)) {
+	if (size < 0 && !read_user(&byte, sizeof(byte), from)) {
 		read_user(&byte, sizeof(byte), (from | 4095) + 1);
 		size = bpf_probe_read_user_str(&values->bytes[at], room, (const void *)from);
 	}

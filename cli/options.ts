@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander';
 import type { Selection, TraceOptions } from '../src/engine.js';
 import { UnderspanError } from '../src/errors.js';
 import type { ErrorMode } from '../src/plan/error-modes.js';
+import { type Transport, TRANSPORTS } from '../src/session/transport.js';
 import { MAX_CONTEXT_HOPS } from '../src/spans/records.generated.js';
 import type { AgentValues } from './agent.js';
 import type { SinkValues } from './context.js';
@@ -121,6 +122,7 @@ export interface AttachValues extends SelectionValues, SinkValues, AgentValues {
   unsampled?: true;
   followForks: boolean;
   maxFunctions: number;
+  transport: Transport;
   ringSize: number;
   duration?: number;
   maxSpans?: number;
@@ -196,6 +198,11 @@ export function addTracing(command: Command): Command {
       CONTEXT_HOPS,
     )
     .addOption(
+      new Option('--transport <how>', 'how records leave the kernel: perf is a buffer for each CPU')
+        .choices(TRANSPORTS)
+        .default('ring'),
+    )
+    .addOption(
       new Option('--ring-size <size>', 'buffer between the kernel and trace')
         .argParser(parseRingSize)
         .default(RING_BYTES, '8M'),
@@ -230,6 +237,7 @@ export function toTraceOptions(
     roots: values.roots,
     unsampled: values.unsampled ?? false,
     maxFunctions: values.maxFunctions,
+    transport: values.transport,
     ringBytes: values.ringSize,
   };
 }

@@ -30,9 +30,8 @@ const FEATURES: Record<
   ringBuffer: {
     name: 'BPF ring buffer',
     gives: 'records in order, at little cost',
-    without: 'records cannot be delivered',
+    without: 'records leave by perf buffers, one for each CPU (--transport perf)',
     since: 'Linux 5.8',
-    needed: true,
   },
   cookies: {
     name: 'probe cookies',
@@ -63,6 +62,12 @@ const FEATURES: Record<
     gives: 'exact limits across CPUs',
     without: 'limits such as --max-rate are approximate',
     since: 'Linux 5.12',
+  },
+  findsMappings: {
+    name: 'mappings in BPF',
+    gives: 'coroutines and signal handlers on stacks of their own are told apart',
+    without: 'a thread of a native program is taken to have one stack',
+    since: 'Linux 5.17',
   },
   runTimeStatistics: {
     name: 'BPF run times',

@@ -37,7 +37,12 @@ export async function nativeValues(
   for (const [index, name] of names.entries()) {
     values.push(await planner.plan(name, functions[index] ?? null));
   }
-  return { values, notices: valueNotices(planner, request) };
+  const notices = valueNotices(planner, request);
+  // Without frame pointers, which most of these are built without, it would be a wrong one.
+  if (request.stack) {
+    notices.push({ code: 'NO_STACK', message: 'of C, C++ and Rust no stacks are read' });
+  }
+  return { values, notices };
 }
 
 export class NativeValuePlanner extends ParameterPlanner<NativeParameter> {
@@ -51,10 +56,9 @@ export class NativeValuePlanner extends ParameterPlanner<NativeParameter> {
   /** `fn`: null where DWARF does not know the function. */
   async plan(name: string, fn: NativeFunction | null): Promise<FunctionValues> {
     const { request } = this;
-    const none: FunctionValues = { ...NO_VALUES, stackTrace: request.stack };
     if (!fn) {
       this.refuseUnknown(name);
-      return none;
+      return NO_VALUES;
     }
     const inputs = fn.parameters.filter(({ result }) => !result);
     const result = fn.parameters.find((each) => each.result);
@@ -64,7 +68,7 @@ export class NativeValuePlanner extends ParameterPlanner<NativeParameter> {
       arguments: args,
       results: results.slice(0, MAX_VALUES - args.length),
       error: result ? await this.error(name, result) : null,
-      stackTrace: request.stack,
+      stackTrace: false,
     };
   }
 

@@ -9,12 +9,21 @@ export interface Site {
   condition: number;
   /** The kernel emulates it in the breakpoint; any other is single-stepped, ten times as dear. */
   emulated: boolean;
+  /** Of native code: bytes from the stack pointer to the return address's place; default 0. */
+  stackAdjustment?: number;
 }
 
-export interface FunctionCode {
+/** Code that lies in one piece. */
+export interface CodePart {
   address: number;
   size: number;
   instructions: Instruction[];
+}
+
+/** A function, by the part of it that begins with its entry. */
+export interface FunctionCode extends CodePart {
+  /** Parts that the compiler has put elsewhere, such as what is seldom executed. */
+  parts?: readonly CodePart[];
 }
 
 /** Sites, or why there are none. */

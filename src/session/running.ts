@@ -13,12 +13,13 @@ import { type DetachReason, Executables, type Probed, sitesOf } from './executab
 import { Followed } from './followed.js';
 import { Holds } from './holds.js';
 import { ModuleNames } from './names.js';
-import type { OpenGoroutine } from './open-calls.js';
+import type { OpenStackCalls } from './open-calls.js';
 import { type NamedFunction, Pipeline } from './pipeline.js';
 import { ProcessResources } from './resources.js';
 import type { TraceRule } from './rule.js';
 import { Session } from './session.js';
 import { type CountedFunction, lostInKernel, summarize } from './summary.js';
+import type { Transport } from './transport.js';
 
 /** Time that calls which are open at the end have to return, in ms. */
 const GRACE_MS = 100;
@@ -37,6 +38,7 @@ const waited = (): Promise<void> => setTimeout(SETTLE_MS, undefined, { ref: fals
 export interface RunningOptions extends ResourceSources {
   rules: readonly TraceRule[];
   sinks: readonly Sink[];
+  transport: Transport;
   ringBytes: number;
   /** Functions that can be traced at once. */
   maxFunctions: number;
@@ -112,12 +114,12 @@ export class Running {
 
   private async open(features: Features, first: readonly FirstTarget[]): Promise<void> {
     const { native, options } = this;
-    const { sinks, ringBytes, maxFunctions, watchesExecs, rules, idleMs } = options;
+    const { sinks, transport, ringBytes, maxFunctions, watchesExecs, rules, idleMs } = options;
     const programSpans = sinks.some((sink) => sink.programSpans !== undefined);
     this.session = await Session.open(
       native,
       features,
-      { ringBytes, maxFunctions, everyExec: watchesExecs, programSpans },
+      { transport, ringBytes, maxFunctions, everyExec: watchesExecs, programSpans },
       (batch) => this.pipeline.batch(batch),
     );
     const procfs = new Procfs();
@@ -238,7 +240,7 @@ export class Running {
 
   private async unregister(
     probed: Probed,
-    open: readonly OpenGoroutine[],
+    open: readonly OpenStackCalls[],
     why: DetachReason,
   ): Promise<void> {
     await this.pipeline.finish(process.hrtime.bigint(), stacksOf(open), (index) =>
@@ -319,7 +321,7 @@ export class Running {
   }
 }
 
-function stacksOf(open: readonly OpenGoroutine[]): OpenStack[] {
+function stacksOf(open: readonly OpenStackCalls[]): OpenStack[] {
   return open.map(({ key, goroutineId, calls }) => {
     const decoded = decodeOpenCalls(calls);
     return {

@@ -10,9 +10,17 @@ import type {
   Reader,
 } from '../native/native.js';
 import type { ModulePlan } from '../plan/plan.js';
-import { processSettings, statistics, target as targetLayout } from '../spans/records.generated.js';
+import {
+  MAX_TARGET_MODULES,
+  processSettings,
+  settings as settingsLayout,
+  statistics,
+  target as targetLayout,
+  targetModule,
+} from '../spans/records.generated.js';
 import {
   Attachment,
+  MAPS,
   objectPath,
   RULE_MAPS,
   SESSION_MAPS,
@@ -22,8 +30,9 @@ import {
 import { numbersFrom, type RuleOptions } from './encode.js';
 import { kernelError } from './kernel-errors.js';
 import { Numbers } from './numbers.js';
-import { allOpenCalls, openCallsOn, type OpenGoroutine } from './open-calls.js';
+import { allOpenCalls, openCallsOn, type OpenStackCalls } from './open-calls.js';
 import { type FunctionStatistics, readStatistics } from './statistics.js';
+import type { Transport } from './transport.js';
 
 /** How often the ring is looked at, and how much is taken at once. */
 const READER = { intervalMs: 5, batchBytes: 1 << 20, maxPending: 16 };
@@ -33,6 +42,9 @@ const MANY_CALLS = 8_192;
 const FEW_CALLS = 1_024;
 
 export interface SessionOptions {
+  /** Perf buffers also where the kernel has no ring. */
+  transport: Transport;
+  /** Of the ring, or of all perf buffers together. */
   ringBytes: number;
   maxFunctions: number;
   /** Report every exec on the host, not only those of targets. */
@@ -44,7 +56,26 @@ export interface SessionOptions {
 /** What a rule's attachments have in common: rates hold for all of them together. */
 export interface RuleMaps {
   readonly maps: SharedMaps;
-  close(): void;
+  /** On which stack each thread is; from its first module on that is no Go program. */
+  threadStacks(): Promise<BpfMap>;
+  close(): Promise<void>;
+}
+
+/** A module of a process, with whose attachment it is probed. */
+export interface TargetModule {
+  /** Where it is mapped, less where its file says. */
+  bias: number;
+  attachment: number;
+}
+
+interface Threads {
+  stacks: BpfMap;
+  close(): Promise<void>;
+}
+
+interface TargetEntry {
+  modules: TargetModule[];
+  followForks: boolean;
 }
 
 export class Session {
@@ -53,6 +84,8 @@ export class Session {
   private readonly numbers: Numbers;
   /** Numbers of attachments given out; 0 is none. */
   private attached = 0;
+  /** What the map `targets` says of each. */
+  private readonly targets = new Map<number, TargetEntry>();
   private runTimeStatistics: { close(): void } | null = null;
   private readonly startedAt = process.hrtime.bigint();
   /** What removed attachments had come to. */
@@ -62,6 +95,7 @@ export class Session {
     private readonly native: Native,
     readonly features: Features,
     private readonly options: SessionOptions,
+    private readonly perfBuffers: boolean,
     private readonly shards: number,
     private readonly processes: Programs,
     private readonly tracepoints: Link[],
@@ -78,15 +112,17 @@ export class Session {
     onBatch: (batch: Buffer) => void,
   ): Promise<Session> {
     const shards = shardCount(features);
+    const perfBuffers = options.transport === 'perf' || !features.ringBuffer;
     const settings = Buffer.alloc(processSettings.size);
     settings.writeUInt32LE(shards - 1, processSettings.shardMask);
     settings.writeUInt8(options.everyExec ? 1 : 0, processSettings.everyExec);
+    settings.writeUInt8(perfBuffers ? 1 : 0, processSettings.perfBuffers);
     try {
       const processes = await native.load({
         object: objectPath('processes', features),
         settings,
         maps: {
-          ring: { maxEntries: options.ringBytes },
+          ring: perfBuffers ? { perfBuffers } : { maxEntries: options.ringBytes },
           statistics: { maxEntries: (options.maxFunctions + 1) * shards },
         },
         attach: 'perf',
@@ -97,11 +133,14 @@ export class Session {
           processes.attachTracepoint(program),
         ),
       );
-      const reader = native.read(processes.map('ring'), READER, onBatch);
+      const perfBytes = options.ringBytes;
+      const reader = native.read(processes.map('ring'), { ...READER, perfBytes }, onBatch);
       const session = new Session(
         native,
-        features,
+        // The kernel lets no program sleep that writes to perf buffers.
+        { ...features, sleepable: features.sleepable && !perfBuffers },
         options,
+        perfBuffers,
         shards,
         processes,
         tracepoints,
@@ -132,9 +171,44 @@ export class Session {
       });
       const own = RULE_MAPS.map((name) => [name, owner.map(name)] as const);
       const maps = Object.fromEntries([...common, ...own]) as SharedMaps;
-      return { maps, close: () => owner.close() };
+      let threads: Promise<Threads> | null = null;
+      return {
+        maps,
+        threadStacks: async () => (await (threads ??= this.watchThreads(maps))).stacks,
+        close: async () => {
+          await (await threads?.catch(() => null))?.close();
+          owner.close();
+        },
+      };
     } catch (error) {
       throw kernelError(error);
+    }
+  }
+
+  /** What is open on the stack of a thread ends with it. */
+  private async watchThreads(shared: SharedMaps): Promise<Threads> {
+    const { native, features, shards, perfBuffers } = this;
+    const settings = Buffer.alloc(settingsLayout.size);
+    settings.writeUInt32LE(shards - 1, settingsLayout.shardMask);
+    settings.writeUInt8(perfBuffers ? 1 : 0, settingsLayout.perfBuffers);
+    const programs = await native.load({
+      object: objectPath('threads', features),
+      settings,
+      maps: Object.fromEntries(MAPS.threads.map((name) => [name, { reuse: shared[name] }])),
+      attach: 'perf',
+      sleepable: false,
+      programs: ['thread_exited'],
+    });
+    try {
+      const link = await programs.attachTracepoint('thread_exited');
+      const close = async (): Promise<void> => {
+        await link.detach();
+        programs.close();
+      };
+      return { stacks: programs.map('thread_stacks'), close };
+    } catch (error) {
+      programs.close();
+      throw error;
     }
   }
 
@@ -147,6 +221,7 @@ export class Session {
   ): Promise<Attachment> {
     const first = this.numbers.take(plan.functions.length);
     if (first === null) throw new Error(`no room for ${plan.functions.length} functions`);
+    const { perfBuffers, shards } = this;
     const { programSpans } = this.options;
     const number = ++this.attached;
     try {
@@ -155,8 +230,9 @@ export class Session {
         this.features,
         plan,
         first,
-        { ...options, programSpans, filterTargets, attachment: number, shards: this.shards },
+        { ...options, programSpans, filterTargets, perfBuffers, attachment: number, shards },
         rule.maps,
+        plan.kind === 'native' ? await rule.threadStacks() : null,
       );
       this.attachments.add(attachment);
       return attachment;
@@ -194,34 +270,59 @@ export class Session {
     return this.numbers.room;
   }
 
-  addTarget(pid: number, bias: number, attachment: number, followForks: boolean): void {
-    const value = Buffer.alloc(targetLayout.size);
-    value.writeBigUInt64LE(BigInt(bias), targetLayout.bias);
-    value.writeUInt32LE(attachment, targetLayout.attachment);
-    value.writeUInt8(followForks ? 1 : 0, targetLayout.followForks);
-    this.map('targets').update(pidKey(pid), value);
+  /** The process is followed; hits in none of its modules count yet. */
+  addTarget(pid: number, followForks: boolean): void {
+    this.targets.set(pid, { modules: [], followForks });
+    this.writeTarget(pid);
+  }
+
+  /**
+   * Hits of this attachment count in the process. False: it has as many modules as the kernel side
+   * can tell apart.
+   */
+  addModule(pid: number, module: TargetModule, followForks: boolean): boolean {
+    const modules = (this.targets.get(pid)?.modules ?? []).filter(
+      ({ attachment }) => attachment !== module.attachment,
+    );
+    if (modules.length >= MAX_TARGET_MODULES) return false;
+    this.targets.set(pid, { modules: [...modules, module], followForks });
+    this.writeTarget(pid);
+    return true;
+  }
+
+  removeModule(pid: number, attachment: number): void {
+    const entry = this.targets.get(pid);
+    if (!entry?.modules.some((module) => module.attachment === attachment)) return;
+    entry.modules = entry.modules.filter((module) => module.attachment !== attachment);
+    this.writeTarget(pid);
   }
 
   removeTarget(pid: number): void {
+    this.targets.delete(pid);
     this.map('targets').delete(pidKey(pid));
   }
 
-  openCallsOn(stack: bigint, pid: number): OpenGoroutine | null {
-    return openCallsOn(this.map('goroutines'), stack, pid);
+  private writeTarget(pid: number): void {
+    const entry = this.targets.get(pid);
+    if (entry) this.map('targets').update(pidKey(pid), encodeTarget(entry));
   }
 
-  allOpenCalls(): Promise<OpenGoroutine[]> {
-    return allOpenCalls(this.map('goroutines'));
+  openCallsOn(stack: bigint, pid: number): OpenStackCalls | null {
+    return openCallsOn(this.map('stacks'), stack, pid);
+  }
+
+  allOpenCalls(): Promise<OpenStackCalls[]> {
+    return allOpenCalls(this.map('stacks'));
   }
 
   /** All that a process has open. */
-  openCallsOf(pid: number): Promise<OpenGoroutine[]> {
-    return allOpenCalls(this.map('goroutines'), pid);
+  openCallsOf(pid: number): Promise<OpenStackCalls[]> {
+    return allOpenCalls(this.map('stacks'), pid);
   }
 
   /** Takes goroutines, with what is open on them, out of the table. */
-  forget(open: readonly OpenGoroutine[]): void {
-    for (const { key } of open) this.map('goroutines').delete(key);
+  forget(open: readonly OpenStackCalls[]): void {
+    for (const { key } of open) this.map('stacks').delete(key);
   }
 
   /** By function number; the first is that of the support sites. */
@@ -268,7 +369,7 @@ export class Session {
   /** How full the tables are that can run out of room. */
   async fill(): Promise<{ map: string; entries: number; maxEntries: number }[]> {
     return Promise.all(
-      (['goroutines', 'targets', 'inheritances'] as const).map(async (name) => {
+      (['stacks', 'targets', 'inheritances'] as const).map(async (name) => {
         const map = this.map(name);
         return { map: name, entries: await map.count(), maxEntries: map.maxEntries };
       }),
@@ -280,20 +381,20 @@ export class Session {
   }
 
   /** No new call is counted; what is open has `graceMs` to end. Resolves when all is read. */
-  async detach(graceMs: number): Promise<OpenGoroutine[]> {
+  async detach(graceMs: number): Promise<OpenStackCalls[]> {
     await Promise.all([...this.attachments].map((attachment) => attachment.detachEntries()));
     const deadline = Date.now() + graceMs;
-    let open = await allOpenCalls(this.map('goroutines'));
+    let open = await allOpenCalls(this.map('stacks'));
     while (Date.now() < deadline && open.some(({ calls }) => calls.length > 0)) {
       await new Promise((resolve) => setTimeout(resolve, 10));
-      open = await allOpenCalls(this.map('goroutines'));
+      open = await allOpenCalls(this.map('stacks'));
     }
     await Promise.all([
       ...[...this.attachments].map((attachment) => attachment.detach()),
       ...this.tracepoints.map((link) => link.detach()),
     ]);
     await this.reader.drain();
-    return allOpenCalls(this.map('goroutines'));
+    return allOpenCalls(this.map('stacks'));
   }
 
   async close(): Promise<void> {
@@ -312,6 +413,17 @@ export class Session {
   private map(name: (typeof SESSION_MAPS)[number]): BpfMap {
     return this.processes.map(name);
   }
+}
+
+function encodeTarget({ modules, followForks }: TargetEntry): Buffer {
+  const value = Buffer.alloc(targetLayout.size);
+  modules.forEach(({ bias, attachment }, index) => {
+    const at = targetLayout.modules + index * targetModule.size;
+    value.writeBigUInt64LE(BigInt.asUintN(64, BigInt(bias)), at + targetModule.bias);
+    value.writeUInt32LE(attachment, at + targetModule.attachment);
+  });
+  value.writeUInt8(followForks ? 1 : 0, targetLayout.followForks);
+  return value;
 }
 
 function pidKey(pid: number): Buffer {

@@ -12,6 +12,7 @@ export const MAX_VALUE_PATH = 6;
 export const MAX_VALUE_BYTES = 256;
 export const MAX_CALL_BYTES = 2048;
 export const MAX_STACK_FRAMES = 32;
+export const MAX_TARGET_MODULES = 8;
 export const HISTOGRAM_BUCKETS = 128;
 export const HISTOGRAM_FIRST_OCTAVE = 6;
 export const MAX_HOLD_NAMES = 16;
@@ -33,12 +34,22 @@ export const SiteKind = {
   PANIC: 10,
   FATAL: 11,
   HTTP_STATUS: 12,
+  SWITCH_STACK: 13,
+  CATCH: 14,
+  LIBRARIES: 15,
+  BOTH: 16,
+} as const;
+
+export const SiteFlag = {
+  ENTRY_ONLY: 1,
+  PLAIN_RETURN: 2,
 } as const;
 
 export const SiteCondition = {
   ALWAYS: 0,
   ABOVE: 1,
   MAY_REPEAT: 2,
+  TAKEN: 16,
 } as const;
 
 export const ContextPlace = {
@@ -57,6 +68,7 @@ export const ContextSource = {
   UNREADABLE: 3,
   GO_GOROUTINE: 4,
   GO_LABELS: 5,
+  THREAD: 6,
 } as const;
 
 export const ParentKind = {
@@ -69,6 +81,7 @@ export const CallEnd = {
   RETURNED: 0,
   PANICKED: 1,
   EXITED: 2,
+  UNWOUND: 3,
 } as const;
 
 export const LostReason = {
@@ -139,6 +152,7 @@ export const ProcessEvent = {
   FORKED: 1,
   EXECUTED: 2,
   EXITED: 3,
+  MAPPED: 4,
 } as const;
 
 export const ContextWraps = {
@@ -206,9 +220,10 @@ export const recordHeader = {
 
 /** Byte offsets in struct file_key. */
 export const fileKey = {
-  size: 16,
+  size: 24,
   device: 0,
   inode: 8,
+  changedNs: 16,
 } as const;
 
 /** Byte offsets in struct hold_name. */
@@ -294,14 +309,14 @@ export const tracerRecord = {
 
 /** Byte offsets in struct process_record. */
 export const processRecord = {
-  size: 48,
+  size: 56,
   header: 0,
   timeNs: 8,
   file: 16,
-  event: 32,
-  tgid: 36,
-  parentTgid: 40,
-  held: 44,
+  event: 40,
+  tgid: 44,
+  parentTgid: 48,
+  held: 52,
 } as const;
 
 /** Byte offsets in struct site. */
@@ -312,7 +327,9 @@ export const site = {
   kind: 12,
   condition: 13,
   contextPlace: 14,
+  flags: 15,
   contextAt: 16,
+  stackAdjustment: 18,
 } as const;
 
 /** Byte offsets in struct http_key. */
@@ -364,7 +381,7 @@ export const spanType = {
 
 /** Byte offsets in struct settings. */
 export const settings = {
-  size: 240,
+  size: 248,
   minDurationNs: 0,
   sampleThreshold: 8,
   treeIntervalNs: 16,
@@ -386,7 +403,7 @@ export const settings = {
   positionIndependent: 228,
   filterTargets: 229,
   hasCookies: 230,
-  sleepable: 231,
+  perfBuffers: 231,
   roots: 232,
   unsampled: 233,
   entryOnly: 234,
@@ -395,6 +412,7 @@ export const settings = {
   values: 237,
   errorText: 238,
   never: 239,
+  findsMappings: 240,
 } as const;
 
 /** Byte offsets in struct stack_key. */
@@ -464,9 +482,9 @@ export const openPanic = {
   data: 16,
 } as const;
 
-/** Byte offsets in struct goroutine. */
-export const goroutine = {
-  size: 2128,
+/** Byte offsets in struct stack. */
+export const stack = {
+  size: 2248,
   id: 0,
   stackHi: 8,
   depth: 16,
@@ -481,6 +499,7 @@ export const goroutine = {
   callsLength: 16,
   spans: 1744,
   spansLength: 8,
+  record: 2128,
 } as const;
 
 /** Byte offsets in struct span_key. */
@@ -501,12 +520,27 @@ export const startedSpan = {
   ended: 32,
 } as const;
 
-/** Byte offsets in struct target. */
-export const target = {
+/** Byte offsets in struct target_module. */
+export const targetModule = {
   size: 16,
   bias: 0,
   attachment: 8,
-  followForks: 12,
+} as const;
+
+/** Byte offsets in struct target. */
+export const target = {
+  size: 136,
+  modules: 0,
+  modulesLength: 8,
+  followForks: 128,
+} as const;
+
+/** Byte offsets in struct thread_stack. */
+export const threadStack = {
+  size: 24,
+  low: 0,
+  high: 8,
+  stack: 16,
 } as const;
 
 /** Byte offsets in struct context_type. */
@@ -521,6 +555,7 @@ export const processSettings = {
   size: 8,
   shardMask: 0,
   everyExec: 4,
+  perfBuffers: 5,
 } as const;
 
 /** Byte offsets in struct learned. */

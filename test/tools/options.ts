@@ -36,6 +36,7 @@ export function traceOptions(
     roots: true,
     unsampled: false,
     maxFunctions: 500,
+    transport: 'ring',
     ringBytes: 1 << 22,
     sinks: [],
     ...others,

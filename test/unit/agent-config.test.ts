@@ -88,7 +88,7 @@ test('an agent that is told a rule alone does as little as it may', () => {
     },
     kubernetes: { source: 'auto', nodeName: null, url: null },
     log: { level: 'info' },
-    limits: { functions: 4_000, ringBytes: 8 << 20, idleMs: 600_000 },
+    limits: { functions: 4_000, transport: 'ring', ringBytes: 8 << 20, idleMs: 600_000 },
   });
 });
 
@@ -227,8 +227,8 @@ const BAD: [string, ...string[]][] = [
     "4:34: pattern '/(/' is not a regular expression: Unterminated group; expressions are those of JavaScript; a backslash makes the next character literal",
   ],
   [
-    tracing('{ symbols: main.*, exclude: libssl.so:SSL_read }'),
-    "4:40: 'libssl.so:SSL_read': only functions of the main executable can be traced yet; leave out what stands before the colon",
+    tracing('{ symbols: main.*, exclude: kernel:vfs_read }'),
+    "4:40: 'kernel:vfs_read': functions of the kernel cannot be traced yet; leave out what stands before the colon",
   ],
   [
     tracing('{ symbols: a, minDuration: 5 }'),

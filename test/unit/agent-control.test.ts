@@ -71,7 +71,7 @@ test('all wishes reach the engine, and what is left out is as for trace attach',
       ...{ contextHops: 5, args: ['*'], returns: true, stack: true, errorText: false },
       ...{ errors: ['negative', 'null'] },
       ...{ redact: null, roots: false, unsampled: true, maxFunctions: 7, ringBytes: 4_096 },
-      ...{ durationMs: 1_000, programSpans: true, handlers: [] },
+      ...{ transport: 'perf', durationMs: 1_000, programSpans: true, handlers: [] },
     };
     const lines = [await Lines.open(socket, wishes), await Lines.open(socket, WISHES)];
     const whole = (await engine.trace(0)).options;
@@ -88,7 +88,13 @@ test('all wishes reach the engine, and what is left out is as for trace attach',
       ...{ contextHops: 32, args: [], returns: false, stack: false, errorText: true },
       ...{ errors: null },
       ...{ redact: [], roots: true, unsampled: false, maxFunctions: 2_000, ringBytes: 8 << 20 },
-      ...{ durationMs: null, programSpans: false, handlers: [], sinks: plain.sinks },
+      ...{
+        transport: 'ring',
+        durationMs: null,
+        programSpans: false,
+        handlers: [],
+        sinks: plain.sinks,
+      },
     });
     engine.traces.forEach(({ end }) => end());
     await Promise.all(lines.map((each) => each.rest()));

@@ -17,6 +17,7 @@ const ALL: Features = {
   uprobeMultiThreads: true,
   sleepable: true,
   atomics: true,
+  findsMappings: true,
   runTimeStatistics: true,
 };
 
@@ -141,7 +142,9 @@ test('features of the kernel are needed, or make a difference', async () => {
     'sleepable probes': 'limited',
   });
   const older = await examineHost(nativeWith({ ringBuffer: false }), fakeHost());
-  assert.equal(older.ready, false);
+  assert.deepEqual(states(older), { 'BPF ring buffer': 'limited' });
+  const others = await examineHost(nativeWith({ btf: false }), fakeHost());
+  assert.equal(others.ready, false);
 });
 
 test('a kernel that refuses to be asked is a finding, not a failure', async () => {

@@ -239,6 +239,17 @@ int apply(struct box *b, int x) { return twice(x) + (int)b->inner.second; }
 int main(int argc, char **argv) { struct box b = {{0}, {1, 2}}; puts(argv[0]); return apply(&b, argc); }
 `;
 const CPP_SOURCE = `
+#include <functional>
+#include <map>
+#include <string>
+namespace ns { template <typename... T> struct box { std::map<std::string, std::function<int(T...)>> of; int call(T... x) { return of["x"](x...); } }; }
+int main(int argc, char **argv) {
+  ns::box<int, char const *> b;
+  b.of["x"] = [&](int n, char const *text) { return n + text[0]; };
+  return b.call(argc, argv[0]);
+}
+`;
+const ITEM_SOURCE = `
 #include <cstdio>
 #include <string_view>
 namespace ns {
@@ -275,8 +286,8 @@ function build(directory: string): string[] {
     if (works(compiler, '-O2', version, '-o', out, source)) files.push(out);
   }
   const others: [string, string, string, string[]][] = [
-    ['g++', 'item.cc', CPP_SOURCE, ['-O2', '-std=c++17', '-gdwarf-5', '-fdebug-types-section']],
-    ['clang++', 'item.cc', CPP_SOURCE, ['-O1', '-std=c++17', '-gdwarf-4']],
+    ['g++', 'item.cc', ITEM_SOURCE, ['-O2', '-std=c++17', '-gdwarf-5', '-fdebug-types-section']],
+    ['clang++', 'item.cc', ITEM_SOURCE, ['-O1', '-std=c++17', '-gdwarf-4']],
     // Without the library's own debug information, which is hundreds of times larger.
     ['rustc', 'check.rs', RUST_SOURCE, ['-g', '-Copt-level=1', '-Cprefer-dynamic']],
   ];
@@ -285,6 +296,10 @@ function build(directory: string): string[] {
     writeFileSync(join(directory, name), text);
     if (works(compiler, ...flags, '-o', out, join(directory, name))) files.push(out);
   }
+  const templates = join(directory, 'box.cc');
+  writeFileSync(templates, CPP_SOURCE);
+  const cpp = join(directory, 'g++');
+  if (works('g++', '-O1', '-o', cpp, templates)) files.push(cpp);
   writeFileSync(join(directory, 'go.mod'), 'module example.com/box\ngo 1.21\n');
   writeFileSync(join(directory, 'main.go'), GO_SOURCE);
   for (const [name, ...flags] of [

@@ -13,7 +13,7 @@ function code(...rows: [number, number, number?, number?][]): FunctionCode {
   const instructions = rows.map(([length, kind, flags = 0, target = NaN]): Instruction => {
     const at = offset;
     offset += length;
-    return { offset: at, length, kind, flags, target, spilled: 0 };
+    return { offset: at, length, kind, flags, detail: 0, target, spilled: 0, effects: 0 };
   });
   return { address: BASE, size: offset, instructions };
 }

@@ -1,3 +1,5 @@
+import type { Transport } from '../../session/transport.js';
+
 /**
  * What a configuration file says, checked and with every default filled in. The schema beside it
  * says what may be written; times are nanoseconds where the name ends in Ns, else milliseconds.
@@ -148,6 +150,7 @@ export interface LogConfig {
 export interface LimitsConfig {
   /** Traced at once, of all rules together. */
   functions: number;
+  transport: Transport;
   ringBytes: number;
   /** How long the probes of an executable stay that nothing runs. */
   idleMs: number;

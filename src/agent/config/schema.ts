@@ -5,6 +5,7 @@
 import { nameBeginsWith } from './glob.js';
 import { z } from 'zod';
 import { ERROR_MODES, type ErrorMode } from '../../plan/error-modes.js';
+import { TRANSPORTS } from '../../session/transport.js';
 import { MAX_CONTEXT_HOPS } from '../../spans/records.generated.js';
 import type { AgentConfig } from './config.js';
 import {
@@ -296,14 +297,20 @@ const logSchema = z.strictObject({
 const limitsSchema = z
   .strictObject({
     functions: count.default(4_000).describe('Functions traced at once, of all rules together.'),
+    transport: z
+      .enum(TRANSPORTS)
+      .default('ring')
+      .describe('How records leave the kernel: `ring`, or `perf`, a buffer for each CPU.'),
     ringSize: ringSize
       .prefault('8MiB')
-      .describe('Buffer between the kernel and the agent: a power of two from 4 KiB to 1 GiB.'),
+      .describe(
+        'Buffer between the kernel and the agent, or all of them together: a power of two from 4 KiB to 1 GiB.',
+      ),
     idle: durationMs
       .prefault('10m')
       .describe('How long the probes of an executable stay that nothing runs.'),
   })
-  .transform(({ functions, ringSize, idle }) => ({ functions, ringBytes: ringSize, idleMs: idle }));
+  .transform(({ ringSize, idle, ...rest }) => ({ ...rest, ringBytes: ringSize, idleMs: idle }));
 
 export const agentSchema = z.strictObject({
   rules: z

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { UnderspanError } from '../../errors.js';
 import { ERROR_MODES } from '../../plan/error-modes.js';
+import { TRANSPORTS } from '../../session/transport.js';
 import { MAX_CONTEXT_HOPS } from '../../spans/records.generated.js';
 import type { SessionRequest } from './protocol.js';
 
@@ -56,6 +57,7 @@ const SCHEMA = z.strictObject({
   roots: flag(true),
   unsampled: flag(false),
   maxFunctions: z.number().int().min(1).max(MAX_FUNCTIONS).default(2_000),
+  transport: z.enum(TRANSPORTS).default('ring'),
   ringBytes: z
     .number()
     .int()

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
+/*
+ * C, C++, Rust and what else runs on threads: entry and return of functions, and what must be
+ * watched for so that calls are paired and placed right.
+ */
+#include "common.bpf.h"
+
+const volatile struct settings settings = {};
+
+#define CONTEXT struct bpf_user_pt_regs_t
+#include "threads.bpf.h"
+#include "calls.bpf.h"
+#include "sites.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Ends the calls that cannot be running, since something runs as far out as `offset`. */
+INLINE void end_unwound(struct stack *stack, struct hit *hit, __u64 offset)
+{
+	__u32 depth = stack->depth;
+
+	if (depth && CALL_SLOT(stack, depth - 1)->offset > offset)
+		unwind_calls(hit, offset, END_UNWOUND);
+}
+
+SEC("uprobe")
+int enter(struct pt_regs *regs)
+{
+	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns() };
+	struct stack_key key = {};
+	struct context context = {};
+	struct function_values *wanted;
+	struct thread_stack *on;
+	struct statistics *stats;
+	struct open_call *call;
+	struct stack *stack;
+	struct site *site;
+	__u64 bias, slot;
+
+	STAY_ON_THREAD_STACK();
+	site = find_site(regs, &key.tgid, &bias);
+	if (!site)
+		return 0;
+	stats = statistics_of(site->function);
+	if (!stats)
+		return 0;
+	if (settings.entry_only || (site->flags & SITE_FLAG_ENTRY_ONLY)) {
+		ADD(stats->calls, 1);
+		count_lost(stats, LOST_ENTRY_ONLY);
+		return 0;
+	}
+	slot = STACK_POINTER(regs) + site->stack_adjustment;
+	on = thread_stack_at(slot);
+	if (on) {
+		key.stack = on->stack;
+		stack = bpf_map_lookup_elem(&stacks, &key) ?: add_stack(&key);
+	}
+	if (!on || !stack) {
+		ADD(stats->calls, 1);
+		count_lost(stats, LOST_TABLE_FULL);
+		return 0;
+	}
+	hit.stack = key.stack;
+	hit.tgid = key.tgid;
+	hit.function = site->function;
+	end_unwound(stack, &hit, on->high - slot - 1);
+	call = enter_call(stack, &hit, on->high - slot, &context, stats);
+	wanted = values_of(site->function);
+	if (call && wanted && !call->dropped)
+		call->has_values = read_arguments(regs, slot, wanted, load8(call->span_id), bias);
+	if (call && site->kind == SITE_BOTH) {
+		hit.now = bpf_ktime_get_ns();
+		leave_call(stack, &hit, on->high - slot);
+	}
+	return 0;
+}
+
+SEC("uprobe")
+int leave(struct pt_regs *regs)
+{
+	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns() };
+	struct stack_key key = {};
+	struct function_values *wanted;
+	struct thread_stack *on;
+	struct statistics *stats;
+	struct open_call *call;
+	struct stack *stack;
+	struct site *site;
+	__u64 bias, offset, slot, error[2];
+
+	STAY_ON_THREAD_STACK();
+	site = find_site(regs, &key.tgid, &bias);
+	if (!site)
+		return 0;
+	slot = STACK_POINTER(regs) + site->stack_adjustment;
+	on = thread_stack_at(slot);
+	key.stack = on ? on->stack : 0;
+	stack = bpf_map_lookup_elem(&stacks, &key);
+	if (!on || !stack) {
+		stats = statistics_of(site->function);
+		if (stats)
+			ADD(stats->unpaired_returns, 1);
+		return 0;
+	}
+	hit.stack = key.stack;
+	hit.tgid = key.tgid;
+	hit.function = site->function;
+	offset = on->high - slot;
+	end_unwound(stack, &hit, offset);
+	wanted = values_of(site->function);
+	call = wanted ? call_to_leave(stack, &hit, offset) : NULL;
+	if (call) {
+		hit.failed = returned_error(regs, wanted, error);
+		if (!call->dropped &&
+		    read_results(regs, wanted, load8(call->span_id), bias, error))
+			call->has_values = 1;
+	}
+	leave_call(stack, &hit, offset);
+	return 0;
+}
+
+/* If there is no room, the next change tells. */
+INLINE void libraries_changed(struct pt_regs *regs, __u32 tgid, __u64 now)
+{
+	struct process_record record = {
+		.header = { .kind = RECORD_PROCESS, .size = sizeof(record) },
+		.time_ns = now,
+		.event = PROCESS_MAPPED,
+		.tgid = tgid,
+	};
+
+	output_record(regs, &record, sizeof(record));
+}
+
+/* What the C library and the language's runtime do with stacks. */
+SEC("uprobe")
+int support(struct pt_regs *regs)
+{
+	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns() };
+	struct stack_key key = {};
+	struct thread_stack *on;
+	struct stack *stack;
+	struct site *site;
+	__u64 bias;
+
+	STAY_ON_THREAD_STACK();
+	site = find_site(regs, &key.tgid, &bias);
+	if (!site)
+		return 0;
+	switch (site->kind) {
+	case SITE_SWITCH_STACK:
+		stack_switched(ARGUMENT(regs, site->context_at));
+		break;
+	case SITE_CATCH:
+		on = thread_stack_at(STACK_POINTER(regs));
+		key.stack = on ? on->stack : 0;
+		stack = bpf_map_lookup_elem(&stacks, &key);
+		if (!on || !stack)
+			break;
+		hit.stack = key.stack;
+		hit.tgid = key.tgid;
+		end_unwound(stack, &hit, on->high - STACK_POINTER(regs) - 1);
+		break;
+	case SITE_LIBRARIES:
+		libraries_changed(regs, key.tgid, hit.now);
+		break;
+	}
+	return 0;
+}

@@ -1,0 +1,139 @@
+import { FunctionKind, type FunctionTable, type Module } from '../native/native.js';
+import { ContextPlace, SiteKind } from '../spans/records.generated.js';
+import { NO_VALUES, type ValueRequest } from './function-values.js';
+import type { ModulePlan, PlannedFunction, Refusal, SupportSite } from './plan.js';
+import { type CodeRange, type FunctionRanges, readCode } from './native-code.js';
+import { nativeEntry, nativeReturns } from './native-sites.js';
+import { nativeValues } from './native-values.js';
+import type { FunctionCode } from './sites.js';
+
+const NOWHERE = { place: ContextPlace.NOWHERE, at: 0 };
+
+/** What changes a thread's stack, or tells of libraries, by symbol; `at`: argument word. */
+const SUPPORT: Record<string, { kind: number; at: number }> = {
+  swapcontext: { kind: SiteKind.SWITCH_STACK, at: 1 },
+  setcontext: { kind: SiteKind.SWITCH_STACK, at: 0 },
+  // The Itanium C++ ABI: the handler's first act. Its frame is the innermost that is left.
+  __cxa_begin_catch: { kind: SiteKind.CATCH, at: 0 },
+  // Rust: where catch_unwind takes the panic.
+  __rust_panic_cleanup: { kind: SiteKind.CATCH, at: 0 },
+  // Called whenever the list of libraries has changed: the debugger interface of glibc and musl.
+  _dl_debug_state: { kind: SiteKind.LIBRARIES, at: 0 },
+};
+
+/** The symbol is that of the function that chooses. */
+const CHOSEN_LATER = {
+  reason: 'is chosen among several when the program starts (IFUNC): trace the one that is meant',
+};
+
+/** Plans the probes of a native module for the functions at `indexes` of its table. */
+export async function planNative(
+  module: Module,
+  table: FunctionTable,
+  indexes: readonly number[],
+  { entryOnly, values: wanted }: { entryOnly: boolean; values: ValueRequest | null },
+): Promise<ModulePlan> {
+  const names = table.names.split('\n');
+  const ranges = rangesOf(table);
+  const candidates = oneNameEach(table, indexes);
+  const addresses = Float64Array.from(candidates, (index) => table.addresses[index] ?? 0);
+  const called = candidates.map((index) => names[index] ?? '');
+  const [code, lines, read] = await Promise.all([
+    readCode(module, candidates.map(ranges)),
+    module.lines(addresses),
+    wanted && !entryOnly ? nativeValues(module, wanted, called, addresses) : null,
+  ]);
+  const functions: PlannedFunction[] = [];
+  const refused: Refusal[] = [];
+  for (const [i, index] of candidates.entries()) {
+    const name = names[index] ?? '';
+    const body = code[i] as FunctionCode;
+    const planned =
+      table.kinds[index] === FunctionKind.IFUNC ? CHOSEN_LATER : planFunction(body, entryOnly);
+    if ('reason' in planned) {
+      refused.push({ name, reason: planned.reason });
+      continue;
+    }
+    functions.push({
+      name,
+      address: body.address,
+      size: body.size,
+      ...planned,
+      context: NOWHERE,
+      file: lines[i]?.file ?? null,
+      line: lines[i]?.line ?? null,
+      values: read?.values[i] ?? NO_VALUES,
+      route: null,
+    });
+  }
+  const support = await nativeSupport(module, table, ranges);
+  return {
+    kind: 'native',
+    module,
+    layout: null,
+    functions,
+    refused,
+    support,
+    notices: read?.notices ?? [],
+  };
+}
+
+type Planned = Pick<PlannedFunction, 'entry' | 'returns' | 'entryOnly' | 'single'>;
+
+function planFunction(code: FunctionCode, entryOnly: boolean): Planned | { reason: string } {
+  const entry = nativeEntry(code);
+  if ('reason' in entry) return entry;
+  const planned = { entry: entry.sites, returns: [], entryOnly: null, single: false };
+  if (entryOnly) return planned;
+  const found = nativeReturns(code);
+  if ('reason' in found) return found;
+  if ('entryOnly' in found) return { ...planned, entryOnly: found.entryOnly };
+  const returns = found.sites.filter(({ address }) => address !== entry.sites.address);
+  return { ...planned, returns, single: returns.length < found.sites.length };
+}
+
+/** By index of a function: where all of its code lies. */
+function rangesOf({ addresses, sizes, parts }: FunctionTable): (index: number) => FunctionRanges {
+  const further = new Map<number, CodeRange[]>();
+  parts.functions.forEach((index, i) => {
+    const range = { address: parts.addresses[i] ?? 0, size: parts.sizes[i] ?? 0 };
+    further.set(index, [...(further.get(index) ?? []), range]);
+  });
+  return (index) => ({
+    address: addresses[index] ?? 0,
+    size: sizes[index] ?? 0,
+    parts: further.get(index) ?? [],
+  });
+}
+
+/** Aliases share an address, and one of them is traced. */
+function oneNameEach(table: FunctionTable, indexes: readonly number[]): number[] {
+  const byAddress = new Map<number, number>();
+  for (const index of indexes) {
+    const address = table.addresses[index] ?? 0;
+    if (!byAddress.has(address)) byAddress.set(address, index);
+  }
+  return [...byAddress.values()];
+}
+
+async function nativeSupport(
+  module: Module,
+  table: FunctionTable,
+  ranges: (index: number) => FunctionRanges,
+): Promise<SupportSite[]> {
+  const wanted = new Map<number, { name: string; index: number }>();
+  table.names.split('\n').forEach((name, index) => {
+    if (Object.hasOwn(SUPPORT, name)) wanted.set(table.addresses[index] ?? 0, { name, index });
+  });
+  if (wanted.size === 0) return [];
+  const found = [...wanted.values()];
+  const code = await readCode(
+    module,
+    found.map(({ index }) => ranges(index)),
+  );
+  return found.flatMap(({ name }, i) => {
+    const { kind, at } = SUPPORT[name] as { kind: number; at: number };
+    const entry = nativeEntry(code[i] as FunctionCode);
+    return 'sites' in entry ? [{ ...entry.sites, kind, at, name }] : [];
+  });
+}
