@@ -146,7 +146,10 @@ async function checkRust(build: (typeof BUILDS)[number]): Promise<void> {
   const said = lines('texts');
   compare(said.length, spans('texts'), (span, at) => {
     const line = said[at] ?? {};
-    const has: Line = { ...line, ...{ s: cut(String(line['s'])), name: cut(String(line['name'])) } };
+    const has: Line = {
+      ...line,
+      ...{ s: cut(String(line['s'])), name: cut(String(line['name'])) },
+    };
     const shown = {
       s: arg(span, 's'),
       u: arg(span, 'u'),

@@ -62,7 +62,7 @@ async function build(
   return module;
 }
 
-/** By a part of the linker's name. */
+/** By its name without parameters. */
 async function functionOf(module: Module, part: RegExp): Promise<NativeFunction> {
   const { names, addresses } = await module.functions();
   const index = names.split('\n').findIndex((name) => part.test(name));
@@ -391,16 +391,19 @@ int main(int argc, char **argv) {
 `;
 
 const CPP_PLACES: [RegExp, Record<string, string>][] = [
-  [/Widget7measure/, { this: 'rdi', text: 'rsi', view: '0:rdx 8:rcx', c: 'r8', '=>': 'rax' }],
   [
-    /^_ZN2ns4join[^.]*$/,
+    /^ns::Widget::measure$/,
+    { this: 'rdi', text: 'rsi', view: '0:rdx 8:rcx', c: 'r8', '=>': 'rax' },
+  ],
+  [
+    /^ns::join$/,
     {
       ...{ a: 'rsi', b: '*rdx', p: 'rcx', e: 'it has no content', c: '*r8', u: '*r9' },
       ...{ pl: 'stack+0', '=>': '*rax' },
     },
   ],
   [
-    /^_ZN2ns7derived[^.]*$/,
+    /^ns::derived$/,
     {
       ...{ d: 'rdi', q: 'rsi', f: 'rdx', v: '*rcx', out: 'r8', both: 'stack+0' },
       '=>': 'rax',
@@ -426,7 +429,9 @@ describe('C++', () => {
         // Of what has no content some compilers still give a place.
         assert.deepEqual(found, { ...expected }, String(name));
       }
-      const measure = await planned(module, /Widget7measure/, { args: ['*', 'this.label_'] });
+      const measure = await planned(module, /^ns::Widget::measure$/, {
+        args: ['*', 'this.label_'],
+      });
       assert.deepEqual(attributes(measure), [
         ...['this.size_', 'this.label_', 'text', 'view', 'c', 'return.0'],
       ]);
@@ -440,13 +445,13 @@ describe('C++', () => {
       assert.deepEqual(plan('this.label_'), [ValueKind.STRING, 0, [8], 8]);
       assert.equal(shown(measure, 'arg.c', Buffer.of(7, 9, 9)), 'GREEN');
 
-      const join = await planned(module, /^_ZN2ns4join[^.]*$/);
+      const join = await planned(module, /^ns::join$/);
       assert.deepEqual(attributes(join), ['a', 'b', 'p.a', 'p.b', 'c.x', 'pl.x', 'return.0']);
       const pod = Buffer.alloc(24);
       pod.writeFloatLE(2.5, 4);
       assert.equal(shown(join, 'arg.p.b', pod), 2.5);
 
-      const derived = await planned(module, /^_ZN2ns7derived[^.]*$/, {
+      const derived = await planned(module, /^ns::derived$/, {
         args: ['d.id', 'd.name', 'q.n', 'out', 'both.pod.b'],
       });
       assert.deepEqual(attributes(derived), [
@@ -501,35 +506,35 @@ fn main() {
 
 const RUST_PLACES: [RegExp, Record<string, string>][] = [
   [
-    /values5texts/,
+    /^values::texts$/,
     {
       ...{ s: '0:rdi 8:rsi', u: '*rdx', o: '0:rcx 8:r8', v: '*r9' },
       ...{ b: 'stack+0', '=>': 'rax' },
     },
   ],
   [
-    /values7scalars/,
+    /^values::scalars$/,
     {
       ...{ a: 'rdi', b: 'rsi', c: 'rdx', d: 'rcx', e: 'r8', f: 'r9', g: 'stack+0' },
       '=>': 'rax',
     },
   ],
   [
-    /values5pairs/,
+    /^values::pairs$/,
     {
       ...{ p: '0:rdi 8:rsi', o: '0:rdx 4:rcx', big: 'r8', m: 'r9' },
       '=>': '0:rax 4:rdx',
     },
   ],
   [
-    /values10aggregates/,
+    /^values::aggregates$/,
     { p: 'rsi', q: '*rdx', f: '0:xmm0 8:xmm1', n: '0:rcx 8:r8', '=>': '*rax' },
   ],
-  [/values9in_memory/, { n: 'rsi', '=>': '*rax' }],
-  [/values7in_pair/, { n: 'rdi', '=>': '0:rax 8:rdx' }],
-  [/values6packed/, { n: 'rdi', '=>': 'rax' }],
-  [/values8detailed/, { n: 'rsi', '=>': '*rax' }],
-  [/values2io/, { n: 'rdi', '=>': '0:rax 8:rdx' }],
+  [/^values::in_memory$/, { n: 'rsi', '=>': '*rax' }],
+  [/^values::in_pair$/, { n: 'rdi', '=>': '0:rax 8:rdx' }],
+  [/^values::packed$/, { n: 'rdi', '=>': 'rax' }],
+  [/^values::detailed$/, { n: 'rsi', '=>': '*rax' }],
+  [/^values::io$/, { n: 'rdi', '=>': '0:rax 8:rdx' }],
 ];
 
 describe('Rust', () => {
@@ -542,7 +547,7 @@ describe('Rust', () => {
         assert.equal(fn.language, 'rust');
         assert.deepEqual(places(fn), expected, String(name));
       }
-      const texts = await planned(module, /values5texts/);
+      const texts = await planned(module, /^values::texts$/);
       assert.deepEqual(attributes(texts), ['s', 'u', 'o', 'v', 'b', 'return.0']);
       const kinds = texts.arguments.map(({ plan }) => plan.kind);
       const { STRING, SLICE } = ValueKind;
@@ -551,7 +556,7 @@ describe('Rust', () => {
       const list = Buffer.from([1, 0, 0, 0, 255, 0, 0, 0]);
       assert.equal(shown(texts, 'arg.v', list, 3), '[1 255 … 1 more]');
 
-      const scalars = await planned(module, /values7scalars/);
+      const scalars = await planned(module, /^values::scalars$/);
       assert.deepEqual(attributes(scalars), ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'return.0']);
       assert.equal(shown(scalars, 'arg.d', Buffer.from([0xac, 0x20, 0, 0])), '€');
       assert.equal(shown(scalars, 'arg.e', Buffer.of(9, 0xff)), 'High');
@@ -560,7 +565,9 @@ describe('Rust', () => {
         [...[0, 0, 0, 0, 0, 1, 2]],
       );
 
-      const pairs = await planned(module, /values5pairs/, { args: ['*', 'big.tuple.1', 'o.Some'] });
+      const pairs = await planned(module, /^values::pairs$/, {
+        args: ['*', 'big.tuple.1', 'o.Some'],
+      });
       assert.deepEqual(attributes(pairs), [
         ...['p.0', 'p.1', 'o', 'big.a', 'big.name', 'm', 'big.tuple.1'],
         ...['return.0.0', 'return.0.1'],
@@ -587,26 +594,26 @@ describe('Rust', () => {
       };
       const { EQUAL, UNEQUAL } = ErrorKind;
       const text: Shape['shape'] = 'text';
-      assert.deepEqual(await errorOf(/values9in_memory/), [
+      assert.deepEqual(await errorOf(/^values::in_memory$/), [
         ...[UNEQUAL, 6, true, 0, 8, 'alloc::string::String', text],
       ]);
-      assert.deepEqual(await errorOf(/values7in_pair/), [EQUAL, 6, false, 0, 8, '&u64', 'uint']);
-      assert.deepEqual(await errorOf(/values6packed/), [
+      assert.deepEqual(await errorOf(/^values::in_pair$/), [EQUAL, 6, false, 0, 8, '&u64', 'uint']);
+      assert.deepEqual(await errorOf(/^values::packed$/), [
         ...[UNEQUAL, 6, false, 0, 4, 'values::Failure', 'variant'],
       ]);
-      assert.deepEqual(await errorOf(/values8detailed/), [
+      assert.deepEqual(await errorOf(/^values::detailed$/), [
         ...[UNEQUAL, 6, true, 0, 8, 'values::Detailed', text],
       ]);
-      const inMemory = await planned(module, /values9in_memory/);
+      const inMemory = await planned(module, /^values::in_memory$/);
       const said = Buffer.from('bad -1');
       assert.deepEqual(failure(inMemory, said, 6), ['bad -1', 'alloc::string::String']);
       assert.deepEqual(failure(inMemory, null), [undefined, 'alloc::string::String']);
-      const packed = await planned(module, /values6packed/);
+      const packed = await planned(module, /^values::packed$/);
       const other = Buffer.alloc(24);
       other.writeUInt32LE(1, 0);
       other.writeInt32LE(-9, 4);
       assert.deepEqual(failure(packed, other), ['Other(-9)', 'values::Failure']);
-      assert.deepEqual(await errorOf(/values2io/), [
+      assert.deepEqual(await errorOf(/^values::io$/), [
         ...[EQUAL, 6, false, 0, 8, 'std::io::error::Error', null],
       ]);
     });
