@@ -12,6 +12,8 @@
 #include "elf.h"
 #include "go_parameters.h"
 #include "go_types.h"
+#include "native_parameters.h"
+#include "native_types.h"
 #include "pclntab.h"
 #include "symbols.h"
 
@@ -37,6 +39,11 @@ class ModuleFile {
                        const std::vector<uint64_t> &owners) const;
     std::vector<std::optional<std::vector<Parameter>>>
     parameters(const std::vector<uint64_t> &addresses);
+    // Of functions of C, C++ and Rust.
+    std::vector<std::optional<native::Function>>
+    native_parameters(const std::vector<uint64_t> &addresses);
+    std::vector<native::Type> native_types(const std::vector<uint64_t> &ids);
+    std::vector<std::string> native_type_names(const std::vector<uint64_t> &ids);
     std::vector<std::optional<uint64_t>>
     argument_bytes(const std::vector<uint64_t> &addresses) const;
     std::vector<dwarf::Inlined> inlined();
@@ -61,6 +68,7 @@ class ModuleFile {
     const dwarf::Reader &reader();
     const dwarf::Index &index();
     const GoTypes *types();
+    native::TypeReader &native_type_reader();
     std::optional<uint64_t> runtime_type_by_dwarf(const std::string &name);
     std::optional<uint64_t> find_types_base();
 
@@ -74,6 +82,7 @@ class ModuleFile {
     std::mutex lock_; // for what follows
     std::unique_ptr<dwarf::Reader> reader_;
     std::unique_ptr<dwarf::Index> index_;
+    std::unique_ptr<native::TypeReader> native_types_;
     std::optional<uint64_t> types_base_;
     std::optional<GoTypes> types_;
     bool types_sought_ = false;

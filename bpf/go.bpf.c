@@ -81,7 +81,8 @@ int enter(struct pt_regs *regs)
 	if (call && wanted && wanted->http_handler)
 		call->http_method = request_method(regs, site);
 	if (call && wanted && !call->dropped)
-		call->has_values = read_arguments(regs, wanted, load8(call->span_id), bias);
+		call->has_values = read_arguments(regs, STACK_POINTER(regs), wanted,
+						  load8(call->span_id), bias);
 	return 0;
 }
 

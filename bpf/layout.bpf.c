@@ -19,6 +19,7 @@ struct layout {
 	enum value_state value_state;
 	enum special_value special_value;
 	enum error_text_kind error_text_kind;
+	enum error_kind error_kind;
 	enum record_kind record_kind;
 	enum process_event process_event;
 	struct call_record call_record;

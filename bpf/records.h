@@ -122,6 +122,7 @@ enum value_kind {
 	VALUE_MAP = 4,		/* pointer to a map whose first word is its length */
 	VALUE_INTERFACE = 5,	/* type word, data: the dynamic type */
 	VALUE_HIDDEN = 6,	/* not read, since it may be a secret */
+	VALUE_CSTRING = 7,	/* pointer to text that ends with a zero: up to `limit` bytes of it */
 };
 
 /* Where the way to a value begins. */
@@ -152,7 +153,7 @@ struct value_plan {
 	__u16 size;	/* VALUE_PLAIN: bytes, at most MAX_VALUE_BYTES; VALUE_SLICE: of one element */
 	__u32 limit;	/* most bytes of text or elements, at most MAX_VALUE_BYTES; of an interface: not 0 if it is an error whose text is wanted */
 	__u32 path[MAX_VALUE_PATH];
-	__u32 pad;
+	__s32 length_at;	/* VALUE_STRING, VALUE_SLICE: bytes from the pointer to the length; of 8 each in registers */
 };
 _Static_assert(sizeof(struct value_plan) == 40, "value_plan");
 
@@ -185,18 +186,34 @@ struct error_text {
 	__u32 offset;
 };
 
+/* When the result of a call says that it has failed. */
+enum error_kind {
+	ERROR_NONE = 0,
+	ERROR_INTERFACE = 1,	/* Go's type error: it is not nil */
+	ERROR_NEGATIVE = 2,	/* it is below zero */
+	ERROR_EQUAL = 3,	/* it is error_value: NULL, or the discriminant of an Err */
+	ERROR_UNEQUAL = 4,	/* it is not */
+};
+
 /* Where the values of a function are; one for each, as in `statistics` without its shards. */
 struct function_values {
 	__u32 first;		/* index into value_plans */
 	__u8 arguments;		/* plans from `first` on that are read at the entry */
 	__u8 results;		/* plans after those, read at a return */
-	__u8 error_place;	/* enum value_place of the result of type error, or 0: has none */
+	__u8 error_place;	/* enum value_place of what tells of an error */
 	__u8 stack_trace;
-	__u16 error_at;
+	__u16 error_at;		/* as in struct value_plan */
 	__u8 http_handler;	/* its calls are HTTP requests */
-	__u8 pad[5];
+	__u8 error_kind;	/* enum error_kind */
+	__u8 error_size;	/* bytes of it: 1, 2, 4 or 8; but for ERROR_INTERFACE */
+	__u8 error_in_memory;	/* the register holds the address of the result */
+	__u8 error_plan;	/* one more plan after the results is read of a call that failed */
+	__u8 pad;
+	__u32 error_offset;	/* bytes into the register or the result */
+	__u32 pad2;
+	__u64 error_value;	/* ERROR_EQUAL, ERROR_UNEQUAL */
 };
-_Static_assert(sizeof(struct function_values) == 16, "function_values");
+_Static_assert(sizeof(struct function_values) == 32, "function_values");
 
 enum record_kind {
 	RECORD_CALL = 1,

@@ -182,6 +182,88 @@ export interface Parameter {
   stackOffset: number | null;
 }
 
+/** A parameter, or the result, of a function of C, C++ or Rust. */
+export interface NativeParameter {
+  /** Empty for the result, and for what the source gives no name. */
+  name: string;
+  /** Its type's id, for `nativeTypes()`. */
+  type: string;
+  result: boolean;
+  /**
+   * What of it is in registers, at the function's entry or, of the result, at its return: 0 RDI,
+   * 1 RSI, 2 RDX, 3 RCX, 4 R8, 5 R9, 6 RAX, 7 RDX beside RAX; 100 and on the SSE registers.
+   */
+  pieces: { offset: number; size: number; register: number }[];
+  /** Offset from the first stack argument (SP + 8 at entry); null when in registers. */
+  stackOffset: number | null;
+  /** Not the value is there, but its address. */
+  isAddress: boolean;
+  /** Why it cannot be read; null: it can. */
+  problem: string | null;
+}
+
+export interface NativeFunction {
+  language: 'c' | 'c++' | 'rust' | 'other';
+  /** The result comes last; none of a function that returns nothing. */
+  parameters: NativeParameter[];
+}
+
+export interface NativeField {
+  /** Fields of Rust's tuples are "0", "1", … */
+  name: string;
+  type: string;
+  offset: number;
+  /** A base class, or an unnamed member. */
+  embedded: boolean;
+  /** A field of bits. */
+  isBits: boolean;
+}
+
+/** A type of C, C++ or Rust, as DWARF describes it. */
+export interface NativeType {
+  id: string;
+  /** As the source writes it, without namespaces: "const char *". */
+  name: string;
+  kind:
+    | 'unknown'
+    | 'void'
+    | 'bool'
+    | 'int'
+    | 'uint'
+    | 'float'
+    | 'complex'
+    | 'char'
+    | 'pointer'
+    | 'reference'
+    | 'struct'
+    | 'union'
+    | 'array'
+    | 'enum'
+    | 'variant'
+    | 'string'
+    | 'slice'
+    | 'func';
+  size: number;
+  isRust: boolean;
+  /** Of an enum. */
+  isSigned: boolean;
+  /** What a pointer, reference, array or slice leads to. */
+  element: string | null;
+  count: number | null;
+  fields: NativeField[];
+  /** Of an enum. */
+  names: { name: string; value: bigint }[];
+  /** Of a variant (Rust's enum with data): what tells which it is. */
+  discriminant: NativeField | null;
+  /** `value` of the discriminant; null: all others. */
+  variants: { name: string; value: bigint | null; type: string; offset: number }[];
+  /** Of a string or slice: where its pointer and its length are. */
+  pointerAt: number;
+  lengthAt: number;
+  /** Of kind unknown: why. */
+  problem: string | null;
+}
+
 export interface Inlined {
   /** Name of the inlined function. */
   name: string;
@@ -252,6 +334,12 @@ export interface Module {
    * which know all of them but no names (those are empty without DWARF); null where neither knows it.
    */
   parameters(addresses: Float64Array): Promise<(Parameter[] | null)[]>;
+  /** Functions of C, C++ and Rust by address; null where DWARF knows none there. */
+  nativeFunctions(addresses: Float64Array): Promise<(NativeFunction | null)[]>;
+  /** By id, as functions and other types have it. */
+  nativeTypes(ids: string[]): Promise<NativeType[]>;
+  /** Names of types with their namespaces: "std::io::error::Error". */
+  nativeTypeNames(ids: string[]): Promise<string[]>;
   /** Bytes of a Go function's arguments, with the space they are saved in; null where unknown. */
   argumentBytes(addresses: Float64Array): Promise<(number | null)[]>;
   /**

@@ -5,7 +5,7 @@ import type { ModulePlan } from '../plan/plan.js';
 import type { Notice, Sink, Summary } from '../sinks/sink.js';
 import type { OpenStack } from '../spans/call.js';
 import { decodeOpenCalls } from '../spans/decode.js';
-import { stackKey } from '../spans/records.generated.js';
+import { ErrorKind, stackKey } from '../spans/records.generated.js';
 import { Procfs } from '../targets/procfs.js';
 import type { ResourceSources } from '../targets/resource.js';
 import { type Target, tryReadTarget } from '../targets/target.js';
@@ -237,6 +237,7 @@ export class Running {
         line,
         sites: 1 + returns.length,
         values: [...values.arguments, ...values.results],
+        failure: values.error?.kind === ErrorKind.INTERFACE ? null : values.error,
         addresses,
         filter,
         probed,

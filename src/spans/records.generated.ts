@@ -106,6 +106,7 @@ export const ValueKind = {
   MAP: 4,
   INTERFACE: 5,
   HIDDEN: 6,
+  CSTRING: 7,
 } as const;
 
 export const ValuePlace = {
@@ -130,6 +131,14 @@ export const SpecialValue = {
 export const ErrorTextKind = {
   STRING: 1,
   PLAIN: 2,
+} as const;
+
+export const ErrorKind = {
+  NONE: 0,
+  INTERFACE: 1,
+  NEGATIVE: 2,
+  EQUAL: 3,
+  UNEQUAL: 4,
 } as const;
 
 export const RecordKind = {
@@ -164,6 +173,7 @@ export const valuePlan = {
   limit: 8,
   path: 12,
   pathLength: 6,
+  lengthAt: 36,
 } as const;
 
 /** Byte offsets in struct value_header. */
@@ -185,7 +195,7 @@ export const errorText = {
 
 /** Byte offsets in struct function_values. */
 export const functionValues = {
-  size: 16,
+  size: 32,
   first: 0,
   arguments: 4,
   results: 5,
@@ -193,6 +203,12 @@ export const functionValues = {
   stackTrace: 7,
   errorAt: 8,
   httpHandler: 10,
+  errorKind: 11,
+  errorSize: 12,
+  errorInMemory: 13,
+  errorPlan: 14,
+  errorOffset: 16,
+  errorValue: 24,
 } as const;
 
 /** Byte offsets in struct record_header. */

@@ -59,6 +59,7 @@ test('an agent that is told a rule alone does as little as it may', () => {
           returns: false,
           stack: false,
           errorText: false,
+          errors: null,
           redact: [],
           minDurationNs: 0,
           slowerThanNs: null,

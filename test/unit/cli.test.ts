@@ -194,6 +194,7 @@ test('all options reach the engine', async () => {
     returns: false,
     stack: false,
     errorText: true,
+    errors: null,
     redact: [],
     roots: false,
     unsampled: true,
