@@ -97,8 +97,7 @@ std::optional<ThreadLocal> find_thread_local(const ElfFile &elf, const std::stri
     Found dynamic = look_up(elf, SHT_DYNSYM, name);
     ThreadLocal variable;
     // A static program need not have a table of dynamic symbols.
-    variable.offset =
-        dynamic.offset ? dynamic.offset : look_up(elf, SHT_SYMTAB, name).offset;
+    variable.offset = dynamic.offset ? dynamic.offset : look_up(elf, SHT_SYMTAB, name).offset;
     if (!variable.offset && dynamic.numbers.empty())
         return std::nullopt;
     dynamic.offset = variable.offset;

@@ -68,6 +68,7 @@ enum context_source {
 	SOURCE_UNREADABLE = 3,
 	SOURCE_GO_GOROUTINE = 4,/* go.goroutine: the program's span where the goroutine was started */
 	SOURCE_GO_LABELS = 5,	/* go.labels: the goroutine's pprof labels */
+	SOURCE_THREAD = 6,	/* thread: what the thread publishes */
 };
 
 /* Whose span a call's parent is. */
@@ -475,6 +476,23 @@ struct started_span {
 	__u32 ended;
 	__u32 pad;
 };
+
+/* What the variable that a thread publishes its context by points to. */
+enum thread_context_format {
+	THREAD_CONTEXT_NONE = 0,
+	THREAD_CONTEXT_OTEL = 1,	/* OTEP 4947 */
+	THREAD_CONTEXT_ELASTIC = 2,	/* of Elastic's agents */
+};
+
+/* Where each thread of a process has that variable. */
+struct thread_context_place {
+	__s64 offset;		/* from the thread pointer; with a module, in its TLS segment */
+	__u32 module;		/* its number in the thread's table of segments (DTV); 0: not by it */
+	__u8 format;		/* enum thread_context_format */
+	__u8 entry_size;	/* of that table: 16 in glibc, 8 in musl */
+	__u8 pad[2];
+};
+_Static_assert(sizeof(struct thread_context_place) == 16, "thread_context_place");
 
 /* A process whose hits count; key is its tgid. */
 struct target {

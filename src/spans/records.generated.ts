@@ -57,6 +57,7 @@ export const ContextSource = {
   UNREADABLE: 3,
   GO_GOROUTINE: 4,
   GO_LABELS: 5,
+  THREAD: 6,
 } as const;
 
 export const ParentKind = {
@@ -130,6 +131,12 @@ export const ProcessEvent = {
   FORKED: 1,
   EXECUTED: 2,
   EXITED: 3,
+} as const;
+
+export const ThreadContextFormat = {
+  NONE: 0,
+  OTEL: 1,
+  ELASTIC: 2,
 } as const;
 
 export const ContextWraps = {
@@ -483,6 +490,15 @@ export const startedSpan = {
   spanId: 24,
   spanIdLength: 8,
   ended: 32,
+} as const;
+
+/** Byte offsets in struct thread_context_place. */
+export const threadContextPlace = {
+  size: 16,
+  offset: 0,
+  module: 8,
+  format: 12,
+  entrySize: 13,
 } as const;
 
 /** Byte offsets in struct target. */

@@ -27,8 +27,8 @@ NOINLINE int outer(thread *of, int round, int self, const context *current) {
     return Request(of, self).handle(round, *current) + 1;
 }
 
-NOINLINE int switching(thread *of, int self, const context *before, const context *current) {
-    return within_switching(of, self, before, current) + 1;
+NOINLINE int switching(thread *of, int self, const context *other, int restored) {
+    return within_switching(of, self, other, restored) + 1;
 }
 
 int main(int argc, char **argv) { return scenario(argc, argv); }

@@ -4,8 +4,18 @@ use std::ffi::{c_char, c_int, c_void, CString};
 
 extern "C" {
     fn scenario_in_c(argc: c_int, argv: *const *const c_char) -> c_int;
-    fn within_outer_in_c(thread: *mut c_void, round: c_int, own: c_int, current: *const c_void) -> c_int;
-    fn within_switching_in_c(thread: *mut c_void, own: c_int, before: *const c_void, current: *const c_void) -> c_int;
+    fn within_outer_in_c(
+        thread: *mut c_void,
+        round: c_int,
+        own: c_int,
+        current: *const c_void,
+    ) -> c_int;
+    fn within_switching_in_c(
+        thread: *mut c_void,
+        own: c_int,
+        other: *const c_void,
+        restored: c_int,
+    ) -> c_int;
 }
 
 #[inline(never)]
@@ -23,24 +33,37 @@ impl Request {
     #[inline(never)]
     fn handle(&self, round: c_int, current: *const c_void) -> c_int {
         // A call of its own and no jump: something is left to do.
-        std::hint::black_box(unsafe { within_outer_in_c(self.thread, round, self.own, current) }) + 1
+        std::hint::black_box(unsafe { within_outer_in_c(self.thread, round, self.own, current) })
+            + 1
     }
 }
 
 #[inline(never)]
 #[no_mangle]
-pub extern "C" fn outer(thread: *mut c_void, round: c_int, own: c_int, current: *const c_void) -> c_int {
+pub extern "C" fn outer(
+    thread: *mut c_void,
+    round: c_int,
+    own: c_int,
+    current: *const c_void,
+) -> c_int {
     std::hint::black_box(Request { thread, own }.handle(round, current)) + 1
 }
 
 #[inline(never)]
 #[no_mangle]
-pub extern "C" fn switching(thread: *mut c_void, own: c_int, before: *const c_void, current: *const c_void) -> c_int {
-    std::hint::black_box(unsafe { within_switching_in_c(thread, own, before, current) }) + 1
+pub extern "C" fn switching(
+    thread: *mut c_void,
+    own: c_int,
+    other: *const c_void,
+    restored: c_int,
+) -> c_int {
+    std::hint::black_box(unsafe { within_switching_in_c(thread, own, other, restored) }) + 1
 }
 
 fn main() {
-    let arguments: Vec<CString> = std::env::args().map(|each| CString::new(each).unwrap()).collect();
+    let arguments: Vec<CString> = std::env::args()
+        .map(|each| CString::new(each).unwrap())
+        .collect();
     let pointers: Vec<*const c_char> = arguments.iter().map(|each| each.as_ptr()).collect();
     std::process::exit(unsafe { scenario_in_c(pointers.len() as c_int, pointers.as_ptr()) });
 }

@@ -7,9 +7,9 @@ extern "C" {
 #endif
 
 struct context {
-	unsigned char trace_id[16];
-	unsigned char span_id[8];
-	unsigned char flags;
+    unsigned char trace_id[16];
+    unsigned char span_id[8];
+    unsigned char flags;
 };
 
 /* Of the thread that calls it, from now on; NULL: none. */
