@@ -8,7 +8,7 @@ import { planRequest, ruleOf, type Selects, type TraceWishes } from './session/w
 import type { Notice, Sink, Summary } from './sinks/sink.js';
 import { interpreterOf, resolveExecutable } from './targets/executable.js';
 import { type CommandEnd, launch } from './targets/launch.js';
-import { fits, namesFile, selectTargets } from './targets/select.js';
+import { fits, mayFitSoon, namesFile, selectTargets } from './targets/select.js';
 import type { Target } from './targets/target.js';
 
 /** Which processes. All kinds that are given must hold; within a kind any may. */
@@ -132,7 +132,7 @@ function selectedBy(selection: Selection): Selects {
   return {
     id: 'selection',
     name: '',
-    fits: (pid) => (fits(selection, pid) ? 'yes' : 'no'),
+    fits: (pid) => (fits(selection, pid) ? 'yes' : mayFitSoon(selection, pid) ? 'not yet' : 'no'),
     reach: ({ exe, fileId }) => (!others && namesFile(exes, exe, fileId) ? 'all' : 'some'),
     followExecs: true,
     hold: [],

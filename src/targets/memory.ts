@@ -18,13 +18,13 @@ export class ProcessMemory {
   }
 }
 
-/** Throws what node:fs throws, and what `use` throws. */
+/** `path` is that of /proc/PID/mem. Throws what node:fs throws, and what `use` throws. */
 export function withMemory<M extends ProcessMemory, T>(
   Memory: new (file: number) => M,
-  pid: number,
+  path: string,
   use: (memory: M) => T,
 ): T {
-  const file = openSync(`/proc/${pid}/mem`, 'r');
+  const file = openSync(path, 'r');
   try {
     return use(new Memory(file));
   } finally {

@@ -73,7 +73,7 @@ export function readSdkResource(
   tracer: bigint,
   layout: ResourceLayout,
 ): Record<string, ResourceValue> {
-  return withMemory(GoMemory, pid, (memory) => {
+  return withMemory(GoMemory, `/proc/${pid}/mem`, (memory) => {
     const provider = memory.word(tracer + BigInt(layout.provider));
     const resource = memory.word(provider + BigInt(layout.resource));
     const attributes = Object.create(null) as Record<string, ResourceValue>;

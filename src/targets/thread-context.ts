@@ -217,7 +217,7 @@ function bySlots(
 ): Location | null {
   const bias = moduleBias(pid, fileId, facts);
   if (bias === null || !variable) return null;
-  return withMemory(ProcessMemory, pid, (memory) => {
+  return withMemory(ProcessMemory, `/proc/${pid}/mem`, (memory) => {
     for (const { kind, address } of variable.slots) {
       const location = bySlot(memory, kind, BigInt(bias) + BigInt(address), variable.offset);
       if (location) return location;

@@ -96,6 +96,9 @@ export const NATIVE_CONTEXT_BUILDS = {
 
 export type NativeContextBuild = keyof typeof NATIVE_CONTEXT_BUILDS;
 
+/** What publishes the context of the process. */
+const PROCESS: Build = { commands: [['gcc', ...FLAGS, 'process.c', '-o', 'OUT/program']] };
+
 export const compilersOf = (name: NativeContextBuild): string[] =>
   NATIVE_CONTEXT_BUILDS[name].commands.map(([compiler]) => compiler);
 
@@ -105,8 +108,12 @@ export interface BuiltProgram {
 }
 
 /** Builds it, unless that has been done before. */
-export async function buildNativeContext(name: NativeContextBuild): Promise<BuiltProgram> {
-  const build: Build = NATIVE_CONTEXT_BUILDS[name];
+export const buildNativeContext = (name: NativeContextBuild): Promise<BuiltProgram> =>
+  built(NATIVE_CONTEXT_BUILDS[name]);
+
+export const buildProcessContext = (): Promise<BuiltProgram> => built(PROCESS);
+
+async function built(build: Build): Promise<BuiltProgram> {
   const hash = createHash('sha256').update(JSON.stringify(build));
   for (const file of (await readdir(source)).sort())
     hash.update(await readFile(join(source, file)));

@@ -46,7 +46,7 @@ async function start(
 /** As bpf/thread_context.bpf.h does it. */
 function addressIn(pid: number, place: ThreadContextPlace, pointer: bigint): bigint {
   if (place.kind === 'static') return pointer + BigInt(place.offset);
-  return withMemory(ProcessMemory, pid, (memory) => {
+  return withMemory(ProcessMemory, `/proc/${pid}/mem`, (memory) => {
     const table = memory.word(pointer + 8n);
     const entry = place.libc === 'glibc' ? 16 : 8;
     return memory.word(table + BigInt(place.module * entry)) + BigInt(place.offset);
