@@ -18,10 +18,15 @@ extern "C" {
     ) -> c_int;
 }
 
+/// What the compiler knows nothing of, so that no call becomes a jump.
+fn opaque(n: c_int) -> c_int {
+    unsafe { std::ptr::read_volatile(&n) }
+}
+
 #[inline(never)]
 #[no_mangle]
 pub extern "C" fn leaf(n: c_int) -> c_int {
-    std::hint::black_box(n) + 1
+    opaque(n) + 1
 }
 
 struct Request {
@@ -32,9 +37,7 @@ struct Request {
 impl Request {
     #[inline(never)]
     fn handle(&self, round: c_int, current: *const c_void) -> c_int {
-        // A call of its own and no jump: something is left to do.
-        std::hint::black_box(unsafe { within_outer_in_c(self.thread, round, self.own, current) })
-            + 1
+        opaque(unsafe { within_outer_in_c(self.thread, round, self.own, current) }) + 1
     }
 }
 
@@ -46,7 +49,7 @@ pub extern "C" fn outer(
     own: c_int,
     current: *const c_void,
 ) -> c_int {
-    std::hint::black_box(Request { thread, own }.handle(round, current)) + 1
+    opaque(Request { thread, own }.handle(round, current)) + 1
 }
 
 #[inline(never)]
@@ -57,7 +60,7 @@ pub extern "C" fn switching(
     other: *const c_void,
     restored: c_int,
 ) -> c_int {
-    std::hint::black_box(unsafe { within_switching_in_c(thread, own, other, restored) }) + 1
+    opaque(unsafe { within_switching_in_c(thread, own, other, restored) }) + 1
 }
 
 fn main() {
