@@ -1,6 +1,7 @@
 #include "features.h"
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <linux/bpf.h>
 #include <unistd.h>
 
@@ -179,6 +180,9 @@ Features probe_features() {
     found.cookies = has_cookies();
     found.sleepable = has_sleepable();
     found.atomics = has_atomics();
+    // Commit 7c7e3d31e785 ("bpf: Introduce helper bpf_find_vma"), Linux 5.17.
+    found.finds_mappings =
+        libbpf_probe_bpf_helper(BPF_PROG_TYPE_KPROBE, BPF_FUNC_find_vma, nullptr) == 1;
     Fd program = load(trivial, 0, TRACE_UPROBE_MULTI);
     found.uprobe_multi = program && has_uprobe_multi(program);
     found.uprobe_multi_threads = found.uprobe_multi && multi_sees_threads();

@@ -9,6 +9,7 @@ struct Features {
     bool uprobe_multi_threads = false;
     bool sleepable = false;
     bool atomics = false;
+    bool finds_mappings = false;
     bool run_time_statistics = false;
 };
 

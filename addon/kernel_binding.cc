@@ -310,6 +310,7 @@ Napi::Value features(const Napi::CallbackInfo &info) {
                                      result.Set("uprobeMultiThreads", found.uprobe_multi_threads);
                                      result.Set("sleepable", found.sleepable);
                                      result.Set("atomics", found.atomics);
+                                     result.Set("findsMappings", found.finds_mappings);
                                      result.Set("runTimeStatistics", found.run_time_statistics);
                                      return result;
                                  });

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
 /*
  * The one machine for open calls: enter, leave, unwind. A front end supplies the stack (its key
- * and its top), the context that it found, and the site.
+ * and its top), the context that it found, and the site; and before it includes this, what it
+ * knows of contexts, context_start() and inherit(), and of panics, note_panic().
  *
  * A call is known by its offset: the distance from the stack's top to its return address, which
  * survives the moving of the stack. Deeper calls have larger offsets, so the open calls of a stack
@@ -10,10 +11,9 @@
 #ifndef UNDERSPAN_CALLS_BPF_H
 #define UNDERSPAN_CALLS_BPF_H
 
-#include "goroutines.bpf.h"
+#include "context.bpf.h"
 #include "http.bpf.h"
-#include "inherited.bpf.h"
-#include "program_spans.bpf.h"
+#include "open_calls.bpf.h"
 #include "ring.bpf.h"
 #include "statistics.bpf.h"
 #include "trees.bpf.h"
@@ -29,10 +29,10 @@ struct hit {
 	bool failed; /* the call returns an error */
 };
 
-INLINE void fill_record(struct call_record *record, struct goroutine *goroutine,
+INLINE void fill_record(struct call_record *record, struct stack *stack,
 			struct open_call *call, __u32 depth, struct hit *hit, __u8 end)
 {
-	struct open_call *outermost = CALL_SLOT(goroutine, call->tree);
+	struct open_call *outermost = CALL_SLOT(stack, call->tree);
 
 	record->start_ns = call->start_ns;
 	record->end_ns = hit->now;
@@ -41,7 +41,7 @@ INLINE void fill_record(struct call_record *record, struct goroutine *goroutine,
 	store8(record->parent_id, load8(call->parent_id));
 	store8(record->tree_id, load8(outermost->span_id));
 	record->stack = hit->stack;
-	record->goroutine_id = goroutine->id;
+	record->goroutine_id = stack->id;
 	record->children_ns = call->children_ns;
 	record->descendants = call->descendants;
 	record->function = call->function;
@@ -59,13 +59,13 @@ INLINE void fill_record(struct call_record *record, struct goroutine *goroutine,
 }
 
 /* Sends the record together with what was read from the call. False: the ring is full. */
-INLINE bool send_with_values(struct call_values *values, struct goroutine *goroutine,
+INLINE bool send_with_values(struct call_values *values, struct stack *stack,
 			     struct open_call *call, __u32 depth, struct hit *hit, __u8 end)
 {
 	__u64 size = values->size + sizeof(values->record);
 	bool sent;
 
-	fill_record(&values->record, goroutine, call, depth, hit, end);
+	fill_record(&values->record, stack, call, depth, hit, end);
 	values->record.header.kind = RECORD_CALL;
 	values->record.header.size = size;
 	values->record.values_count = values->count;
@@ -79,10 +79,10 @@ INLINE bool send_with_values(struct call_values *values, struct goroutine *gorou
 }
 
 /* Sends the record of a call that has ended, or counts why not. */
-INLINE void send_call(struct goroutine *goroutine, struct open_call *call, __u32 depth,
+INLINE void send_call(struct stack *stack, struct open_call *call, __u32 depth,
 		      struct hit *hit, __u8 end, struct statistics *stats)
 {
-	struct open_call *outermost = CALL_SLOT(goroutine, call->tree);
+	struct open_call *outermost = CALL_SLOT(stack, call->tree);
 	struct call_values *values = NULL;
 	struct call_record *record;
 
@@ -104,14 +104,14 @@ INLINE void send_call(struct goroutine *goroutine, struct open_call *call, __u32
 			ADD(stats->values_lost, 1);
 	}
 	if (values) {
-		if (send_with_values(values, goroutine, call, depth, hit, end)) {
+		if (send_with_values(values, stack, call, depth, hit, end)) {
 			ADD(stats->spans, 1);
 			return;
 		}
 	} else {
 		record = reserve_record(RECORD_CALL, sizeof(*record));
 		if (record) {
-			fill_record(record, goroutine, call, depth, hit, end);
+			fill_record(record, stack, call, depth, hit, end);
 			submit_record(record);
 			ADD(stats->spans, 1);
 			return;
@@ -123,13 +123,13 @@ INLINE void send_call(struct goroutine *goroutine, struct open_call *call, __u32
 }
 
 /* Closes the innermost open call. */
-INLINE void close_call(struct goroutine *goroutine, __u32 depth, struct hit *hit, __u8 end)
+INLINE void close_call(struct stack *stack, __u32 depth, struct hit *hit, __u8 end)
 {
-	struct open_call *call = CALL_SLOT(goroutine, depth - 1);
+	struct open_call *call = CALL_SLOT(stack, depth - 1);
 	struct statistics *stats = statistics_of(call->function);
 	__u64 duration = hit->now - call->start_ns;
 
-	goroutine->depth = depth - 1;
+	stack->depth = depth - 1;
 	if (call->http_method)
 		count_request(call->function, call->http_method,
 			      end == END_PANICKED ? HTTP_SERVER_ERROR
@@ -139,24 +139,24 @@ INLINE void close_call(struct goroutine *goroutine, __u32 depth, struct hit *hit
 	if (!stats)
 		return;
 	count_end(stats, duration, duration > call->children_ns ? duration - call->children_ns : 0,
-		  end == END_PANICKED || hit->failed);
+		  end == END_PANICKED || end == END_UNWOUND || hit->failed);
 	if (depth > 1) {
-		struct open_call *around = CALL_SLOT(goroutine, depth - 2);
+		struct open_call *around = CALL_SLOT(stack, depth - 2);
 
 		around->children_ns += duration;
 		around->descendants += call->descendants + 1;
 	}
-	send_call(goroutine, call, depth - 1, hit, end, stats);
+	send_call(stack, call, depth - 1, hit, end, stats);
 }
 
 /* Drops the innermost open call: its frame is gone and nothing said how, so it has no end. */
-INLINE void drop_call(struct goroutine *goroutine, __u32 depth)
+INLINE void drop_call(struct stack *stack, __u32 depth)
 {
-	struct open_call *call = CALL_SLOT(goroutine, depth - 1);
+	struct open_call *call = CALL_SLOT(stack, depth - 1);
 	struct statistics *stats = statistics_of(call->function);
 
-	goroutine->depth = depth - 1;
-	CALL_SLOT(goroutine, call->tree)->tree_lost++;
+	stack->depth = depth - 1;
+	CALL_SLOT(stack, call->tree)->tree_lost++;
 	if (stats)
 		count_lost(stats, LOST_UNPAIRED);
 }
@@ -164,38 +164,17 @@ INLINE void drop_call(struct goroutine *goroutine, __u32 depth)
 /* Loop counters are 64 bits wide: the verifier forgets a narrower one that is spilled. */
 
 /* Drops the open calls that cannot be running when the stack is only `offset` deep. */
-OUT_OF_LINE void drop_deeper(struct goroutine *goroutine, __u64 offset)
+OUT_OF_LINE void drop_deeper(struct stack *stack, __u64 offset)
 {
-	if (!goroutine)
+	if (!stack)
 		return;
 	for (__u64 i = 0; i < MAX_OPEN_CALLS; i++) {
-		__u32 depth = *(volatile __u32 *)&goroutine->depth;
+		__u32 depth = *(volatile __u32 *)&stack->depth;
 
-		if (!depth || CALL_SLOT(goroutine, depth - 1)->offset <= offset)
+		if (!depth || CALL_SLOT(stack, depth - 1)->offset <= offset)
 			return;
-		drop_call(goroutine, depth);
+		drop_call(stack, depth);
 	}
-}
-
-/* The value of the panic that unwinds a call becomes one of the call's. */
-INLINE void take_panic(struct goroutine *goroutine, struct open_call *call)
-{
-	struct open_panic *panic;
-	__u64 span_id = load8(call->span_id);
-	__u32 zero = 0;
-
-	if (!goroutine->panic_count || call->dropped)
-		return;
-	panic = PANIC_SLOT(goroutine, goroutine->panic_count - 1);
-	if (!bpf_map_lookup_elem(&call_values, &span_id)) {
-		struct call_values *blank = bpf_map_lookup_elem(&blank_values, &zero);
-
-		if (!blank)
-			return;
-		bpf_map_update_elem(&call_values, &span_id, blank, BPF_NOEXIST);
-	}
-	call->has_values = 1;
-	read_error(span_id, panic->type, panic->data, SPECIAL_PANIC);
 }
 
 /*
@@ -203,18 +182,18 @@ INLINE void take_panic(struct goroutine *goroutine, struct open_call *call)
  * global function, since the verifier looks at those once and not anew at every round of a loop:
  * so it takes numbers only (pointers are Linux 5.13, commit e5069b9c23b3).
  */
-__noinline int close_deeper(__u64 stack, __u64 tgid, __u64 now, __u64 offset, __u64 end)
+__noinline int close_deeper(__u64 address, __u64 tgid, __u64 now, __u64 offset, __u64 end)
 {
-	struct stack_key key = { .stack = stack, .tgid = tgid };
-	struct goroutine *goroutine = bpf_map_lookup_elem(&goroutines, &key);
-	struct hit hit = { .now = now, .stack = stack, .tgid = tgid };
+	struct stack_key key = { .stack = address, .tgid = tgid };
+	struct stack *stack = bpf_map_lookup_elem(&stacks, &key);
+	struct hit hit = { .now = now, .stack = address, .tgid = tgid };
 
-	if (!goroutine || !goroutine->depth ||
-	    CALL_SLOT(goroutine, goroutine->depth - 1)->offset <= offset)
+	if (!stack || !stack->depth ||
+	    CALL_SLOT(stack, stack->depth - 1)->offset <= offset)
 		return 0;
 	if (end == END_PANICKED)
-		take_panic(goroutine, CALL_SLOT(goroutine, goroutine->depth - 1));
-	close_call(goroutine, goroutine->depth, &hit, end);
+		note_panic(stack, CALL_SLOT(stack, stack->depth - 1));
+	close_call(stack, stack->depth, &hit, end);
 	return 1;
 }
 
@@ -241,18 +220,18 @@ INLINE bool parent_is_call_around(const struct open_call *around, struct context
 		return true;
 	/* Which span is current is found again at every call, so one that is older than E is no
 	 * choice that the code made; only a context that was handed over can be that. */
-	if (context->source == SOURCE_GO_SDK)
+	if (context->source == SOURCE_GO_SDK || context->source == SOURCE_THREAD)
 		return context->start_ns <= around->start_ns;
 	if (!same16(context->trace_id, around->trace_id))
 		return false;
-	return span_start(context, tgid) <= around->start_ns;
+	return context_start(context, tgid) <= around->start_ns;
 }
 
-INLINE void place_call(struct goroutine *goroutine, struct open_call *call, __u32 depth,
+INLINE void place_call(struct stack *stack, struct open_call *call, __u32 depth,
 		       struct context *context, struct hit *hit)
 {
-	struct open_call *around = depth ? CALL_SLOT(goroutine, depth - 1) : NULL;
-	__u64 id = mix(hit->now + goroutine->id * 0x9e3779b97f4a7c15ULL) ^
+	struct open_call *around = depth ? CALL_SLOT(stack, depth - 1) : NULL;
+	__u64 id = mix(hit->now + stack->id * 0x9e3779b97f4a7c15ULL) ^
 		   mix(call->offset + hit->stack + settings.seed);
 
 	store8(call->span_id, id ?: 1);
@@ -276,7 +255,7 @@ INLINE void place_call(struct goroutine *goroutine, struct open_call *call, __u3
 		return;
 	}
 	if (!around && context->source == SOURCE_NONE) {
-		inherit(goroutine, hit->stack, hit->tgid, context);
+		inherit(stack, hit->stack, hit->tgid, context);
 		call->source = context->source;
 	}
 	if (context->source != SOURCE_NONE && context->source != SOURCE_UNREADABLE) {
@@ -305,22 +284,22 @@ INLINE void place_call(struct goroutine *goroutine, struct open_call *call, __u3
 
 /* A traced function begins. `offset` is where its return address lies. NULL: the call is not kept,
  * or was known. */
-INLINE struct open_call *enter_call(struct goroutine *goroutine, struct hit *hit, __u64 offset,
+INLINE struct open_call *enter_call(struct stack *stack, struct hit *hit, __u64 offset,
 				    struct context *context, struct statistics *stats)
 {
 	struct open_call *call;
-	__u32 depth = goroutine->depth;
+	__u32 depth = stack->depth;
 
-	if (depth && CALL_SLOT(goroutine, depth - 1)->offset >= offset) {
-		drop_deeper(goroutine, offset);
-		depth = goroutine->depth;
+	if (depth && CALL_SLOT(stack, depth - 1)->offset >= offset) {
+		drop_deeper(stack, offset);
+		depth = stack->depth;
 		if (depth) {
-			call = CALL_SLOT(goroutine, depth - 1);
+			call = CALL_SLOT(stack, depth - 1);
 			if (call->offset == offset) {
 				/* Begun anew after its stack grew: still the same call. */
 				if (hit->may_repeat && call->function == hit->function)
 					return NULL;
-				drop_call(goroutine, depth--);
+				drop_call(stack, depth--);
 			}
 		}
 	}
@@ -329,7 +308,7 @@ INLINE struct open_call *enter_call(struct goroutine *goroutine, struct hit *hit
 		count_lost(stats, LOST_TOO_DEEP);
 		return NULL;
 	}
-	call = CALL_SLOT(goroutine, depth);
+	call = CALL_SLOT(stack, depth);
 	call->start_ns = hit->now;
 	call->offset = offset;
 	call->function = hit->function;
@@ -340,47 +319,36 @@ INLINE struct open_call *enter_call(struct goroutine *goroutine, struct hit *hit
 	call->has_values = 0;
 	call->http_status = 0;
 	call->http_method = 0;
-	place_call(goroutine, call, depth, context, hit);
-	goroutine->depth = depth + 1;
+	place_call(stack, call, depth, context, hit);
+	stack->depth = depth + 1;
 	return call;
 }
 
 /* The open call that a return at `offset` will end; NULL if none is. */
-INLINE struct open_call *call_to_leave(struct goroutine *goroutine, struct hit *hit, __u64 offset)
+INLINE struct open_call *call_to_leave(struct stack *stack, struct hit *hit, __u64 offset)
 {
 	struct open_call *call;
-	__u32 depth = goroutine->depth;
+	__u32 depth = stack->depth;
 
-	if (depth && CALL_SLOT(goroutine, depth - 1)->offset > offset) {
-		drop_deeper(goroutine, offset);
-		depth = goroutine->depth;
+	if (depth && CALL_SLOT(stack, depth - 1)->offset > offset) {
+		drop_deeper(stack, offset);
+		depth = stack->depth;
 	}
 	if (!depth)
 		return NULL;
-	call = CALL_SLOT(goroutine, depth - 1);
+	call = CALL_SLOT(stack, depth - 1);
 	return call->offset == offset && call->function == hit->function ? call : NULL;
 }
 
-/* Forgets the panics in progress that lie deeper than `offset`: they are over. */
-INLINE void forget_panics(struct goroutine *goroutine, __u64 offset)
-{
-	__u32 count = goroutine->panic_count;
-
-	for (__u64 i = 0; i < MAX_OPEN_PANICS && count; i++, count--)
-		if (PANIC_SLOT(goroutine, count - 1)->offset <= offset)
-			break;
-	goroutine->panic_count = count;
-}
-
 /* A traced function ends. */
-INLINE void leave_call(struct goroutine *goroutine, struct hit *hit, __u64 offset)
+INLINE void leave_call(struct stack *stack, struct hit *hit, __u64 offset)
 {
-	if (call_to_leave(goroutine, hit, offset)) {
-		close_call(goroutine, goroutine->depth, hit, END_RETURNED);
+	if (call_to_leave(stack, hit, offset)) {
+		close_call(stack, stack->depth, hit, END_RETURNED);
 		return;
 	}
 	/* Begun before this session, or too deep to be kept. */
-	if (goroutine->depth < MAX_OPEN_CALLS) {
+	if (stack->depth < MAX_OPEN_CALLS) {
 		struct statistics *stats = statistics_of(hit->function);
 
 		if (stats)

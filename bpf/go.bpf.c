@@ -7,7 +7,11 @@
 
 const volatile struct settings settings = {};
 
+#define ARGUMENT go_argument
+#include "inherited.bpf.h"
+#include "panics.bpf.h"
 #include "calls.bpf.h"
+#include "go_http.bpf.h"
 #include "sites.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -22,9 +26,9 @@ int enter(struct pt_regs *regs)
 	struct stack_key key = { .stack = GO_G(regs) };
 	struct hit hit = { .now = bpf_ktime_get_ns(), .stack = key.stack };
 	struct context context = {};
-	enum goroutine_result result;
+	enum stack_result result;
 	struct function_values *wanted;
-	struct goroutine *goroutine;
+	struct stack *goroutine;
 	struct statistics *stats;
 	struct open_call *call;
 	struct site *site;
@@ -46,7 +50,7 @@ int enter(struct pt_regs *regs)
 	if (!goroutine) {
 		ADD(stats->calls, 1);
 		count_lost(stats,
-			   result == GOROUTINE_TABLE_FULL ? LOST_TABLE_FULL : LOST_UNREADABLE);
+			   result == STACK_TABLE_FULL ? LOST_TABLE_FULL : LOST_UNREADABLE);
 		return 0;
 	}
 	hit.tgid = key.tgid;
@@ -76,7 +80,7 @@ int leave(struct pt_regs *regs)
 	struct stack_key key = { .stack = GO_G(regs) };
 	struct hit hit = { .now = bpf_ktime_get_ns(), .stack = key.stack };
 	struct function_values *wanted;
-	struct goroutine *goroutine;
+	struct stack *goroutine;
 	struct statistics *stats;
 	struct open_call *call;
 	struct site *site;
@@ -88,7 +92,7 @@ int leave(struct pt_regs *regs)
 		return 0;
 	hit.tgid = key.tgid;
 	hit.function = site->function;
-	goroutine = bpf_map_lookup_elem(&goroutines, &key);
+	goroutine = bpf_map_lookup_elem(&stacks, &key);
 	if (goroutine && !goroutine->stack_hi)
 		goroutine->stack_hi = read_stack_hi(key.stack, STACK_POINTER(regs));
 	if (goroutine && goroutine->stack_hi) {
@@ -113,7 +117,7 @@ int leave(struct pt_regs *regs)
 /* gopanic(any): what it is called with belongs to the calls that it will unwind. */
 INLINE void panicked(struct pt_regs *regs, struct stack_key *key, __u64 bias)
 {
-	struct goroutine *goroutine = bpf_map_lookup_elem(&goroutines, key);
+	struct stack *goroutine = bpf_map_lookup_elem(&stacks, key);
 	struct open_panic *panic;
 	__u64 offset;
 
@@ -134,14 +138,14 @@ INLINE void panicked(struct pt_regs *regs, struct stack_key *key, __u64 bias)
 INLINE void recovered(struct pt_regs *regs, struct hit *hit)
 {
 	struct stack_key key = { .tgid = hit->tgid };
-	struct goroutine *goroutine;
+	struct stack *goroutine;
 	__u64 gobuf, stack_pointer;
 
 	if (read_user(&gobuf, sizeof(gobuf), STACK_POINTER(regs)) ||
 	    read_user(&stack_pointer, sizeof(stack_pointer), gobuf + GOBUF_SP) ||
 	    read_user(&key.stack, sizeof(key.stack), gobuf + GOBUF_G))
 		return;
-	goroutine = bpf_map_lookup_elem(&goroutines, &key);
+	goroutine = bpf_map_lookup_elem(&stacks, &key);
 	if (!goroutine || !goroutine->depth)
 		return;
 	if (!goroutine->stack_hi)
@@ -156,12 +160,12 @@ INLINE void recovered(struct pt_regs *regs, struct hit *hit)
 /* Nothing runs on this goroutine any more. */
 INLINE void goroutine_ends(struct stack_key *key, struct hit *hit, __u8 end)
 {
-	struct goroutine *goroutine = bpf_map_lookup_elem(&goroutines, key);
+	struct stack *goroutine = bpf_map_lookup_elem(&stacks, key);
 
 	if (!goroutine)
 		return;
 	unwind_calls(hit, 0, end);
-	bpf_map_delete_elem(&goroutines, key);
+	bpf_map_delete_elem(&stacks, key);
 }
 
 /* Runtime and SDK. */
@@ -170,7 +174,7 @@ int support(struct pt_regs *regs)
 {
 	struct stack_key key = { .stack = GO_G(regs) };
 	struct hit hit = { .now = bpf_ktime_get_ns(), .stack = key.stack };
-	struct goroutine *goroutine;
+	struct stack *goroutine;
 	struct learned *known;
 	struct site *site;
 	__u64 bias, type;
@@ -183,7 +187,7 @@ int support(struct pt_regs *regs)
 	switch (site->kind) {
 	case SITE_COPYSTACK:
 		key.stack = go_argument(regs, 0);
-		goroutine = bpf_map_lookup_elem(&goroutines, &key);
+		goroutine = bpf_map_lookup_elem(&stacks, &key);
 		if (goroutine)
 			goroutine->stack_hi = 0;
 		break;
@@ -212,7 +216,7 @@ int support(struct pt_regs *regs)
 			span_started(regs, key.tgid, type - bias, go_argument(regs, 3));
 		break;
 	case SITE_HTTP_STATUS:
-		set_http_status(bpf_map_lookup_elem(&goroutines, &key), go_argument(regs, 1));
+		set_http_status(bpf_map_lookup_elem(&stacks, &key), go_argument(regs, 1));
 		break;
 	case SITE_SPAN_END:
 		span_ended(key.tgid, go_argument(regs, 0), site->context_at);

@@ -13,16 +13,6 @@
 #define STACK_HI_OFFSET 8 /* g.stack.hi, in every Go version */
 #define LARGEST_STACK (1ULL << 32) /* Go's own limit is 1 GB; threads may have more */
 
-/* An empty element, too large for a program's stack. Never written. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct goroutine);
-} blank_goroutine SEC(".maps");
-
-enum goroutine_result { GOROUTINE_OK, GOROUTINE_UNREADABLE, GOROUTINE_TABLE_FULL };
-
 /* Reads stack.hi; 0 if it cannot be, or if the stack pointer cannot lie on that stack (then g is
  * no goroutine: an assembly function may use R14 for something else). */
 INLINE __u64 read_stack_hi(__u64 g, __u64 stack_pointer)
@@ -49,19 +39,14 @@ INLINE void take_inherited(const struct stack_key *key, __u64 id, struct inherit
 		*found = *known;
 }
 
-OUT_OF_LINE struct goroutine *add_goroutine(struct stack_key *key, __u64 hi)
+OUT_OF_LINE struct stack *add_goroutine(struct stack_key *key, __u64 hi)
 {
-	struct goroutine *goroutine, *blank;
-	__u32 zero = 0;
+	struct stack *goroutine;
 	__u64 id;
 
 	if (read_user(&id, sizeof(id), key->stack + settings.goid_offset))
 		return NULL;
-	blank = bpf_map_lookup_elem(&blank_goroutine, &zero);
-	if (!blank)
-		return NULL;
-	bpf_map_update_elem(&goroutines, key, blank, BPF_NOEXIST);
-	goroutine = bpf_map_lookup_elem(&goroutines, key);
+	goroutine = add_stack(key);
 	if (!goroutine)
 		return NULL;
 	goroutine->id = id;
@@ -71,24 +56,24 @@ OUT_OF_LINE struct goroutine *add_goroutine(struct stack_key *key, __u64 hi)
 }
 
 /* The goroutine's element with a true stack_hi, or NULL and why in *result. */
-INLINE struct goroutine *need_goroutine(struct stack_key *key, __u64 stack_pointer,
-					enum goroutine_result *result)
+INLINE struct stack *need_goroutine(struct stack_key *key, __u64 stack_pointer,
+					enum stack_result *result)
 {
-	struct goroutine *goroutine = bpf_map_lookup_elem(&goroutines, key);
+	struct stack *goroutine = bpf_map_lookup_elem(&stacks, key);
 	__u64 hi;
 
-	*result = GOROUTINE_OK;
+	*result = STACK_OK;
 	if (goroutine && goroutine->stack_hi)
 		return goroutine;
-	*result = GOROUTINE_UNREADABLE;
+	*result = STACK_UNREADABLE;
 	hi = read_stack_hi(key->stack, stack_pointer);
 	if (!hi)
 		return NULL;
 	if (!goroutine) {
-		*result = GOROUTINE_TABLE_FULL;
+		*result = STACK_TABLE_FULL;
 		return add_goroutine(key, hi);
 	}
-	*result = GOROUTINE_OK;
+	*result = STACK_OK;
 	goroutine->stack_hi = hi;
 	return goroutine;
 }

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
 /*
  * HTTP requests: calls of functions that the user named as handlers, counted by method and status
- * whatever is filtered. The method is read where the handler begins, the status is what the first
- * WriteHeader beneath it says.
+ * whatever is filtered.
  */
 #ifndef UNDERSPAN_HTTP_BPF_H
 #define UNDERSPAN_HTTP_BPF_H
 
 #include "open_calls.bpf.h"
-#include "memory.bpf.h"
-#include "registers.bpf.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -36,49 +33,6 @@ struct {
 
 #define HTTP_OK 200
 #define HTTP_SERVER_ERROR 500
-
-/* Method is the first field of http.Request, in every version. */
-INLINE __u64 read_method(__u64 request)
-{
-	__u64 text[2], method = 0;
-
-	if (!request || read_user(text, sizeof(text), request))
-		return HTTP_METHOD_UNKNOWN;
-	if (text[1] > 7)
-		return HTTP_METHOD_OTHER;
-	if (!text[1] || read_user(&method, text[1] & 7, text[0]))
-		return HTTP_METHOD_UNKNOWN;
-	return method > HTTP_METHOD_OTHER ? method : HTTP_METHOD_UNKNOWN;
-}
-
-/* The request of a handler, from its own arguments. */
-INLINE __u64 request_method(struct pt_regs *regs, const struct site *site)
-{
-	__u64 request = 0;
-
-	if (site->context_place == CONTEXT_REQUEST_REGISTER)
-		request = go_argument(regs, site->context_at);
-	else if (site->context_place == CONTEXT_REQUEST_STACK)
-		read_user(&request, sizeof(request), STACK_POINTER(regs) + 8 + site->context_at);
-	return read_method(request);
-}
-
-/* WriteHeader(status) on this goroutine: of all handlers that run, one within the other, as far as
- * they have none. 1xx are followed by another; later ones are ignored by net/http. */
-OUT_OF_LINE void set_http_status(struct goroutine *goroutine, __u64 status)
-{
-	if (!goroutine || status < 200 || status > 999)
-		return;
-	for (__u64 i = 0; i < MAX_OPEN_CALLS; i++) {
-		struct open_call *call;
-
-		if (i >= goroutine->depth)
-			return;
-		call = CALL_SLOT(goroutine, goroutine->depth - 1 - i);
-		if (call->http_method && !call->http_status)
-			call->http_status = status;
-	}
-}
 
 /* http.server.request.duration of the semantic conventions: bounds belong to the bucket below. */
 INLINE __u32 http_bucket(__u64 ns)

@@ -26,7 +26,7 @@ INLINE bool current_goroutine(__u64 g0, __u64 *current)
  * that the SDK started last, or the context of the call around, whichever came later; else what
  * the goroutine itself inherited.
  */
-INLINE void program_span_of(struct goroutine *goroutine, __u32 tgid, struct inherited *found)
+INLINE void program_span_of(struct stack *goroutine, __u32 tgid, struct inherited *found)
 {
 	struct open_call *around =
 		goroutine->depth ? CALL_SLOT(goroutine, goroutine->depth - 1) : NULL;
@@ -58,7 +58,7 @@ INLINE void program_span_of(struct goroutine *goroutine, __u32 tgid, struct inhe
 INLINE void program_span_on(__u64 g, __u32 tgid, struct inherited *found)
 {
 	struct stack_key key = { .stack = g, .tgid = tgid };
-	struct goroutine *goroutine = bpf_map_lookup_elem(&goroutines, &key);
+	struct stack *goroutine = bpf_map_lookup_elem(&stacks, &key);
 
 	if (goroutine)
 		program_span_of(goroutine, tgid, found);
@@ -86,7 +86,7 @@ INLINE void goroutine_started(__u64 g0, __u64 g, __u32 tgid)
 }
 
 /* The last of the sources, for a call that has no other context and none around it. */
-INLINE void inherit(struct goroutine *goroutine, __u64 stack, __u32 tgid, struct context *context)
+INLINE void inherit(struct stack *goroutine, __u64 stack, __u32 tgid, struct context *context)
 {
 	struct inherited *found = &goroutine->inherited;
 	struct inherited of_current = {};

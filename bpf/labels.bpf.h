@@ -86,7 +86,7 @@ __noinline int take_label(__u64 stack, __u64 tgid, __u64 key_data, __u64 key_siz
 			  __u64 label_value)
 {
 	struct stack_key key = { .stack = stack, .tgid = tgid };
-	struct goroutine *goroutine = bpf_map_lookup_elem(&goroutines, &key);
+	struct stack *goroutine = bpf_map_lookup_elem(&stacks, &key);
 	__u8 text[16] = {};
 	struct go_string value;
 	struct inherited *found;
@@ -180,7 +180,7 @@ INLINE bool take_map(__u64 stack, __u64 tgid, __u64 labels)
 __noinline int read_labels(__u64 stack, __u64 tgid)
 {
 	struct stack_key key = { .stack = stack, .tgid = tgid };
-	struct goroutine *goroutine = bpf_map_lookup_elem(&goroutines, &key);
+	struct stack *goroutine = bpf_map_lookup_elem(&stacks, &key);
 	__u64 labels;
 	bool read;
 

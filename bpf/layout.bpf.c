@@ -41,7 +41,9 @@ struct layout {
 	struct stack_key stack_key;
 	struct inherited inherited;
 	struct open_panic open_panic;
-	struct goroutine goroutine;
+	struct stack stack;
+	struct thread_stack thread_stack;
+	enum site_flag site_flag;
 	struct span_key span_key;
 	struct started_span started_span;
 	struct thread_context_place thread_context_place;

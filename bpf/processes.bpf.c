@@ -27,6 +27,23 @@ struct super_block {
 struct inode {
 	unsigned long i_ino;
 	struct super_block *i_sb;
+	__s64 i_ctime_sec;
+	__u32 i_ctime_nsec;
+} __attribute__((preserve_access_index));
+
+struct timespec64 {
+	__s64 tv_sec;
+	long tv_nsec;
+} __attribute__((preserve_access_index));
+
+/* Before Linux 6.11. */
+struct inode___6_6 {
+	struct timespec64 __i_ctime;
+} __attribute__((preserve_access_index));
+
+/* Before Linux 6.6. */
+struct inode___5_10 {
+	struct timespec64 i_ctime;
 } __attribute__((preserve_access_index));
 
 struct qstr {
@@ -74,7 +91,8 @@ struct {
 } hold_names SEC(".maps");
 
 /* Executables whose processes are never held: no rule that holds can be meant for them, or their
- * probes are there already. */
+ * probes are there already. An inode's number is given to a new file once the old one is gone, and
+ * overlayfs has no generation for it, so the key has its ctime. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -91,6 +109,9 @@ struct {
 } lost_events SEC(".maps");
 
 #define SIGSTOP 19
+#define NS_PER_S 1000000000ULL
+/* From Linux 6.13 on a bit above says that somebody has asked for it (I_CTIME_QUERIED). */
+#define CTIME_NSEC ((1U << 30) - 1)
 
 static __noinline bool begins_like(const __u8 *name, const struct hold_name *wanted)
 {
@@ -122,6 +143,21 @@ static __always_inline bool may_be_wanted(struct task_struct *task)
 	return false;
 }
 
+static __always_inline __u64 changed_ns(struct inode *inode)
+{
+	struct inode___6_6 *newer = (void *)inode;
+	struct inode___5_10 *older = (void *)inode;
+
+	if (bpf_core_field_exists(inode->i_ctime_sec))
+		return BPF_CORE_READ(inode, i_ctime_sec) * NS_PER_S +
+		       (BPF_CORE_READ(inode, i_ctime_nsec) & CTIME_NSEC);
+	if (bpf_core_field_exists(newer->__i_ctime))
+		return BPF_CORE_READ(newer, __i_ctime.tv_sec) * NS_PER_S +
+		       BPF_CORE_READ(newer, __i_ctime.tv_nsec);
+	return BPF_CORE_READ(older, i_ctime.tv_sec) * NS_PER_S +
+	       BPF_CORE_READ(older, i_ctime.tv_nsec);
+}
+
 /* Whether the process that has just executed this file is to wait until user space knows it. */
 static __always_inline bool is_to_wait(struct task_struct *task, const struct file_key *file)
 {
@@ -149,8 +185,7 @@ static __always_inline void send_event(__u32 event, __u32 tgid, __u32 parent_tgi
 	record->event = event;
 	record->tgid = tgid;
 	record->parent_tgid = parent_tgid;
-	record->file.device = file ? file->device : 0;
-	record->file.inode = file ? file->inode : 0;
+	record->file = file ? *file : (struct file_key){};
 	/* Only what user space is told of: it is user space that lets it go on. */
 	record->held = may_wait && is_to_wait(may_wait, file) && bpf_send_signal(SIGSTOP) == 0;
 	submit_record(record);
@@ -179,14 +214,14 @@ int process_forked(struct bpf_raw_tracepoint_args *arguments)
 #if ATOMICS
 struct bpf_map;
 
-/* Drops what is known of one goroutine of the process in *tgid. */
-static long forget_goroutine(struct bpf_map *map, const struct stack_key *key,
-			     struct goroutine *goroutine, const __u32 *tgid)
+/* Drops what is known of one stack of the process in *tgid. */
+static long forget_stack(struct bpf_map *map, const struct stack_key *key,
+			 struct stack *stack, const __u32 *tgid)
 {
 	if (key->tgid != *tgid)
 		return 0;
-	for (__u64 i = 0; i < MAX_OPEN_CALLS && i < goroutine->depth; i++) {
-		struct statistics *stats = statistics_of(CALL_SLOT(goroutine, i)->function);
+	for (__u64 i = 0; i < MAX_OPEN_CALLS && i < stack->depth; i++) {
+		struct statistics *stats = statistics_of(CALL_SLOT(stack, i)->function);
 
 		if (stats)
 			count_lost(stats, LOST_UNPAIRED);
@@ -205,7 +240,7 @@ static long forget_inherited(struct bpf_map *map, const struct stack_key *key,
 #endif
 
 /*
- * The new image may use the same addresses for its goroutines, so the old ones are forgotten
+ * The new image may use the same addresses for its stacks, so the old ones are forgotten
  * before its first instruction. bpf_for_each_map_elem is Linux 5.13 (commit 69c087ba6225).
  */
 SEC("raw_tp/sched_process_exec")
@@ -219,15 +254,17 @@ int process_executed(struct bpf_raw_tracepoint_args *arguments)
 
 #if ATOMICS
 	if (is_target) {
-		bpf_for_each_map_elem(&goroutines, forget_goroutine, &tgid, 0);
+		bpf_for_each_map_elem(&stacks, forget_stack, &tgid, 0);
 		bpf_for_each_map_elem(&inheritances, forget_inherited, &tgid, 0);
 	}
 #endif
 	if (settings.every_exec || is_target) {
 		struct task_struct *task = (struct task_struct *)arguments->args[0];
+		struct inode *inode = BPF_CORE_READ(task, mm, exe_file, f_inode);
 		struct file_key file = {
-			.device = BPF_CORE_READ(task, mm, exe_file, f_inode, i_sb, s_dev),
-			.inode = BPF_CORE_READ(task, mm, exe_file, f_inode, i_ino),
+			.device = BPF_CORE_READ(inode, i_sb, s_dev),
+			.inode = BPF_CORE_READ(inode, i_ino),
+			.changed_ns = changed_ns(inode),
 		};
 
 		send_event(PROCESS_EXECUTED, tgid, 0, &file, settings.every_exec ? task : NULL);

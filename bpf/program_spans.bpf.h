@@ -3,7 +3,7 @@
 #ifndef UNDERSPAN_PROGRAM_SPANS_BPF_H
 #define UNDERSPAN_PROGRAM_SPANS_BPF_H
 
-#include "context.bpf.h"
+#include "go_context.bpf.h"
 #include "goroutines.bpf.h"
 #include "ring.bpf.h"
 #include "told.bpf.h"
@@ -19,7 +19,7 @@ struct {
 #define SPAN_SLOT(goroutine, n) (&(goroutine)->spans[slot_index(n, MAX_PROGRAM_SPANS)])
 
 /* Forgets the newest spans as far as they have ended. */
-INLINE void pop_ended_spans(struct goroutine *goroutine)
+INLINE void pop_ended_spans(struct stack *goroutine)
 {
 	__u32 count = goroutine->span_count;
 
@@ -33,7 +33,7 @@ INLINE void pop_ended_spans(struct goroutine *goroutine)
  * The innermost span of this goroutine that has not ended. Unreadable where that is not known: its
  * slot was taken by newer ones, or its end may have been missed since the table forgot it.
  */
-INLINE enum context_source current_span(struct goroutine *goroutine, __u32 tgid,
+INLINE enum context_source current_span(struct stack *goroutine, __u32 tgid,
 					struct context *found)
 {
 	struct span_key key = { .tgid = tgid };
@@ -61,7 +61,7 @@ INLINE enum context_source current_span(struct goroutine *goroutine, __u32 tgid,
 }
 
 /* When the span that a context holds was started; 0 if that was before this session. */
-INLINE __u64 span_start(const struct context *context, __u32 tgid)
+INLINE __u64 context_start(const struct context *context, __u32 tgid)
 {
 	struct span_key key = { .pointer = context->pointer, .tgid = tgid };
 	struct started_span *span = bpf_map_lookup_elem(&started_spans, &key);
@@ -98,10 +98,10 @@ INLINE void span_started(struct pt_regs *regs, __u32 tgid, __u64 type, __u64 poi
 	struct stack_key key = { .stack = GO_G(regs), .tgid = tgid };
 	struct span_key span_key = { .pointer = pointer, .tgid = tgid };
 	struct started_span started = {};
-	struct goroutine *goroutine;
+	struct stack *goroutine;
 	struct program_span *slot;
 	struct context found = {};
-	enum goroutine_result result;
+	enum stack_result result;
 	__u32 index = find_span_type(type);
 
 	if (index == MAX_SPAN_TYPES || read_span(pointer, index, &found) != SOURCE_GO_CONTEXT)
@@ -178,7 +178,7 @@ INLINE void span_ended(__u32 tgid, __u64 pointer, __u32 type_index)
 	struct span_key span_key = { .pointer = pointer, .tgid = tgid };
 	struct started_span *started = bpf_map_lookup_elem(&started_spans, &span_key);
 	struct stack_key key = { .tgid = tgid };
-	struct goroutine *goroutine;
+	struct stack *goroutine;
 	bool found = false;
 
 	if (!started || started->ended)
@@ -188,7 +188,7 @@ INLINE void span_ended(__u32 tgid, __u64 pointer, __u32 type_index)
 		send_program_span(started, pointer, type_index, tgid);
 	/* Often ended by another goroutine than the one that started it. */
 	key.stack = started->stack;
-	goroutine = bpf_map_lookup_elem(&goroutines, &key);
+	goroutine = bpf_map_lookup_elem(&stacks, &key);
 	if (!goroutine || goroutine->id != started->goroutine_id)
 		return;
 	for (__u64 i = 0; i < MAX_PROGRAM_SPANS; i++) {

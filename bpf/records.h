@@ -24,6 +24,7 @@
 #define MAX_VALUE_BYTES 256	/* of one value's text, elements or plain bytes; a power of two */
 #define MAX_CALL_BYTES 2048	/* of all values of one call, with their headers */
 #define MAX_STACK_FRAMES 32
+#define MAX_TARGET_MODULES 8	/* modules of one process that are probed; a power of two */
 #define HISTOGRAM_BUCKETS 128	/* four an octave, from 2^6 ns on */
 #define HISTOGRAM_FIRST_OCTAVE 6
 
@@ -41,6 +42,15 @@ enum site_kind {
 	SITE_PANIC = 10,	/* runtime.gopanic(any): a panic begins */
 	SITE_FATAL = 11,	/* runtime.fatalpanic: nobody recovers it, the process ends */
 	SITE_HTTP_STATUS = 12,	/* WriteHeader of an HTTP response: the status is in BX */
+	SITE_SWITCH_STACK = 13,	/* swapcontext, setcontext: the ucontext_t is argument word context_at */
+	SITE_CATCH = 14,	/* an exception is caught: what lies deeper than here is over */
+	SITE_LIBRARIES = 15,	/* the dynamic linker has changed what is mapped */
+};
+
+/* What else is known of a site. */
+enum site_flag {
+	SITE_FLAG_ENTRY_ONLY = 1,	/* returns of this function are not seen */
+	SITE_FLAG_PLAIN_RETURN = 2,	/* a ret of one byte */
 };
 
 /* When a hit at the site counts. */
@@ -82,7 +92,8 @@ enum parent_kind {
 enum call_end {
 	END_RETURNED = 0,
 	END_PANICKED = 1,	/* unwound by a panic: recovered further up, or fatal */
-	END_EXITED = 2,		/* its goroutine exited (runtime.Goexit) */
+	END_EXITED = 2,		/* its goroutine or thread exited */
+	END_UNWOUND = 3,	/* its frame is gone: an exception, longjmp, or a stack that was given up */
 };
 
 /* Why a call made no span, as far as the kernel decides it. */
@@ -95,7 +106,7 @@ enum lost_reason {
 	LOST_TOO_DEEP = 5,	/* more than MAX_OPEN_CALLS open on the stack */
 	LOST_UNREADABLE = 6,	/* memory of the target could not be read */
 	LOST_RING_FULL = 7,
-	LOST_TABLE_FULL = 8,	/* no room for another goroutine */
+	LOST_TABLE_FULL = 8,	/* no room for another stack */
 	LOST_UNPAIRED = 9,	/* its frame was gone, and nothing said how */
 	LOST_ENTRY_ONLY = 10,	/* returns are not watched */
 	LOST_REASONS = 11,
@@ -196,6 +207,7 @@ enum process_event {
 	PROCESS_FORKED = 1,
 	PROCESS_EXECUTED = 2,
 	PROCESS_EXITED = 3,
+	PROCESS_MAPPED = 4,	/* its dynamic linker has mapped or unmapped libraries */
 };
 
 /* Every record begins with this; size counts the header too and is a multiple of 8. */
@@ -208,6 +220,7 @@ struct record_header {
 struct file_key {
 	__u64 device;
 	__u64 inode;
+	__u64 changed_ns; /* its ctime: a file that is new or written anew has another */
 };
 
 #define MAX_HOLD_NAMES 16	/* rules' executables that hold, by how their file names begin */
@@ -230,7 +243,7 @@ struct call_record {
 	__u8 span_id[8];
 	__u8 parent_id[8];	/* zero: a root */
 	__u8 tree_id[8];	/* span id of the tree's outermost call */
-	__u64 stack;		/* with tgid the key of struct goroutine */
+	__u64 stack;		/* with tgid the key of struct stack */
 	__u64 goroutine_id;
 	__u64 children_ns;	/* time in traced calls directly beneath */
 	__u32 descendants;	/* traced calls beneath, at any depth */
@@ -295,7 +308,7 @@ struct process_record {
 	__u32 parent_tgid;	/* PROCESS_FORKED */
 	__u32 held;		/* PROCESS_EXECUTED: it is stopped before its first instruction */
 };
-_Static_assert(sizeof(struct process_record) == 48, "process_record");
+_Static_assert(sizeof(struct process_record) == 56, "process_record");
 
 /* One instruction that carries a probe. The probe's cookie is the index into `sites`. */
 struct site {
@@ -304,9 +317,10 @@ struct site {
 	__u8 kind;		/* enum site_kind */
 	__u8 condition;		/* enum site_condition */
 	__u8 context_place;	/* enum context_place */
-	__u8 pad;
+	__u8 flags;		/* enum site_flag */
 	__u16 context_at;	/* SITE_SPAN_END: index into settings.span_types */
-	__u16 pad2[3];
+	__u16 stack_adjustment;	/* native: from the stack pointer to the return address's place */
+	__u16 pad[2];
 };
 _Static_assert(sizeof(struct site) == 24, "site");
 
@@ -385,9 +399,11 @@ struct settings {
 	__u8 values;		/* values are read from some of the functions */
 	__u8 error_text;	/* texts of errors and panics too, not only their types */
 	__u8 never;		/* 0, which the compiler does not know */
+	__u8 finds_mappings;	/* bpf_find_vma is there */
+	__u8 pad[3];
 };
 
-/* Key of a goroutine (its g), or of a thread. */
+/* Key of a stack: a goroutine's g, or where a thread's stack ends. */
 struct stack_key {
 	__u64 stack;
 	__u32 tgid;
@@ -446,10 +462,10 @@ struct open_panic {
 	__u64 data;
 };
 
-/* All that is known of a goroutine while it runs. */
-struct goroutine {
-	__u64 id;
-	__u64 stack_hi;		/* 0: to be read anew */
+/* All that is known of a stack, a goroutine's or a thread's, while something runs on it. */
+struct stack {
+	__u64 id;		/* of the goroutine; 0 where none has an id of its own */
+	__u64 stack_hi;		/* of a goroutine; 0: to be read anew */
 	__u32 depth;		/* open calls */
 	__u32 span_count;	/* program spans started and not yet popped; the newest is at (span_count - 1) % MAX_PROGRAM_SPANS */
 	__u32 spans_hidden;	/* open program spans that newer ones took the places of */
@@ -494,14 +510,28 @@ struct thread_context_place {
 };
 _Static_assert(sizeof(struct thread_context_place) == 16, "thread_context_place");
 
-/* A process whose hits count; key is its tgid. */
-struct target {
+/* A module of a target, with whose attachment it is probed. */
+struct target_module {
 	__u64 bias;		/* address of the module's lowest segment in memory, less that in the file */
 	__u32 attachment;	/* whose hits count, where one probe serves all processes; 0: none */
-	__u8 follow_forks;	/* its children are targets from their first instruction */
-	__u8 pad[3];
+	__u32 pad;
 };
-_Static_assert(sizeof(struct target) == 16, "target");
+
+/* A process whose hits count; key is its tgid. */
+struct target {
+	struct target_module modules[MAX_TARGET_MODULES];
+	struct thread_context_place thread_context;
+	__u8 follow_forks;	/* its children are targets from their first instruction */
+	__u8 pad[7];
+};
+_Static_assert(sizeof(struct target) == 152, "target");
+
+/* The stack that a thread was last seen on. */
+struct thread_stack {
+	__u64 low;
+	__u64 high;		/* first address above it */
+	__u64 stack;		/* as in struct stack_key */
+};
 
 /* What a context of some type wraps. */
 enum context_wraps {

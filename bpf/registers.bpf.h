@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
-/* The registers of a hit, by what Go's ABIInternal uses them for (Go 1.17+, abi-internal.md). */
+/*
+ * The registers of a hit: by what Go's ABIInternal uses them for (Go 1.17+, abi-internal.md), and by
+ * what the System V ABI does.
+ */
 #ifndef UNDERSPAN_REGISTERS_BPF_H
 #define UNDERSPAN_REGISTERS_BPF_H
 
@@ -53,6 +56,30 @@ static __always_inline __u64 go_argument(const struct pt_regs *regs, __u32 n)
 		return LOAD_REGISTER(regs, r10);
 	case 8:
 		return LOAD_REGISTER(regs, r11);
+	default:
+		return 0;
+	}
+}
+
+/* Integer argument word n, then the words of a result. */
+static __always_inline __u64 native_argument(const struct pt_regs *regs, __u32 n)
+{
+	switch (n) {
+	case 0:
+		return LOAD_REGISTER(regs, rdi);
+	case 1:
+		return LOAD_REGISTER(regs, rsi);
+	case 2:
+	case 7:
+		return LOAD_REGISTER(regs, rdx);
+	case 3:
+		return LOAD_REGISTER(regs, rcx);
+	case 4:
+		return LOAD_REGISTER(regs, r8);
+	case 5:
+		return LOAD_REGISTER(regs, r9);
+	case 6:
+		return LOAD_REGISTER(regs, rax);
 	default:
 		return 0;
 	}

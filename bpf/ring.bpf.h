@@ -36,4 +36,22 @@ static __always_inline void submit_record(void *record)
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
+/* The dynamic linker of a process has mapped or unmapped libraries. If there is no room, the next
+ * change tells. */
+static __always_inline void send_mapped(__u32 tgid, __u64 now)
+{
+	struct process_record *record = reserve_record(RECORD_PROCESS, sizeof(*record));
+
+	if (!record)
+		return;
+	record->time_ns = now;
+	record->file.device = 0;
+	record->file.inode = 0;
+	record->event = PROCESS_MAPPED;
+	record->tgid = tgid;
+	record->parent_tgid = 0;
+	record->held = 0;
+	submit_record(record);
+}
+
 #endif

@@ -22,23 +22,35 @@ struct {
 	__type(value, __u32);
 } site_by_address SEC(".maps");
 
+/* The module of this attachment in the process, if its hits count. */
+INLINE struct target_module *module_of(struct target *target)
+{
+	if (!target)
+		return NULL;
+#pragma unroll
+	for (__u32 i = 0; i < MAX_TARGET_MODULES; i++)
+		if (target->modules[i].attachment == settings.attachment)
+			return &target->modules[i];
+	return NULL;
+}
+
 /* The site of a hit that counts, else NULL. Sets the process and where its module is mapped. */
 INLINE struct site *find_site(struct pt_regs *regs, __u32 *tgid, __u64 *bias)
 {
-	struct target *target = NULL;
+	struct target_module *module = NULL;
 	struct site *site;
 	__u32 index;
 
 	*tgid = bpf_get_current_pid_tgid() >> 32;
 	if (settings.filter_targets || !settings.has_cookies) {
-		target = bpf_map_lookup_elem(&targets, tgid);
-		if (!target || target->attachment != settings.attachment)
+		module = module_of(bpf_map_lookup_elem(&targets, tgid));
+		if (!module)
 			return NULL;
 	}
 	if (settings.has_cookies) {
 		index = bpf_get_attach_cookie(regs);
 	} else {
-		__u64 address = INSTRUCTION_POINTER(regs) - target->bias;
+		__u64 address = INSTRUCTION_POINTER(regs) - module->bias;
 		__u32 *found = bpf_map_lookup_elem(&site_by_address, &address);
 
 		if (!found)

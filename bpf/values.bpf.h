@@ -79,7 +79,7 @@ INLINE struct call_values *need_values(const struct pt_regs *regs, __u64 span_id
 	}
 #pragma unroll
 	for (__u32 i = 0; i < ARGUMENT_WORDS; i++)
-		values->words[i] = go_argument(regs, i);
+		values->words[i] = ARGUMENT(regs, i);
 	values->stack_pointer = STACK_POINTER(regs);
 	values->bias = bias;
 	return values;
@@ -308,8 +308,8 @@ INLINE bool returned_error(const struct pt_regs *regs, const struct function_val
 {
 	error[0] = error[1] = 0;
 	if (wanted->error_place == VALUE_REGISTERS) {
-		error[0] = go_argument(regs, wanted->error_at);
-		error[1] = go_argument(regs, wanted->error_at + 1);
+		error[0] = ARGUMENT(regs, wanted->error_at);
+		error[1] = ARGUMENT(regs, wanted->error_at + 1);
 	} else if (wanted->error_place == VALUE_STACK) {
 		if (read_user(error, 2 * sizeof(__u64), STACK_POINTER(regs) + 8 + wanted->error_at))
 			error[0] = 0;

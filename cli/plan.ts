@@ -1,27 +1,5 @@
-import {
-  privatePages,
-  siteCount,
-  type ModulePlan,
-  type PlannedFunction,
-} from '../src/plan/plan.js';
+import { privatePages, siteCount, type PlannedFunction } from '../src/plan/plan.js';
 import type { Plan } from '../src/engine.js';
-
-interface ModuleOfPlan {
-  executable: string;
-  pids: number[];
-  plan: ModulePlan;
-}
-
-export function modulesOf({ targets, modules }: Plan): ModuleOfPlan[] {
-  return [...modules].map(([fileId, plan]) => {
-    const own = targets.filter((target) => target.fileId === fileId);
-    return {
-      executable: own[0]?.exe ?? fileId,
-      pids: own.map(({ pid }) => pid),
-      plan,
-    };
-  });
-}
 
 const sitesOf = ({ entry, returns }: PlannedFunction): PlannedFunction['returns'] => [
   entry,
@@ -35,8 +13,8 @@ const PAGE_KIB = 4;
 
 /** For a person: what would be attached, and what it costs the target. */
 export function renderPlan(plan: Plan): string {
-  return modulesOf(plan)
-    .map(({ executable, pids, plan: module }) => {
+  return plan.modules
+    .map(({ path, pids, plan: module }) => {
       const { functions, refused, support } = module;
       const all = [...functions.flatMap(sitesOf), ...support];
       const dear = all.filter(({ emulated }) => !emulated).length;
@@ -49,8 +27,8 @@ export function renderPlan(plan: Plan): string {
         ({ name, reason }) => `       -       -  ${name}  (not traced: ${reason})`,
       );
       return [
-        `${executable}${whose}: ${functions.length} function(s), ${siteCount(module)} probes, ` +
-          `${support.length} of them in Go's runtime and the SDK`,
+        `${path}${whose}: ${functions.length} function(s), ${siteCount(module)} probes, ` +
+          `${support.length} of them for our own bookkeeping`,
         `  time: ${all.length - dear} probes are emulated, at one trap a hit; ` +
           `${dear} are single-stepped, at two`,
         `  memory: ${privatePages(module) * PAGE_KIB} KiB of text become private to each process`,
@@ -67,10 +45,10 @@ export function renderPlan(plan: Plan): string {
 /** One object a line. */
 export function renderPlanJson(plan: Plan): string {
   const lines: object[] = [];
-  for (const { executable, pids, plan: module } of modulesOf(plan)) {
+  for (const { path, pids, plan: module } of plan.modules) {
     lines.push({
       type: 'plan',
-      executable,
+      executable: path,
       pids,
       functions: module.functions.map((fn) => ({
         name: fn.name,

@@ -5,7 +5,7 @@ import {
   type FunctionList,
   type ListedFunction,
 } from '../src/plan/list-functions.js';
-import { inMainModule, parsePattern } from '../src/symbols/patterns.js';
+import { inProcess, parsePattern } from '../src/symbols/patterns.js';
 import { hintFor, refuseShellExpanded } from '../src/symbols/suggest.js';
 import { interpreterOf, resolveExecutable } from '../src/targets/executable.js';
 import { selectTargets } from '../src/targets/select.js';
@@ -27,7 +27,7 @@ interface Executable {
 export async function symbols(context: Context, options: SymbolsOptions): Promise<void> {
   refuseShellExpanded(options.patterns);
   const texts = options.patterns.length > 0 ? options.patterns : ['*'];
-  const patterns = texts.map(parsePattern).map(inMainModule);
+  const patterns = texts.map(parsePattern).map(inProcess);
   const native = context.native();
   const matched = patterns.map(() => false);
   let first: FunctionList | null = null;

@@ -1,13 +1,17 @@
 import { UnderspanError } from './errors.js';
 import type { Features, Native } from './native/native.js';
+import { MAIN, type ModuleRole, requestFor, wantsLibraries } from './plan/module-role.js';
 import { planModule, type PlanRequest } from './plan/plan-module.js';
 import type { ModulePlan } from './plan/plan.js';
+import type { ModuleFile } from './session/executables.js';
 import { kernelError } from './session/kernel-errors.js';
 import { Running } from './session/running.js';
 import { planRequest, ruleOf, type Selects, type TraceWishes } from './session/wishes.js';
 import type { Notice, Sink, Summary } from './sinks/sink.js';
 import { interpreterOf, resolveExecutable } from './targets/executable.js';
-import { type CommandEnd, launch } from './targets/launch.js';
+import { type CommandEnd, launch, type LaunchedCommand } from './targets/launch.js';
+import { mappedLibraries } from './targets/mapped.js';
+import { Procfs } from './targets/procfs.js';
 import { fits, mayFitSoon, namesFile, selectTargets } from './targets/select.js';
 import type { Target } from './targets/target.js';
 
@@ -35,9 +39,18 @@ export interface TraceOptions extends TraceWishes {
 /** What would be attached, and to which processes. */
 export interface Plan {
   targets: Target[];
-  /** By identity of the executable, as Target.fileId. */
-  modules: Map<string, ModulePlan>;
+  modules: PlannedModule[];
   notices: Notice[];
+}
+
+/** An executable or library, and the targets that have it. */
+export interface PlannedModule {
+  /** As its processes see it. */
+  path: string;
+  fileId: string;
+  role: ModuleRole;
+  pids: number[];
+  plan: ModulePlan;
 }
 
 /** Tracing that goes on. */
@@ -59,26 +72,36 @@ export async function planTrace(native: Native, options: TraceOptions): Promise<
     const path = resolveExecutable(command[0] ?? '');
     const interpreter = interpreterOf(path);
     const file = interpreter === null ? path : resolveExecutable(interpreter);
-    const plan = await planModule(native, file, file, request);
-    return { targets: [], modules: new Map([[file, plan]]), notices: plan.notices };
+    const plan = await planModule(native, file, file, requestFor(request, MAIN, file));
+    const module = { path: file, fileId: file, role: MAIN, pids: [], plan };
+    return { targets: [], modules: [module], notices: plan.notices };
   }
   return planTargets(native, await selectTargets(options.selection), request);
 }
 
 async function planTargets(native: Native, targets: Target[], request: PlanRequest): Promise<Plan> {
-  const modules = new Map<string, ModulePlan>();
+  const modules: PlannedModule[] = [];
   // All modules of a session share one table of statistics.
   let room = request.maxFunctions;
-  for (const target of targets) {
-    if (modules.has(target.fileId)) continue;
-    const plan = await planModule(native, target.file, target.exe, {
-      ...request,
-      maxFunctions: room,
-    });
+  const add = async (role: ModuleRole, target: ModuleFile, pid: number): Promise<void> => {
+    const known = modules.find(({ fileId }) => fileId === target.fileId);
+    if (known) return void known.pids.push(pid);
+    const wanted = requestFor({ ...request, maxFunctions: room }, role, target.exe);
+    if (role.kind === 'library' && wanted.patterns.length === 0) return;
+    const plan = await planModule(native, target.file, target.exe, wanted);
     room -= plan.functions.length;
-    modules.set(target.fileId, plan);
+    modules.push({ path: target.exe, fileId: target.fileId, role, pids: [pid], plan });
+  };
+  const procfs = new Procfs();
+  for (const target of targets) {
+    await add(MAIN, target, target.pid);
+    if (!wantsLibraries(request)) continue;
+    for (const library of mappedLibraries(target.pid, procfs)) {
+      if (library.fileId === target.fileId) continue;
+      await add({ kind: 'library', path: library.exe }, library, target.pid);
+    }
   }
-  return { targets, modules, notices: [...modules.values()].flatMap(({ notices }) => notices) };
+  return { targets, modules, notices: modules.flatMap(({ plan }) => plan.notices) };
 }
 
 /** Attaches and begins to deliver to the sinks. */
@@ -92,9 +115,11 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
     const targets = launched ? [launched.target] : await selectTargets(selection);
     const plan = await planTargets(native, targets, request).catch((error: unknown) => {
       // A command that is a script, or a shell, may still start what is to be traced.
-      const later = launched && options.followForks && error instanceof UnderspanError;
-      if (!later || error.kind !== 'unsupported') throw error;
-      return { targets, modules: new Map<string, ModulePlan>(), notices: [] } satisfies Plan;
+      const later = launched && options.followForks && isShell(launched);
+      if (!later || !(error instanceof UnderspanError) || error.code !== 'NO_FUNCTION_MATCHES') {
+        throw error;
+      }
+      return { targets, modules: [], notices: [] } satisfies Plan;
     });
     const { sinks, ringBytes, maxFunctions } = options;
     const running = await Running.start(
@@ -109,7 +134,7 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
         // Whoever looks at a program by hand restarts it, and wants to see it again.
         idleMs: Infinity,
       },
-      targets.map((target) => ({ target, plan: plan.modules.get(target.fileId) ?? null })),
+      targets.map((target) => ({ target, plan: mainPlan(plan, target) })),
     );
     await running.followed.settled();
     launched?.release();
@@ -124,6 +149,15 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
     throw error;
   }
 }
+
+const mainPlan = ({ modules }: Plan, { fileId }: Target): ModulePlan | null =>
+  modules.find((module) => module.role.kind === 'main' && module.fileId === fileId)?.plan ?? null;
+
+/** What runs other programs: an interpreter of scripts, or what stands before another command. */
+const isShell = ({ script, target }: LaunchedCommand): boolean =>
+  script !== null || LAUNCHERS.test(target.exe);
+const LAUNCHERS =
+  /\/(?:busybox|\w*sh|env|exec|nice|nohup|setsid|sudo|su|chroot|timeout|taskset|stdbuf|time|xargs)$/;
 
 /** Which processes a selection means, as a rule is asked. */
 function selectedBy(selection: Selection): Selects {

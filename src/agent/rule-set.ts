@@ -2,7 +2,7 @@
 import { UnderspanError } from '../errors.js';
 import { CONTINUE_OTHERS, mayContinueOthers } from '../native/host.js';
 import type { Features } from '../native/native.js';
-import { hasGuard } from '../session/holds.js';
+import { hasGuard } from '../session/hold-guard.js';
 import type { TraceRule } from '../session/rule.js';
 import { ruleOf, type TraceWishes } from '../session/wishes.js';
 import { MAX_HOLD_NAMES } from '../spans/records.generated.js';

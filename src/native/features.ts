@@ -64,6 +64,12 @@ const FEATURES: Record<
     without: 'limits such as --max-rate are approximate',
     since: 'Linux 5.12',
   },
+  findsMappings: {
+    name: 'mappings in BPF',
+    gives: 'coroutines and signal handlers on stacks of their own are told apart',
+    without: 'a thread of a native program is taken to have one stack',
+    since: 'Linux 5.17',
+  },
   runTimeStatistics: {
     name: 'BPF run times',
     gives: 'the measured overhead',

@@ -260,6 +260,8 @@ export interface Features {
   sleepable: boolean;
   /** Fetching atomics and compare-and-exchange (5.12). */
   atomics: boolean;
+  /** bpf_find_vma: a program can look up the mapping that holds an address. */
+  findsMappings: boolean;
   /** Run-time statistics of BPF programs can be switched on. */
   runTimeStatistics: boolean;
 }

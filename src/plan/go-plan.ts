@@ -67,6 +67,7 @@ export async function planGo(
     const position = lines[i];
     functions.push({
       ...planned,
+      entryOnly: null,
       context,
       file: position?.file ?? null,
       line: position?.line ?? null,
@@ -75,7 +76,7 @@ export async function planGo(
     });
   }
   if (planner && wanted) notices.push(...valueNotices(planner, wanted));
-  return { module, layout, functions, refused, support, notices };
+  return { kind: 'go', module, layout, functions, refused, support, notices };
 }
 
 function planFunction(

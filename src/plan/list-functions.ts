@@ -2,7 +2,8 @@ import type { FunctionTable, Module, Native } from '../native/native.js';
 import { matchAll, type Pattern } from '../symbols/patterns.js';
 import { planGo } from './go-plan.js';
 import { moduleError } from './module-errors.js';
-import type { Refusal } from './plan.js';
+import { planNative } from './native-plan.js';
+import type { ModulePlan, Refusal } from './plan.js';
 
 /** A function that is there, or was before the compiler inlined it. */
 export interface ListedFunction {
@@ -46,9 +47,10 @@ export async function listFunctions(
     const found = matchAll(patterns, [], table.names);
     const inlined = (await module.inlined()).filter(({ hasCode }) => !hasCode);
     const gone = matchAll(patterns, [], inlined.map(({ name }) => name).join('\n'));
-    const functions = module.facts.go
-      ? await listGo(module, table, found.indexes)
-      : listRefused(table, found.indexes, 'is not of a Go program');
+    const plan = module.facts.go
+      ? await planGo(module, table, found.indexes, LISTED)
+      : await planNative(module, table, found.indexes, LISTED);
+    const functions = listPlanned(plan, table, found.indexes);
     for (const index of gone.indexes) {
       const { name, into } = inlined[index] as (typeof inlined)[number];
       functions.push({ ...withoutCode(name), reason: `was inlined into ${into.join(', ')}` });
@@ -66,16 +68,13 @@ export async function listFunctions(
   }
 }
 
-async function listGo(
-  module: Module,
+const LISTED = { entryOnly: false, values: null, routeOf: () => null };
+
+function listPlanned(
+  plan: ModulePlan,
   table: FunctionTable,
   indexes: readonly number[],
-): Promise<ListedFunction[]> {
-  const plan = await planGo(module, table, indexes, {
-    entryOnly: false,
-    values: null,
-    routeOf: () => null,
-  });
+): ListedFunction[] {
   const traceable = plan.functions.map(({ name, address, size, file, line, returns }) => ({
     name,
     address,
@@ -110,20 +109,6 @@ function listByName(
     const address = table.addresses[index] ?? 0;
     return { ...withoutCode(name), address, size: table.sizes[index] ?? 0, reason };
   });
-}
-
-function listRefused(
-  table: FunctionTable,
-  indexes: readonly number[],
-  reason: string,
-): ListedFunction[] {
-  const names = table.names.split('\n');
-  return indexes.map((index) => ({
-    ...withoutCode(names[index] ?? ''),
-    address: table.addresses[index] ?? 0,
-    size: table.sizes[index] ?? 0,
-    reason,
-  }));
 }
 
 const withoutCode = (name: string): ListedFunction => ({

@@ -4,6 +4,7 @@ import { matchAll, type Matches, matches, type Pattern } from '../symbols/patter
 import { hintFor } from '../symbols/suggest.js';
 import type { ValueRequest } from './function-values.js';
 import { planGo } from './go-plan.js';
+import { planNative } from './native-plan.js';
 import { moduleError } from './module-errors.js';
 import { type ModulePlan, siteCount } from './plan.js';
 
@@ -24,8 +25,9 @@ export interface HttpHandler {
 }
 
 /**
- * Opens an executable and plans its probes. Throws if nothing in it can be traced: not a program
- * that is understood, no function that matches, or too many.
+ * Opens a module and plans its probes. Throws if nothing in it can be traced that the patterns ask
+ * for: no function that matches, or too many. Without patterns it has only what our own bookkeeping
+ * needs.
  */
 export async function planModule(
   native: Native,
@@ -55,26 +57,20 @@ async function planOpened(
   shownAs: string,
   request: PlanRequest,
 ): Promise<ModulePlan> {
-  if (!module.facts.go) {
-    throw new UnderspanError(
-      'unsupported',
-      'NOT_GO',
-      `${shownAs} is not a Go program`,
-      'functions of Go programs can be traced; other languages cannot yet',
-    );
-  }
   const table = await module.functions();
   const found = withoutWrappers(
     matchAll(request.patterns, request.excludes, table.names),
     request.patterns,
   );
-  const plan = await planMatches(module, shownAs, request, table.names, found);
-  const built = await planGo(module, table, found.indexes, {
-    ...request,
-    routeOf: (name) =>
-      request.handlers.find(({ pattern }) => matches(pattern, name))?.route ?? null,
-  });
-  built.notices.push(...plan);
+  const notices = await planMatches(module, shownAs, request, table.names, found);
+  const built = module.facts.go
+    ? await planGo(module, table, found.indexes, {
+        ...request,
+        routeOf: (name) =>
+          request.handlers.find(({ pattern }) => matches(pattern, name))?.route ?? null,
+      })
+    : await planNative(module, table, found.indexes, request);
+  built.notices.push(...notices);
   const sites = siteCount(built);
   if (sites > request.maxSites) {
     throw new UnderspanError(
@@ -84,7 +80,7 @@ async function planOpened(
       'narrow the patterns, or use a kernel with uprobe_multi (Linux 6.6)',
     );
   }
-  if (built.functions.length === 0) {
+  if (built.functions.length === 0 && request.patterns.length > 0) {
     const [first] = built.refused;
     throw new UnderspanError(
       'unsupported',
@@ -130,7 +126,7 @@ async function planMatches(
     );
   }
   const empty = patterns.filter((_, index) => found.counts[index] === 0);
-  const inlined = await module.inlined();
+  const inlined = module.facts.go ? await module.inlined() : [];
   const problems = [
     ...empty.map((pattern) => nothingMatches(pattern, shownAs, names, inlined)),
     ...partlyInlined(new Set(found.names), inlined),

@@ -49,6 +49,8 @@ export interface PlannedFunction {
   size: number;
   entry: Site;
   returns: Site[];
+  /** Why its returns are not seen, so that its calls are only counted; null: they are. */
+  entryOnly: string | null;
   context: ContextAt;
   file: string | null;
   line: number | null;
@@ -57,11 +59,11 @@ export interface PlannedFunction {
   route: string | null;
 }
 
-/** A site in the runtime or the SDK, without which calls would be placed or paired wrongly. */
+/** A site in a runtime or the SDK, without which calls would be placed or paired wrongly. */
 export interface SupportSite extends Site {
   /** SiteKind of records.h. */
   kind: number;
-  /** SiteKind.SPAN_END: index of the span's type. */
+  /** SiteKind.SPAN_END: index of the span's type; SWITCH_STACK: which argument. */
   at: number;
   /** The function it lies in. */
   name: string;
@@ -137,8 +139,11 @@ export interface GoLayout {
 
 /** Which sites the patterns lead to in one module. */
 export interface ModulePlan {
+  /** Which programs of ours serve it. */
+  kind: 'go' | 'native';
   module: Module;
-  layout: GoLayout;
+  /** null: it is no Go program. */
+  layout: GoLayout | null;
   functions: PlannedFunction[];
   refused: Refusal[];
   support: SupportSite[];

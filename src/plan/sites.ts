@@ -9,6 +9,8 @@ export interface Site {
   condition: number;
   /** The kernel emulates it in the breakpoint; any other is single-stepped, ten times as dear. */
   emulated: boolean;
+  /** Of native code: bytes from the stack pointer to the return address's place; default 0. */
+  stackAdjustment?: number;
 }
 
 export interface FunctionCode {

@@ -28,7 +28,7 @@ export function objectPath(name: string, features: Features): string {
 export const SESSION_MAPS = [
   'ring',
   'targets',
-  'goroutines',
+  'stacks',
   'inheritances',
   'statistics',
   'told',
@@ -43,7 +43,17 @@ export const RULE_MAPS = [
   'http_uncounted',
 ] as const;
 
-export type SharedMaps = Record<(typeof SESSION_MAPS)[number] | (typeof RULE_MAPS)[number], BpfMap>;
+type SharedMap = (typeof SESSION_MAPS)[number] | (typeof RULE_MAPS)[number];
+export type SharedMaps = Record<SharedMap, BpfMap>;
+
+/** Those of them that the programs for each kind of module have. */
+export const MAPS: Record<ModulePlan['kind'], readonly SharedMap[]> = {
+  go: [...SESSION_MAPS, ...RULE_MAPS],
+  native: [
+    ...(['ring', 'targets', 'stacks', 'inheritances', 'statistics'] as const),
+    ...(['next_tree', 'call_values', 'http_requests', 'http_uncounted'] as const),
+  ],
+};
 
 /**
  * Shards of the statistics. Before compare-and-exchange each CPU needs its own; with it, a few
@@ -56,9 +66,15 @@ export function shardCount(features: Features): number {
   return 2 ** Math.ceil(Math.log2(wanted));
 }
 
+interface Links {
+  /** null: taken back, or it has none. */
+  entries: Link | null;
+  others: Link[];
+}
+
 export class Attachment {
-  /** By pid, or null for all processes; in the order entry, return, support. */
-  private readonly links = new Map<number | null, Link[]>();
+  /** By pid, or null for all processes. */
+  private readonly links = new Map<number | null, Links>();
 
   private constructor(
     readonly plan: ModulePlan,
@@ -77,6 +93,7 @@ export class Attachment {
     firstFunction: number,
     options: KernelOptions,
     shared: SharedMaps,
+    threadStacks: BpfMap | null,
   ): Promise<Attachment> {
     const encoded = encodeSites(plan, firstFunction);
     const values = encodeValues(plan);
@@ -85,12 +102,15 @@ export class Attachment {
       site_by_address: { maxEntries: features.cookies ? 1 : Math.max(1, encoded.count) },
       function_values: { maxEntries: Math.max(1, plan.functions.length) },
       value_plans: { maxEntries: Math.max(1, values.plans.length / valuePlan.size) },
-      error_texts: { maxEntries: Math.max(1, plan.layout.errorTexts.length) },
-      context_types: { maxEntries: Math.max(1, 2 * plan.layout.contextTypes.length) },
+      error_texts: { maxEntries: Math.max(1, plan.layout?.errorTexts.length ?? 0) },
     };
-    for (const [name, map] of Object.entries(shared)) maps[name] = { reuse: map };
+    if (plan.layout) {
+      maps['context_types'] = { maxEntries: Math.max(1, 2 * plan.layout.contextTypes.length) };
+    }
+    for (const name of MAPS[plan.kind]) maps[name] = { reuse: shared[name] };
+    if (threadStacks) maps['thread_stacks'] = { reuse: threadStacks };
     const programs = await native.load({
-      object: objectPath('go', features),
+      object: objectPath(plan.kind, features),
       settings: encodeSettings(
         plan,
         firstFunction,
@@ -101,6 +121,7 @@ export class Attachment {
       maps,
       attach: features.uprobeMulti ? 'multi' : 'perf',
       sleepable: features.sleepable,
+      programs: ['enter', 'leave', 'support'],
     });
     try {
       fill(programs, plan, encoded, features);
@@ -126,13 +147,13 @@ export class Attachment {
         cookies: Float64Array.from(sites, ({ index }) => index),
       });
     const { support, returns, entries } = this.encoded;
-    const made: Link[] = [];
+    const made: Links = { entries: null, others: [] };
     try {
-      if (support.length > 0) made.unshift(await link('support', support));
-      if (returns.length > 0) made.unshift(await link('leave', returns));
-      made.unshift(await link('enter', entries));
+      if (support.length > 0) made.others.push(await link('support', support));
+      if (returns.length > 0) made.others.push(await link('leave', returns));
+      if (entries.length > 0) made.entries = await link('enter', entries);
     } catch (error) {
-      await Promise.all(made.map((each) => each.detach()));
+      await Promise.all(made.others.map((each) => each.detach()));
       throw error;
     }
     this.links.set(pid, made);
@@ -151,16 +172,20 @@ export class Attachment {
 
   /** No call is counted any more; those that are open may still end. */
   async detachEntries(): Promise<void> {
-    await Promise.all([...this.links.values()].map(([entries]) => entries?.detach()));
-    for (const [pid, links] of this.links) this.links.set(pid, links.slice(1));
+    const gone = [...this.links.values()].map(({ entries }) => entries);
+    for (const links of this.links.values()) links.entries = null;
+    await Promise.all(gone.map((entries) => entries?.detach()));
   }
 
   async detach(pid?: number): Promise<void> {
     const keys = pid === undefined ? [...this.links.keys()] : [pid];
-    const gone = keys.flatMap((key) => this.links.get(key) ?? []);
+    const gone = keys.flatMap((key) => {
+      const links = this.links.get(key);
+      return links ? [links.entries, ...links.others] : [];
+    });
     // At once: the pid may be used again before the kernel is done.
     for (const key of keys) this.links.delete(key);
-    await Promise.all(gone.map((link) => link.detach()));
+    await Promise.all(gone.map((link) => link?.detach()));
   }
 
   runTimes(): ReturnType<Programs['runTimes']> {
@@ -180,8 +205,10 @@ function fill(
   features: Features,
 ): void {
   programs.map('sites').updateMany(numbersFrom(0, encoded.count), encoded.sites);
-  const { keys, values } = encodeContextTypes(layout);
-  if (keys.length > 0) programs.map('context_types').updateMany(keys, values);
+  if (layout) {
+    const { keys, values } = encodeContextTypes(layout);
+    if (keys.length > 0) programs.map('context_types').updateMany(keys, values);
+  }
   if (!features.cookies) indexByAddress(programs.map('site_by_address'), encoded);
 }
 
@@ -196,6 +223,7 @@ function fillValues(
   if (functions.length > 0) {
     programs.map('function_values').updateMany(numbersFrom(0, plan.functions.length), functions);
   }
+  if (!plan.layout) return;
   const texts = encodeErrorTexts(plan.layout);
   if (texts.keys.length > 0) programs.map('error_texts').updateMany(texts.keys, texts.values);
 }

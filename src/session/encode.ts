@@ -1,5 +1,6 @@
 /** From plans to what the kernel side reads: settings, sites, types of contexts. */
 import type { Features } from '../native/native.js';
+import type { Site } from '../plan/sites.js';
 import type {
   ContextType,
   GoLayout,
@@ -14,6 +15,7 @@ import {
   MAX_CONTEXT_HOPS,
   settings,
   site,
+  SiteFlag,
   SiteKind,
   spanType,
   valuePlan,
@@ -66,25 +68,10 @@ export function encodeSettings(
     word(settings.treeBurstNs, Math.max(0, Math.floor(1e8) - interval));
   }
   word(settings.seed, seed);
-  word(settings.valueItab, layout.valueItab);
-  word(settings.keyType, layout.keyType);
-  word(settings.contextInterface, layout.contextInterface);
-  layout.spanTypes.forEach((type, index) => {
-    const at = settings.spanTypes + index * spanType.size;
-    word(at + spanType.type, type.type);
-    buffer.writeUInt16LE(type.contextOffset, at + spanType.contextOffset);
-    buffer.writeUInt16LE(type.nameOffset, at + spanType.nameOffset);
-    buffer.writeUInt16LE(type.parentOffset, at + spanType.parentOffset);
-    buffer.writeUInt16LE(type.tracerOffset, at + spanType.tracerOffset);
-  });
+  if (layout) encodeLayout(buffer, layout);
   buffer.writeUInt32LE(options.shards - 1, settings.shardMask);
-  buffer.writeUInt32LE(layout.goidOffset, settings.goidOffset);
-  buffer.writeUInt32LE(layout.requestContextOffset, settings.requestContext);
   buffer.writeUInt32LE(Math.min(options.contextHops, MAX_CONTEXT_HOPS), settings.maxHops);
-  buffer.writeUInt32LE(layout.labelsOffset, settings.labelsOffset);
-  buffer.writeUInt32LE(layout.currentOffset, settings.currentOffset);
   buffer.writeUInt32LE(options.attachment, settings.attachment);
-  flag(settings.labelsAreMap, layout.labelsAreMap);
   word(settings.firstFunction, firstFunction);
   flag(settings.values, functions.some(hasValues));
   flag(settings.errorText, options.errorText);
@@ -96,7 +83,29 @@ export function encodeSettings(
   flag(settings.unsampled, options.unsampled);
   flag(settings.entryOnly, options.entryOnly);
   flag(settings.programSpans, options.programSpans);
+  flag(settings.findsMappings, features.findsMappings);
   return buffer;
+}
+
+/** What must be known of a Go program's memory. */
+function encodeLayout(buffer: Buffer, layout: GoLayout): void {
+  const word = (at: number, value: number): void => void buffer.writeBigUInt64LE(BigInt(value), at);
+  word(settings.valueItab, layout.valueItab);
+  word(settings.keyType, layout.keyType);
+  word(settings.contextInterface, layout.contextInterface);
+  layout.spanTypes.forEach((type, index) => {
+    const at = settings.spanTypes + index * spanType.size;
+    word(at + spanType.type, type.type);
+    buffer.writeUInt16LE(type.contextOffset, at + spanType.contextOffset);
+    buffer.writeUInt16LE(type.nameOffset, at + spanType.nameOffset);
+    buffer.writeUInt16LE(type.parentOffset, at + spanType.parentOffset);
+    buffer.writeUInt16LE(type.tracerOffset, at + spanType.tracerOffset);
+  });
+  buffer.writeUInt32LE(layout.goidOffset, settings.goidOffset);
+  buffer.writeUInt32LE(layout.requestContextOffset, settings.requestContext);
+  buffer.writeUInt32LE(layout.labelsOffset, settings.labelsOffset);
+  buffer.writeUInt32LE(layout.currentOffset, settings.currentOffset);
+  buffer.writeUInt8(layout.labelsAreMap ? 1 : 0, settings.labelsAreMap);
 }
 
 /** A site with its place in the map `sites`, which is its cookie. */
@@ -118,12 +127,10 @@ export interface EncodedSites {
 export function encodeSites(plan: ModulePlan, firstFunction: number): EncodedSites {
   const encoded: Buffer[] = [];
   const add = (
-    address: number,
+    { address, condition, stackAdjustment }: Site,
     kind: number,
-    condition: number,
     fn: number,
-    place: number,
-    at: number,
+    { place, at, flags = 0 }: { place: number; at: number; flags?: number },
   ): NumberedSite => {
     const element = Buffer.alloc(site.size);
     element.writeBigUInt64LE(BigInt(address), site.address);
@@ -131,24 +138,23 @@ export function encodeSites(plan: ModulePlan, firstFunction: number): EncodedSit
     element.writeUInt8(kind, site.kind);
     element.writeUInt8(condition, site.condition);
     element.writeUInt8(place, site.contextPlace);
+    element.writeUInt8(flags, site.flags);
     element.writeUInt16LE(at, site.contextAt);
+    element.writeUInt16LE(stackAdjustment ?? 0, site.stackAdjustment);
     return { index: encoded.push(element) - 1, address };
   };
   const entries: NumberedSite[] = [];
   const returns: NumberedSite[] = [];
   plan.functions.forEach((planned, index) => {
     const fn = firstFunction + index;
-    const { entry, context } = planned;
-    entries.push(
-      add(entry.address, SiteKind.ENTRY, entry.condition, fn, context.place, context.at),
-    );
-    for (const { address, condition } of planned.returns) {
-      returns.push(add(address, SiteKind.RETURN, condition, fn, 0, 0));
+    const { entry, context, entryOnly } = planned;
+    const flags = entryOnly === null ? 0 : SiteFlag.ENTRY_ONLY;
+    entries.push(add(entry, SiteKind.ENTRY, fn, { ...context, flags }));
+    for (const site of planned.returns) {
+      returns.push(add(site, SiteKind.RETURN, fn, { place: 0, at: 0 }));
     }
   });
-  const support = plan.support.map(({ address, kind, condition, at }) =>
-    add(address, kind, condition, 0, 0, at),
-  );
+  const support = plan.support.map((site) => add(site, site.kind, 0, { place: 0, at: site.at }));
   return { sites: Buffer.concat(encoded), count: encoded.length, entries, returns, support };
 }
 

@@ -1,6 +1,7 @@
-/** The probes of each rule in each executable: planned once, linked to processes, taken back. */
+/** The probes of each rule in each module: planned once, linked to processes, taken back. */
 import { UnderspanError } from '../errors.js';
 import type { Lease, Native } from '../native/native.js';
+import { MAIN, type ModuleRole, requestFor } from '../plan/module-role.js';
 import { planModule } from '../plan/plan-module.js';
 import { type ModulePlan, siteCount } from '../plan/plan.js';
 import type { Notice } from '../sinks/sink.js';
@@ -11,18 +12,24 @@ import type { Attachment } from './attachment.js';
 import { FileLeases } from './file-leases.js';
 import { forgetHttpRequests, type HttpRequests, readHttpRequests } from './http-requests.js';
 import { kernelError } from './kernel-errors.js';
-import { functionOf, type OpenGoroutine } from './open-calls.js';
+import { functionOf, type OpenStackCalls } from './open-calls.js';
 import type { TraceRule } from './rule.js';
 import type { RuleMaps, Session } from './session.js';
 
-/** One rule in one executable. */
+/** A module of a process, as Target has them of its main executable. */
+export type ModuleFile = Pick<Target, 'exe' | 'file' | 'fileId'>;
+
+/** One rule in one module. */
 export interface Probed {
   readonly rule: TraceRule;
+  readonly role: ModuleRole;
   readonly fileId: string;
   /** Path as its processes see it. */
   readonly exe: string;
   /** One attachment serves all processes, also those that are not known yet. */
   readonly whole: boolean;
+  /** Its links are not those of one process. */
+  readonly shared: boolean;
   readonly attachment: Attachment;
   readonly pids: Set<number>;
   /** When its last process ended, in ms of performance.now(); null: some run. */
@@ -42,7 +49,7 @@ export interface ExecutablesOptions {
   /** Loaded: its functions have numbers now. */
   onAdded: (probed: Probed) => void;
   /** All its records have come; its statistics are still there. `open` are its goroutines. */
-  onRemoved: (probed: Probed, open: readonly OpenGoroutine[], why: DetachReason) => Promise<void>;
+  onRemoved: (probed: Probed, open: readonly OpenStackCalls[], why: DetachReason) => Promise<void>;
   onNotice: (notice: Notice) => void;
 }
 
@@ -74,20 +81,20 @@ export class Executables {
   }
 
   find(rule: TraceRule, fileId: string): Probed | null {
-    return this.probed.get(keyOf(rule, fileId)) ?? null;
+    return this.probed.get(keyOf(rule, fileId, MAIN)) ?? null;
   }
 
-  /** Why the executable has nothing to trace, if that is known. */
-  problem(rule: TraceRule, fileId: string): UnderspanError | null {
-    return this.barren.get(keyOf(rule, fileId))?.error ?? null;
+  /** Why the module has nothing to trace, if that is known. */
+  problem(rule: TraceRule, fileId: string, role = MAIN): UnderspanError | null {
+    return this.barren.get(keyOf(rule, fileId, role))?.error ?? null;
   }
 
-  /** What keeps functions of the rule from being traced; other languages are no problem. */
+  /** What keeps functions of the rule from being traced. */
   problemsOf(rule: TraceRule): UnderspanError[] {
     const found = [...this.probed.values()].some((probed) => probed.rule === rule);
     return [...this.barren]
       .filter(([key, { error }]) => {
-        if (!key.startsWith(keyOf(rule, '')) || error.code === 'NOT_GO') return false;
+        if (!key.startsWith(keyOf(rule, '', MAIN))) return false;
         // Where a rule has several executables, not every pattern is meant for all of them.
         return !(found && error.code === 'NO_FUNCTION_MATCHES');
       })
@@ -108,21 +115,27 @@ export class Executables {
   }
 
   isPreparing(rule: TraceRule): boolean {
-    return [...this.preparing.keys()].some((key) => key.startsWith(keyOf(rule, '')));
+    return [...this.preparing.keys()].some((key) => key.startsWith(`${rule.id}\0`));
   }
 
   /**
    * Plans and loads, unless that has been done. Null if there is nothing to trace, then problem()
    * says why. `plan` is one made before.
    */
-  need(rule: TraceRule, target: Target, whole: boolean, plan?: ModulePlan): Promise<Probed | null> {
-    const key = keyOf(rule, target.fileId);
+  need(
+    rule: TraceRule,
+    target: ModuleFile,
+    whole: boolean,
+    plan?: ModulePlan,
+    role = MAIN,
+  ): Promise<Probed | null> {
+    const key = keyOf(rule, target.fileId, role);
     const found = this.probed.get(key);
     if (found) return Promise.resolve(found);
     if (this.barren.get(key)?.stamp === stampOf(target.file)) return Promise.resolve(null);
     let preparing = this.preparing.get(key);
     if (!preparing) {
-      preparing = this.prepare(key, rule, target, whole, plan).finally(() =>
+      preparing = this.prepare(key, rule, target, whole, role, plan).finally(() =>
         this.preparing.delete(key),
       );
       this.preparing.set(key, preparing);
@@ -133,8 +146,9 @@ export class Executables {
   private async prepare(
     key: string,
     rule: TraceRule,
-    target: Target,
+    target: ModuleFile,
     whole: boolean,
+    role: ModuleRole,
     known?: ModulePlan,
   ): Promise<Probed | null> {
     const { native, session, onAdded } = this.options;
@@ -145,20 +159,23 @@ export class Executables {
       const plan =
         known ??
         (await planModule(native, file.path, target.exe, {
-          ...rule.request,
+          ...requestFor(rule.request, role, target.exe),
           maxFunctions: Math.min(rule.request.maxFunctions, session.room),
         }));
-      const attachment = await this.load(plan, rule, whole);
+      const shared = this.isShared(plan, rule, whole, role);
+      const attachment = await this.load(plan, rule, shared && !whole);
       const probed: Probed = {
         rule,
+        role,
         fileId: target.fileId,
         exe: target.exe,
         whole,
+        shared,
         attachment,
         pids: new Set(),
         idleSince: performance.now(),
         file,
-        lease: this.isShared(whole) ? this.leases.take(file.path, target.exe) : null,
+        lease: shared ? this.leases.take(file.path, target.exe) : null,
       };
       this.probed.set(key, probed);
       onAdded(probed);
@@ -174,26 +191,31 @@ export class Executables {
     }
   }
 
-  /** Its links are not those of one process, so that they are there for the next one. */
-  private isShared(whole: boolean): boolean {
-    return whole || !this.options.session.features.uprobeMulti;
+  /**
+   * Whether its links are not those of one process, so that they are there for the next one: a
+   * child that a native program forks runs the same functions at once, and links of its parent do
+   * not count in it. Others that run the file are filtered out, but pay; so not in libraries.
+   */
+  private isShared(plan: ModulePlan, rule: TraceRule, whole: boolean, role: ModuleRole): boolean {
+    if (whole || !this.options.session.features.uprobeMulti) return true;
+    return plan.kind === 'native' && role.kind === 'main' && rule.followForks;
   }
 
   /** Files that somebody waits to write to, and executables that have been idle for long. */
   due(idleMs: number): { probed: Probed; why: DetachReason }[] {
     const now = performance.now();
     return [...this.probed.values()].flatMap((probed): { probed: Probed; why: DetachReason }[] => {
-      const { lease, idleSince, whole } = probed;
+      const { lease, idleSince, shared } = probed;
       if (lease?.isBroken()) return [{ probed, why: 'file-changed' }];
       if (idleSince === null) return [];
-      const isUnguarded = lease === null && this.isShared(whole);
+      const isUnguarded = lease === null && shared;
       const waits = isUnguarded ? Math.min(idleMs, UNGUARDED_MS) : idleMs;
       return now - idleSince >= waits ? [{ probed, why: 'idle' }] : [];
     });
   }
 
   /** One after the other: what was room when it was planned may be taken by now. */
-  private load(plan: ModulePlan, rule: TraceRule, whole: boolean): Promise<Attachment> {
+  private load(plan: ModulePlan, rule: TraceRule, filterTargets: boolean): Promise<Attachment> {
     const { session } = this.options;
     const loaded = this.loading.then(async () => {
       if (plan.functions.length > session.room) {
@@ -205,7 +227,6 @@ export class Executables {
           'narrow the patterns, or raise the limit of functions',
         );
       }
-      const filterTargets = !whole && !session.features.uprobeMulti;
       return session.add(plan, await this.mapsOf(rule), rule.options, filterTargets);
     });
     this.loading = loaded.catch(() => undefined);
@@ -224,12 +245,21 @@ export class Executables {
   /** Its calls count from now on. */
   async link(probed: Probed, target: Target): Promise<void> {
     const { session } = this.options;
-    const { attachment, rule, whole, pids } = probed;
-    pids.add(target.pid);
+    const { attachment, rule, shared, pids } = probed;
+    const { pid } = target;
+    const module = { bias: biasOf(pid, probed), attachment: attachment.number };
+    if (
+      !session.addModule(pid, module, rule.followForks) &&
+      (shared || !session.features.cookies)
+    ) {
+      throw new Error(
+        `process ${pid} has too many modules to trace functions of ${probed.exe} too`,
+      );
+    }
+    pids.add(pid);
     probed.idleSince = null;
-    session.addTarget(target.pid, biasOf(target, attachment), attachment.number, rule.followForks);
     try {
-      await this.attach(probed, this.isShared(whole) ? null : target.pid);
+      await this.attach(probed, shared ? null : pid);
     } catch (error) {
       this.left(probed, target.pid);
       throw error;
@@ -252,6 +282,7 @@ export class Executables {
 
   /** The process has ended, or runs something else now. */
   unlink(probed: Probed, pid: number): Promise<void> {
+    this.options.session.removeModule(pid, probed.attachment.number);
     this.left(probed, pid);
     return probed.attachment.detach(pid);
   }
@@ -263,7 +294,7 @@ export class Executables {
 
   /** Takes its probes back. Its processes are nobody's then. */
   async remove(probed: Probed, why: DetachReason): Promise<void> {
-    const key = keyOf(probed.rule, probed.fileId);
+    const key = keyOf(probed.rule, probed.fileId, probed.role);
     if (this.probed.get(key) !== probed) return;
     this.probed.delete(key);
     try {
@@ -304,7 +335,7 @@ export class Executables {
    * All goroutines of processes in which its functions are open, those included that nobody has
    * linked: one attachment may serve processes that are not known yet.
    */
-  private async openIn({ pids, attachment }: Probed): Promise<OpenGoroutine[]> {
+  private async openIn({ pids, attachment }: Probed): Promise<OpenStackCalls[]> {
     const all = await this.options.session.allOpenCalls();
     const own = new Set(pids);
     for (const { tgid, calls } of all) {
@@ -317,9 +348,9 @@ export class Executables {
   async forget(rule: TraceRule): Promise<void> {
     const maps = this.maps.get(rule);
     this.maps.delete(rule);
-    (await maps)?.close();
+    await (await maps)?.close();
     for (const key of [...this.barren.keys()]) {
-      if (key.startsWith(keyOf(rule, ''))) this.barren.delete(key);
+      if (key.startsWith(`${rule.id}\0`)) this.barren.delete(key);
     }
   }
 
@@ -334,13 +365,14 @@ export class Executables {
   }
 }
 
-const keyOf = (rule: TraceRule, fileId: string): string => `${rule.id}\0${fileId}`;
+const keyOf = (rule: TraceRule, fileId: string, role: ModuleRole): string =>
+  `${rule.id}\0${role.kind}\0${fileId}`;
 
 export const sitesOf = ({ attachment }: Probed): number => siteCount(attachment.plan);
 
-function biasOf(target: Target, attachment: Attachment): number {
+function biasOf(pid: number, { fileId, attachment }: Probed): number {
   try {
-    return moduleBias(target.pid, target.fileId, attachment.plan.module.facts) ?? 0;
+    return moduleBias(pid, fileId, attachment.plan.module.facts) ?? 0;
   } catch {
     return 0;
   }

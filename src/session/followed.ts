@@ -180,8 +180,10 @@ export class Followed {
       case ProcessEvent.FORKED:
         return this.enqueue(tgid, () => {
           const child = tryReadTarget(tgid, this.options.procfs);
-          if (child) this.processes.fork(child, this.processes.get(event.parentTgid));
+          if (child) return this.processes.fork(child, this.processes.get(event.parentTgid));
         });
+      case ProcessEvent.MAPPED:
+        return this.enqueue(tgid, () => this.processes.takeLibraries(tgid));
       case ProcessEvent.EXECUTED:
         return this.enqueue(tgid, () => this.executed(tgid));
       case ProcessEvent.EXITED:
@@ -232,6 +234,9 @@ export class Followed {
     }
     const found = decision && executables.find(decision.rule, target.fileId);
     if (known?.probed && known.probed !== found) this.unlink(known.probed, pid);
+    if (known && known.target.fileId !== target.fileId) {
+      for (const probed of known.libraries) this.unlink(probed, pid);
+    }
     if (!decision) {
       this.processes.forget(pid);
       return holds.release(pid, neverHolds(this.rules, target));
@@ -293,8 +298,7 @@ export class Followed {
     const wasKnown = this.processes.get(pid) !== null;
     this.undecided.delete(pid);
     this.options.holds.release(pid, false);
-    const probed = await this.processes.exited(pid, endNs);
-    if (probed) this.unlink(probed, pid);
+    for (const probed of await this.processes.exited(pid, endNs)) this.unlink(probed, pid);
     if (wasKnown && this.count === 0) this.options.onEmpty();
   }
 

@@ -1,18 +1,16 @@
 /**
  * Processes that the kernel stops at their exec until their probes are there. Nobody may be left
- * stopped: the kernel holds only while this process says that it is at work, and a shell that
+ * stopped: the kernel holds only while this process says that it is at work, and a guard that
  * outlives it lets go whoever is still held.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
 import type { BpfMap } from '../native/native.js';
 import type { Notice } from '../sinks/sink.js';
 import type { ProcessRecord } from '../spans/call.js';
 import { fileKey, holdName, MAX_HOLD_NAME, MAX_HOLD_NAMES } from '../spans/records.generated.js';
 import type { Procfs } from '../targets/procfs.js';
+import { guardedId, HOLD_NS, HoldGuard } from './hold-guard.js';
 
-/** How long the kernel goes on holding when nothing is heard of this process, and how often it is. */
-const HOLD_NS = 1_000_000_000n;
+/** How often the kernel hears of this process. */
 const BEAT_MS = 250;
 /** However long its probes take, nobody is stopped for longer: whoever started it waits for it. */
 const LONGEST_NS = 10_000_000_000n;
@@ -24,38 +22,7 @@ const EXEC_CALLS: Partial<Record<NodeJS.Architecture, readonly number[]>> = {
   x64: [59, 322],
   arm64: [221, 281],
 };
-
-/**
- * Reads until this process is gone, then continues what was stopped at an exec. A line tells it to
- * end without that. What is stopped for another reason is in another system call, or in none. It
- * looks again until the kernel cannot hold any more: who has just been told to stop may not have
- * stopped yet. By what the shell has built in alone, as another program would be held itself.
- */
-const GUARD = `
-read -r _ && exit
-read -r now _ </proc/uptime
-end=$((\${now%.*} + ${Number(HOLD_NS / 1_000_000_000n) + 1}))
-while
-  read -r now _ </proc/uptime
-  for d in /proc/[0-9]*; do
-    { IFS= read -r stat <"$d/stat" && read -r call _ <"$d/syscall"; } 2>/dev/null || continue
-    case "\${stat##*) }" in T*) ;; *) continue ;; esac
-    case " $* " in *" $call "*) kill -CONT "\${d#/proc/}" ;; esac
-  done
-  [ "\${now%.*}" -lt "$end" ]
-do :; done`;
-
-const SHELL = '/bin/sh';
-
-/** Whether there is a shell to let go who is held. An image may have none. */
-export function hasGuard(): boolean {
-  try {
-    accessSync(SHELL, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
+const CALLS = EXEC_CALLS[process.arch] ?? [];
 
 export interface HoldsOptions {
   holdUntil: BpfMap;
@@ -65,9 +32,15 @@ export interface HoldsOptions {
   onNotice: (notice: Notice) => void;
 }
 
+interface Held {
+  event: ProcessRecord;
+  /** As the guard knows it; null: it has ended. */
+  id: string | null;
+}
+
 export class Holds {
-  private readonly held = new Map<number, ProcessRecord>();
-  private guard: ChildProcess | null = null;
+  private readonly held = new Map<number, Held>();
+  private guard: HoldGuard | null = null;
   private timer: NodeJS.Timeout | null = null;
 
   constructor(private readonly options: HoldsOptions) {}
@@ -79,24 +52,19 @@ export class Holds {
     if (on) this.writeNames(names);
     if (on === (this.timer !== null)) return;
     if (!on) return this.close();
-    const calls = EXEC_CALLS[process.arch] ?? [];
-    // Of its own session, so that a signal to ours does not end it.
-    const guard = spawn(SHELL, ['-c', GUARD, 'sh', ...calls.map(String)], {
-      stdio: ['pipe', 'ignore', 'ignore'],
-      detached: true,
+    const guard: HoldGuard = new HoldGuard({
+      execCalls: CALLS,
+      held: () => [...this.held.values()].flatMap(({ id }) => id ?? []),
+      onEnd: (why) => this.lose(guard, why),
     });
     this.guard = guard;
-    guard.unref();
-    guard.on('error', ({ message }) => this.lose(guard, message));
-    guard.on('exit', () => this.lose(guard, 'it has ended'));
-    guard.stdin.on('error', () => undefined);
-    this.continueLeftOver(this.stoppedAtExec(calls), calls);
+    this.continueLeftOver(this.stoppedAtExec());
     this.beat();
     this.timer = setInterval(() => this.beat(), BEAT_MS);
   }
 
   /** Without the guard nobody may be held; one that was told to end may end after the next began. */
-  private lose(guard: ChildProcess, why: string): void {
+  private lose(guard: HoldGuard, why: string): void {
     if (this.guard !== guard) return;
     this.close();
     this.options.onNotice({
@@ -121,24 +89,30 @@ export class Holds {
 
   /** A process has executed a program; it may be held. */
   note(event: ProcessRecord): void {
-    this.held.delete(event.tgid);
-    if (!event.held) return;
-    if (this.timer) this.held.set(event.tgid, event);
-    else proceed(event.tgid);
+    const was = this.held.delete(event.tgid);
+    if (event.held && this.timer) {
+      this.held.set(event.tgid, { event, id: this.idOf(event.tgid) });
+      this.guard?.tell();
+      return;
+    }
+    if (was) this.guard?.tell();
+    if (event.held) proceed(event.tgid);
   }
 
   /** It may go on. `pass`: so may all later processes of its executable, without being held. */
   release(pid: number, pass: boolean): void {
-    const event = this.held.get(pid);
+    const event = this.held.get(pid)?.event;
     if (!event) return;
     this.held.delete(pid);
     if (pass) {
       const key = Buffer.alloc(fileKey.size);
       key.writeBigUInt64LE(event.device, fileKey.device);
       key.writeBigUInt64LE(event.inode, fileKey.inode);
+      key.writeBigUInt64LE(event.changedNs, fileKey.changedNs);
       this.options.letPass.update(key, Buffer.alloc(4, 1));
     }
     proceed(pid);
+    this.guard?.tell();
   }
 
   /** Rules or probes have changed: what was let pass may have to be held. Never rejects. */
@@ -163,14 +137,14 @@ export class Holds {
     this.held.clear();
     const { guard } = this;
     this.guard = null;
-    guard?.stdin?.end('done\n');
+    guard?.end();
   }
 
   private beat(): void {
     const now = process.hrtime.bigint();
     this.say(now + HOLD_NS);
-    for (const [pid, { timeNs }] of this.held) {
-      if (now - timeNs > LONGEST_NS) this.release(pid, false);
+    for (const [pid, { event }] of this.held) {
+      if (now - event.timeNs > LONGEST_NS) this.release(pid, false);
     }
   }
 
@@ -180,27 +154,39 @@ export class Holds {
     this.options.holdUntil.update(Buffer.alloc(4), value);
   }
 
-  /** Processes that are stopped inside an exec. */
-  private stoppedAtExec(calls: readonly number[]): number[] {
+  private idOf(pid: number): string | null {
+    try {
+      return guardedId(pid, this.options.procfs.stat(pid).startTime);
+    } catch {
+      return null;
+    }
+  }
+
+  /** Processes that are stopped inside an exec: ids by pid. */
+  private stoppedAtExec(): Map<number, string> {
     const { procfs } = this.options;
-    return procfs.pids().filter((pid) => {
+    const stopped = new Map<number, string>();
+    for (const pid of procfs.pids()) {
       try {
-        return procfs.stat(pid).state === 'T' && calls.includes(procfs.systemCall(pid));
+        const { state, startTime } = procfs.stat(pid);
+        if (state !== 'T' || !CALLS.includes(procfs.systemCall(pid))) continue;
+        stopped.set(pid, guardedId(pid, startTime));
       } catch {
-        return false; // It has ended.
+        // It has ended.
       }
-    });
+    }
+    return stopped;
   }
 
   /**
    * Whoever was stopped by one before us that was killed, its guard included. Who is held by
-   * another that lives is let go by that one within milliseconds.
+   * another that lives is let go by that one long before.
    */
-  private continueLeftOver(before: readonly number[], calls: readonly number[]): void {
-    if (before.length === 0) return;
+  private continueLeftOver(before: ReadonlyMap<number, string>): void {
+    if (before.size === 0) return;
     const look = setTimeout(() => {
-      for (const pid of this.stoppedAtExec(calls)) {
-        if (before.includes(pid) && !this.held.has(pid)) proceed(pid);
+      for (const [pid, id] of this.stoppedAtExec()) {
+        if (before.get(pid) === id && !this.held.has(pid)) proceed(pid);
       }
     }, LEFT_OVER_MS);
     look.unref();

@@ -17,6 +17,7 @@ export class Numbers {
 
   /** The first of a range; null where there is no room. */
   take(count: number): number | null {
+    if (count === 0) return 0;
     const range = this.free.find((each) => each.count >= count);
     if (!range) return null;
     const { first } = range;

@@ -1,11 +1,20 @@
 /** The processes that are followed, and how each is linked to the probes of its rule. */
 import { UnderspanError } from '../errors.js';
+import {
+  isRuntime,
+  MAIN,
+  type ModuleRole,
+  requestFor,
+  wantsLibraries,
+} from '../plan/module-role.js';
 import type { ModulePlan } from '../plan/plan.js';
 import type { Notice } from '../sinks/sink.js';
+import { mappedLibraries } from '../targets/mapped.js';
 import { hasEnded, type Procfs } from '../targets/procfs.js';
 import { isRunning, type Target } from '../targets/target.js';
-import type { Executables, Probed } from './executables.js';
-import type { OpenGoroutine } from './open-calls.js';
+import type { ThreadContexts } from '../targets/thread-context.js';
+import type { Executables, ModuleFile, Probed } from './executables.js';
+import type { OpenStackCalls } from './open-calls.js';
 import type { ProcessResources } from './resources.js';
 import type { Decision, TraceRule } from './rule.js';
 import type { FollowedProcess } from './rule-change.js';
@@ -15,10 +24,11 @@ export interface ProcessesOptions {
   session: Session;
   executables: Executables;
   resources: ProcessResources;
+  threadContexts: Pick<ThreadContexts, 'find'>;
   procfs: Procfs;
   onNotice: (notice: Notice, rule: TraceRule) => void;
   /** All records of a process that has exited have come; its open calls are still in the table. */
-  onExited: (pid: number, endNs: bigint, open: readonly OpenGoroutine[]) => Promise<void>;
+  onExited: (pid: number, endNs: bigint, open: readonly OpenStackCalls[]) => Promise<void>;
 }
 
 export class Processes {
@@ -40,15 +50,27 @@ export class Processes {
     return known?.fileId === fileId && known.startTime === startTime;
   }
 
-  /** The kernel has made it a target like its parent. */
-  fork(child: Target, parent: FollowedProcess | null): void {
-    this.known.set(child.pid, { target: child, rule: parent?.rule ?? null, probed: null });
+  /** The kernel has made it a target like its parent. A Go program's child only executes another. */
+  async fork(child: Target, parent: FollowedProcess | null): Promise<void> {
+    const rule = parent?.rule ?? null;
+    const isCopy = parent?.target.fileId === child.fileId;
+    this.set(child, rule, null);
+    if (!rule || !isCopy || parent?.probed?.attachment.plan.kind === 'go') return;
+    if (parent?.probed) await this.link(child, rule, parent.probed);
+    await this.takeLibraries(child.pid);
+  }
+
+  private set(target: Target, rule: TraceRule | null, probed: Probed | null): void {
+    const before = this.known.get(target.pid);
+    const same = before?.rule === rule && before?.target.fileId === target.fileId;
+    const libraries = same ? before.libraries : new Set<Probed>();
+    this.known.set(target.pid, { target, rule, probed, libraries });
   }
 
   /** Follows a process that has nothing to trace yet, for what it may start. */
   watch(target: Target, rule: TraceRule | null): void {
-    this.known.set(target.pid, { target, rule, probed: null });
-    this.options.session.addTarget(target.pid, 0, 0, rule?.followForks ?? false);
+    this.set(target, rule, null);
+    this.options.session.addTarget(target.pid, rule?.followForks ?? false);
   }
 
   /** Attaches to a process by a plan made before. */
@@ -57,9 +79,50 @@ export class Processes {
     try {
       const probed = await this.options.executables.need(rule, target, whole, plan);
       if (probed) await this.link(target, rule, probed);
+      await this.takeLibraries(target.pid);
     } catch (error) {
       throw this.orEnded(target, error);
     }
+  }
+
+  /**
+   * Links a process to the probes in its libraries: those that its rule has functions of, and, where
+   * native functions are traced, those in which stacks change. Until nothing new is found: the dynamic
+   * linker is watched from its own first probe on.
+   */
+  async takeLibraries(pid: number): Promise<void> {
+    const { executables, procfs, onNotice } = this.options;
+    const process = this.known.get(pid);
+    if (process && hasLibraries(process)) await this.findThreadContext(pid);
+    for (let found = true; found;) {
+      const known = this.known.get(pid);
+      const rule = known?.rule;
+      if (!known || !rule || !hasLibraries(known)) return;
+      found = false;
+      for (const library of mappedLibraries(pid, procfs)) {
+        const isKnown = [...known.libraries].some(({ fileId }) => fileId === library.fileId);
+        if (isKnown || library.fileId === known.target.fileId) continue;
+        const role = { kind: 'library', path: library.exe } as const;
+        const wanted = requestFor(rule.request, role, library.exe).patterns.length > 0;
+        if (!wanted && !isRuntime(library.exe)) continue;
+        const probed = await executables.need(rule, library, false, undefined, role);
+        if (this.known.get(pid) !== known) return;
+        if (!probed) {
+          if (wanted) this.tellProblem(known.target, rule, library, role);
+          continue;
+        }
+        known.libraries.add(probed);
+        found = true;
+        await executables.link(probed, known.target);
+        if (wanted) onNotice(followed(probed, `in process ${pid}`), rule);
+      }
+    }
+  }
+
+  /** A library may have brought it, or taken it away. */
+  private async findThreadContext(pid: number): Promise<void> {
+    const place = await this.options.threadContexts.find(pid).catch(() => null);
+    if (this.known.has(pid)) this.options.session.setThreadContext(pid, place);
   }
 
   /** What went wrong is of no interest where the process is gone. */
@@ -75,7 +138,9 @@ export class Processes {
   }
 
   private async link(target: Target, rule: TraceRule, probed: Probed): Promise<void> {
-    this.known.set(target.pid, { target, rule, probed });
+    this.set(target, rule, probed);
+    // Before its first call counts.
+    if (probed.attachment.plan.kind === 'native') await this.findThreadContext(target.pid);
     await this.options.executables.link(probed, target);
   }
 
@@ -86,23 +151,25 @@ export class Processes {
     if (probed) {
       const isNew = probed.pids.size === 0 && !probed.attachment.isAttached(target.pid);
       await this.link(target, rule, probed);
-      if (isNew) onNotice(followed(probed, `in process ${target.pid}`), rule);
+      if (isNew && probed.attachment.plan.functions.length > 0) {
+        onNotice(followed(probed, `in process ${target.pid}`), rule);
+      }
+      await this.takeLibraries(target.pid);
       return probed;
     }
-    if (rule.followExecs) this.watch(target, rule);
+    if (rule.followExecs || wantsLibraries(rule.request)) this.watch(target, rule);
     else this.forget(target.pid);
-    this.tellProblem(target, rule);
+    this.tellProblem(target, rule, target, MAIN);
+    await this.takeLibraries(target.pid);
     return null;
   }
 
-  private tellProblem(target: Target, rule: TraceRule): void {
-    const problem = this.options.executables.problem(rule, target.fileId);
+  private tellProblem(target: Target, rule: TraceRule, module: ModuleFile, role: ModuleRole): void {
+    const problem = this.options.executables.problem(rule, module.fileId, role);
     // Of a process that ended too soon nothing is known of its executable.
     if (!problem || !isRunning(target, this.options.procfs)) return;
     // What is followed for the sake of its parent need not have what was asked for.
-    if (problem.code === 'NOT_GO' || (problem.code === 'NO_FUNCTION_MATCHES' && rule.followExecs)) {
-      return;
-    }
+    if (problem.code === 'NO_FUNCTION_MATCHES' && rule.followExecs) return;
     const { code, message, hint, pattern } = problem;
     this.options.onNotice(
       { code, message, ...(hint ? { hint } : {}), ...(pattern ? { pattern } : {}) },
@@ -120,15 +187,17 @@ export class Processes {
   /** Its probes are no longer its own; what is open in it has ended. */
   async leave(pid: number): Promise<void> {
     const known = this.known.get(pid);
-    if (!known?.probed) return;
-    await this.options.executables.unlink(known.probed, pid);
+    const probes = known ? probesOf(known) : [];
+    if (!known || probes.length === 0) return;
+    await Promise.all(probes.map((probed) => this.options.executables.unlink(probed, pid)));
     known.probed = null;
+    known.libraries.clear();
     await this.options.session.drain();
     await this.end(pid, process.hrtime.bigint(), await this.options.session.openCallsOf(pid));
   }
 
   /** It has exited. Resolves with the probes that it is still to be unlinked from. */
-  async exited(pid: number, endNs: bigint): Promise<Probed | null> {
+  async exited(pid: number, endNs: bigint): Promise<Probed[]> {
     const { session, resources } = this.options;
     // A child may have been gone before it was read; the kernel knows it all the same.
     const known = this.known.get(pid);
@@ -137,7 +206,7 @@ export class Processes {
     await this.end(pid, endNs, await session.openCallsOf(pid));
     session.removeTarget(pid);
     resources.delete(pid);
-    return known?.probed ?? null;
+    return known ? probesOf(known) : [];
   }
 
   /**
@@ -167,7 +236,7 @@ export class Processes {
     }
   }
 
-  private async end(pid: number, endNs: bigint, open: readonly OpenGoroutine[]): Promise<void> {
+  private async end(pid: number, endNs: bigint, open: readonly OpenStackCalls[]): Promise<void> {
     await this.options.onExited(pid, endNs, open);
     this.options.session.forget(open);
   }
@@ -181,8 +250,24 @@ export class Processes {
 
   /** These probes are gone. */
   unprobe(probed: Probed): void {
-    for (const known of this.known.values()) if (known.probed === probed) known.probed = null;
+    for (const known of this.known.values()) {
+      if (known.probed === probed) known.probed = null;
+      known.libraries.delete(probed);
+    }
   }
+}
+
+/** All that a process is linked to. */
+export const probesOf = ({ probed, libraries }: FollowedProcess): Probed[] => [
+  ...(probed ? [probed] : []),
+  ...libraries,
+];
+
+/** Go's runtime needs no library; what else runs on threads does. */
+function hasLibraries({ rule, probed }: FollowedProcess): boolean {
+  return (
+    probed?.attachment.plan.kind === 'native' || (rule !== null && wantsLibraries(rule.request))
+  );
 }
 
 const followed = ({ attachment, exe }: Probed, where: string): Notice => ({

@@ -6,7 +6,7 @@ import type { Notice } from '../sinks/sink.js';
 import type { TracerRecord } from '../spans/call.js';
 import type { ProcessResource } from '../spans/span.js';
 import { type ProcessContext, readProcessContext } from '../targets/process-context.js';
-import { isDenied, type Procfs } from '../targets/procfs.js';
+import { isDenied, isGone, type Procfs } from '../targets/procfs.js';
 import { addedAttributes, readResource, type ResourceSources } from '../targets/resource.js';
 import { readSdkResource } from '../targets/sdk-resource.js';
 import { isRunning, type Target } from '../targets/target.js';
@@ -110,7 +110,7 @@ export class ProcessResources {
   learn({ tgid, tracer }: TracerRecord): void {
     const { onNotice, procfs } = this.options;
     const target = this.options.target(tgid);
-    const layout = target && this.options.plan(target.fileId)?.layout.resource;
+    const layout = target && this.options.plan(target.fileId)?.layout?.resource;
     if (!layout) return;
     try {
       const sdk = readSdkResource(tgid, tracer, layout);
@@ -124,7 +124,7 @@ export class ProcessResources {
         waitedMs: 0,
       });
     } catch (error) {
-      if (!isRunning(target, procfs)) return;
+      if (isGone(error) || !isRunning(target, procfs)) return;
       if (isDenied(error)) return this.tellDenied(target);
       onNotice({
         code: 'RESOURCE_NOT_READ',

@@ -7,7 +7,10 @@ export interface FollowedProcess {
   target: Target;
   /** null: nobody's yet; it is watched for what it may execute. */
   rule: TraceRule | null;
+  /** Of its main executable. */
   probed: Probed | null;
+  /** Of its libraries. */
+  libraries: Set<Probed>;
 }
 
 export interface RuleChange {

@@ -9,11 +9,12 @@ import { stackKey } from '../spans/records.generated.js';
 import { Procfs } from '../targets/procfs.js';
 import type { ResourceSources } from '../targets/resource.js';
 import { type Target, tryReadTarget } from '../targets/target.js';
+import { ThreadContexts } from '../targets/thread-context.js';
 import { type DetachReason, Executables, type Probed, sitesOf } from './executables.js';
 import { Followed } from './followed.js';
 import { Holds } from './holds.js';
 import { ModuleNames } from './names.js';
-import type { OpenGoroutine } from './open-calls.js';
+import type { OpenStackCalls } from './open-calls.js';
 import { type NamedFunction, Pipeline } from './pipeline.js';
 import { ProcessResources } from './resources.js';
 import type { TraceRule } from './rule.js';
@@ -153,6 +154,7 @@ export class Running {
       session: this.session,
       executables: this.executables,
       resources: this.resources,
+      threadContexts: new ThreadContexts(native, procfs),
       holds: new Holds({
         ...this.session.holdMaps,
         procfs,
@@ -237,7 +239,7 @@ export class Running {
 
   private async unregister(
     probed: Probed,
-    open: readonly OpenGoroutine[],
+    open: readonly OpenStackCalls[],
     why: DetachReason,
   ): Promise<void> {
     await this.pipeline.finish(process.hrtime.bigint(), stacksOf(open), (index) =>
@@ -318,7 +320,7 @@ export class Running {
   }
 }
 
-function stacksOf(open: readonly OpenGoroutine[]): OpenStack[] {
+function stacksOf(open: readonly OpenStackCalls[]): OpenStack[] {
   return open.map(({ key, goroutineId, calls }) => {
     const decoded = decodeOpenCalls(calls);
     return {

@@ -10,9 +10,20 @@ import type {
   Reader,
 } from '../native/native.js';
 import type { ModulePlan } from '../plan/plan.js';
-import { processSettings, statistics, target as targetLayout } from '../spans/records.generated.js';
+import {
+  MAX_TARGET_MODULES,
+  processSettings,
+  settings as settingsLayout,
+  statistics,
+  target as targetLayout,
+  targetModule,
+  ThreadContextFormat,
+  threadContextPlace,
+} from '../spans/records.generated.js';
+import type { ThreadContextPlace } from '../targets/thread-context.js';
 import {
   Attachment,
+  MAPS,
   objectPath,
   RULE_MAPS,
   SESSION_MAPS,
@@ -22,7 +33,7 @@ import {
 import { numbersFrom, type RuleOptions } from './encode.js';
 import { kernelError } from './kernel-errors.js';
 import { Numbers } from './numbers.js';
-import { allOpenCalls, openCallsOn, type OpenGoroutine } from './open-calls.js';
+import { allOpenCalls, openCallsOn, type OpenStackCalls } from './open-calls.js';
 import { type FunctionStatistics, readStatistics } from './statistics.js';
 
 /** How often the ring is looked at, and how much is taken at once. */
@@ -44,7 +55,26 @@ export interface SessionOptions {
 /** What a rule's attachments have in common: rates hold for all of them together. */
 export interface RuleMaps {
   readonly maps: SharedMaps;
-  close(): void;
+  /** On which stack each thread is; from its first module on that is no Go program. */
+  threadStacks(): Promise<BpfMap>;
+  close(): Promise<void>;
+}
+
+/** A module of a process, with whose attachment it is probed. */
+export interface TargetModule {
+  /** Where it is mapped, less where its file says. */
+  bias: number;
+  attachment: number;
+}
+
+interface Threads {
+  stacks: BpfMap;
+  close(): Promise<void>;
+}
+
+interface TargetEntry {
+  modules: TargetModule[];
+  followForks: boolean;
 }
 
 export class Session {
@@ -53,6 +83,10 @@ export class Session {
   private readonly numbers: Numbers;
   /** Numbers of attachments given out; 0 is none. */
   private attached = 0;
+  /** What the map `targets` says of each. */
+  private readonly targets = new Map<number, TargetEntry>();
+  /** Where their threads publish contexts, as far as they do. */
+  private readonly threadContexts = new Map<number, ThreadContextPlace>();
   private runTimeStatistics: { close(): void } | null = null;
   private readonly startedAt = process.hrtime.bigint();
   /** What removed attachments had come to. */
@@ -132,9 +166,43 @@ export class Session {
       });
       const own = RULE_MAPS.map((name) => [name, owner.map(name)] as const);
       const maps = Object.fromEntries([...common, ...own]) as SharedMaps;
-      return { maps, close: () => owner.close() };
+      let threads: Promise<Threads> | null = null;
+      return {
+        maps,
+        threadStacks: async () => (await (threads ??= this.watchThreads(maps))).stacks,
+        close: async () => {
+          await (await threads?.catch(() => null))?.close();
+          owner.close();
+        },
+      };
     } catch (error) {
       throw kernelError(error);
+    }
+  }
+
+  /** What is open on the stack of a thread ends with it. */
+  private async watchThreads(shared: SharedMaps): Promise<Threads> {
+    const { native, features, shards } = this;
+    const settings = Buffer.alloc(settingsLayout.size);
+    settings.writeUInt32LE(shards - 1, settingsLayout.shardMask);
+    const programs = await native.load({
+      object: objectPath('native', features),
+      settings,
+      maps: Object.fromEntries(MAPS.native.map((name) => [name, { reuse: shared[name] }])),
+      attach: 'perf',
+      sleepable: false,
+      programs: ['thread_exited'],
+    });
+    try {
+      const link = await programs.attachTracepoint('thread_exited');
+      const close = async (): Promise<void> => {
+        await link.detach();
+        programs.close();
+      };
+      return { stacks: programs.map('thread_stacks'), close };
+    } catch (error) {
+      programs.close();
+      throw error;
     }
   }
 
@@ -157,6 +225,7 @@ export class Session {
         first,
         { ...options, programSpans, filterTargets, attachment: number, shards: this.shards },
         rule.maps,
+        plan.kind === 'native' ? await rule.threadStacks() : null,
       );
       this.attachments.add(attachment);
       return attachment;
@@ -194,34 +263,68 @@ export class Session {
     return this.numbers.room;
   }
 
-  addTarget(pid: number, bias: number, attachment: number, followForks: boolean): void {
-    const value = Buffer.alloc(targetLayout.size);
-    value.writeBigUInt64LE(BigInt(bias), targetLayout.bias);
-    value.writeUInt32LE(attachment, targetLayout.attachment);
-    value.writeUInt8(followForks ? 1 : 0, targetLayout.followForks);
-    this.map('targets').update(pidKey(pid), value);
+  /** The process is followed; hits in none of its modules count yet. */
+  addTarget(pid: number, followForks: boolean): void {
+    this.targets.set(pid, { modules: [], followForks });
+    this.writeTarget(pid);
+  }
+
+  /**
+   * Hits of this attachment count in the process. False: it has as many modules as the kernel side
+   * can tell apart.
+   */
+  addModule(pid: number, module: TargetModule, followForks: boolean): boolean {
+    const modules = (this.targets.get(pid)?.modules ?? []).filter(
+      ({ attachment }) => attachment !== module.attachment,
+    );
+    if (modules.length >= MAX_TARGET_MODULES) return false;
+    this.targets.set(pid, { modules: [...modules, module], followForks });
+    this.writeTarget(pid);
+    return true;
+  }
+
+  removeModule(pid: number, attachment: number): void {
+    const entry = this.targets.get(pid);
+    if (!entry?.modules.some((module) => module.attachment === attachment)) return;
+    entry.modules = entry.modules.filter((module) => module.attachment !== attachment);
+    this.writeTarget(pid);
+  }
+
+  /** Null: its threads publish no context, as far as is known. */
+  setThreadContext(pid: number, place: ThreadContextPlace | null): void {
+    if (place) this.threadContexts.set(pid, place);
+    else this.threadContexts.delete(pid);
+    this.writeTarget(pid);
   }
 
   removeTarget(pid: number): void {
+    this.targets.delete(pid);
+    this.threadContexts.delete(pid);
     this.map('targets').delete(pidKey(pid));
   }
 
-  openCallsOn(stack: bigint, pid: number): OpenGoroutine | null {
-    return openCallsOn(this.map('goroutines'), stack, pid);
+  private writeTarget(pid: number): void {
+    const entry = this.targets.get(pid);
+    const place = this.threadContexts.get(pid) ?? null;
+    if (entry) this.map('targets').update(pidKey(pid), encodeTarget(entry, place));
   }
 
-  allOpenCalls(): Promise<OpenGoroutine[]> {
-    return allOpenCalls(this.map('goroutines'));
+  openCallsOn(stack: bigint, pid: number): OpenStackCalls | null {
+    return openCallsOn(this.map('stacks'), stack, pid);
+  }
+
+  allOpenCalls(): Promise<OpenStackCalls[]> {
+    return allOpenCalls(this.map('stacks'));
   }
 
   /** All that a process has open. */
-  openCallsOf(pid: number): Promise<OpenGoroutine[]> {
-    return allOpenCalls(this.map('goroutines'), pid);
+  openCallsOf(pid: number): Promise<OpenStackCalls[]> {
+    return allOpenCalls(this.map('stacks'), pid);
   }
 
   /** Takes goroutines, with what is open on them, out of the table. */
-  forget(open: readonly OpenGoroutine[]): void {
-    for (const { key } of open) this.map('goroutines').delete(key);
+  forget(open: readonly OpenStackCalls[]): void {
+    for (const { key } of open) this.map('stacks').delete(key);
   }
 
   /** By function number; the first is that of the support sites. */
@@ -268,7 +371,7 @@ export class Session {
   /** How full the tables are that can run out of room. */
   async fill(): Promise<{ map: string; entries: number; maxEntries: number }[]> {
     return Promise.all(
-      (['goroutines', 'targets', 'inheritances'] as const).map(async (name) => {
+      (['stacks', 'targets', 'inheritances'] as const).map(async (name) => {
         const map = this.map(name);
         return { map: name, entries: await map.count(), maxEntries: map.maxEntries };
       }),
@@ -280,20 +383,20 @@ export class Session {
   }
 
   /** No new call is counted; what is open has `graceMs` to end. Resolves when all is read. */
-  async detach(graceMs: number): Promise<OpenGoroutine[]> {
+  async detach(graceMs: number): Promise<OpenStackCalls[]> {
     await Promise.all([...this.attachments].map((attachment) => attachment.detachEntries()));
     const deadline = Date.now() + graceMs;
-    let open = await allOpenCalls(this.map('goroutines'));
+    let open = await allOpenCalls(this.map('stacks'));
     while (Date.now() < deadline && open.some(({ calls }) => calls.length > 0)) {
       await new Promise((resolve) => setTimeout(resolve, 10));
-      open = await allOpenCalls(this.map('goroutines'));
+      open = await allOpenCalls(this.map('stacks'));
     }
     await Promise.all([
       ...[...this.attachments].map((attachment) => attachment.detach()),
       ...this.tracepoints.map((link) => link.detach()),
     ]);
     await this.reader.drain();
-    return allOpenCalls(this.map('goroutines'));
+    return allOpenCalls(this.map('stacks'));
   }
 
   async close(): Promise<void> {
@@ -312,6 +415,32 @@ export class Session {
   private map(name: (typeof SESSION_MAPS)[number]): BpfMap {
     return this.processes.map(name);
   }
+}
+
+const DTV_ENTRY = { glibc: 16, musl: 8 };
+
+function encodeTarget(
+  { modules, followForks }: TargetEntry,
+  place: ThreadContextPlace | null,
+): Buffer {
+  const value = Buffer.alloc(targetLayout.size);
+  modules.forEach(({ bias, attachment }, index) => {
+    const at = targetLayout.modules + index * targetModule.size;
+    value.writeBigUInt64LE(BigInt.asUintN(64, BigInt(bias)), at + targetModule.bias);
+    value.writeUInt32LE(attachment, at + targetModule.attachment);
+  });
+  value.writeUInt8(followForks ? 1 : 0, targetLayout.followForks);
+  if (place) {
+    const at = targetLayout.threadContext;
+    const { OTEL, ELASTIC } = ThreadContextFormat;
+    value.writeBigInt64LE(BigInt(place.offset), at + threadContextPlace.offset);
+    value.writeUInt8(place.format === 'otel' ? OTEL : ELASTIC, at + threadContextPlace.format);
+    if (place.kind === 'dynamic') {
+      value.writeUInt32LE(place.module, at + threadContextPlace.module);
+      value.writeUInt8(DTV_ENTRY[place.libc], at + threadContextPlace.entrySize);
+    }
+  }
+  return value;
 }
 
 function pidKey(pid: number): Buffer {

@@ -46,7 +46,7 @@ export class Untold {
     try {
       const parent = processes.get(procfs.stat(pid).parent);
       if (!parent?.rule?.followForks || !parent.rule.followExecs) return false;
-      processes.fork(child, parent);
+      void processes.fork(child, parent).catch(() => undefined);
       return true;
     } catch {
       return false;

@@ -2,7 +2,7 @@
 import type { Features } from '../native/native.js';
 import type { PlanRequest } from '../plan/plan-module.js';
 import { sampleThreshold } from '../spans/sampling.js';
-import { inMainModule, parsePattern } from '../symbols/patterns.js';
+import { inProcess, parsePattern } from '../symbols/patterns.js';
 import type { TraceRule } from './rule.js';
 
 /** What to trace and what to keep. Durations in nanoseconds. */
@@ -48,10 +48,10 @@ const MAX_SINGLE_SITES = 1_000;
 export function planRequest(wishes: TraceWishes, features: Features): PlanRequest {
   return {
     patterns: [...wishes.symbols, ...wishes.handlers.map(({ symbol }) => symbol)].map((text) =>
-      inMainModule(parsePattern(text)),
+      inProcess(parsePattern(text)),
     ),
     handlers: wishes.handlers.map(({ symbol, route }) => ({
-      pattern: inMainModule(parsePattern(symbol)),
+      pattern: inProcess(parsePattern(symbol)),
       route,
     })),
     excludes: wishes.exclude.map(parsePattern),

@@ -55,8 +55,9 @@ export interface Call {
   unclosed: boolean;
 }
 
-/** By a panic that unwound it, or an error that it returned. */
-export const hasFailed = (call: Call): boolean => call.failed || call.end === CallEnd.PANICKED;
+/** By what unwound it, or an error that it returned. */
+export const hasFailed = ({ failed, end }: Call): boolean =>
+  failed || end === CallEnd.PANICKED || end === CallEnd.UNWOUND;
 
 /** A call that had begun and not ended when the kernel's table was read. */
 export interface OpenCall {
@@ -111,6 +112,8 @@ export interface ProcessRecord {
   /** Of an exec: the executable, as the kernel knows it. */
   device: bigint;
   inode: bigint;
+  /** The executable's ctime. */
+  changedNs: bigint;
   /** Of an exec: it is stopped before its first instruction. */
   held: boolean;
 }

@@ -207,6 +207,7 @@ export class Decoder {
             parentTgid: view.getUint32(at + processRecord.parentTgid, true),
             device: view.getBigUint64(at + processRecord.file + fileKey.device, true),
             inode: view.getBigUint64(at + processRecord.file + fileKey.inode, true),
+            changedNs: view.getBigUint64(at + processRecord.file + fileKey.changedNs, true),
             held: view.getUint32(at + processRecord.held, true) !== 0,
           });
         return;

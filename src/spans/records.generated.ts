@@ -12,6 +12,7 @@ export const MAX_VALUE_PATH = 6;
 export const MAX_VALUE_BYTES = 256;
 export const MAX_CALL_BYTES = 2048;
 export const MAX_STACK_FRAMES = 32;
+export const MAX_TARGET_MODULES = 8;
 export const HISTOGRAM_BUCKETS = 128;
 export const HISTOGRAM_FIRST_OCTAVE = 6;
 export const MAX_HOLD_NAMES = 16;
@@ -33,6 +34,14 @@ export const SiteKind = {
   PANIC: 10,
   FATAL: 11,
   HTTP_STATUS: 12,
+  SWITCH_STACK: 13,
+  CATCH: 14,
+  LIBRARIES: 15,
+} as const;
+
+export const SiteFlag = {
+  ENTRY_ONLY: 1,
+  PLAIN_RETURN: 2,
 } as const;
 
 export const SiteCondition = {
@@ -70,6 +79,7 @@ export const CallEnd = {
   RETURNED: 0,
   PANICKED: 1,
   EXITED: 2,
+  UNWOUND: 3,
 } as const;
 
 export const LostReason = {
@@ -131,6 +141,7 @@ export const ProcessEvent = {
   FORKED: 1,
   EXECUTED: 2,
   EXITED: 3,
+  MAPPED: 4,
 } as const;
 
 export const ThreadContextFormat = {
@@ -197,9 +208,10 @@ export const recordHeader = {
 
 /** Byte offsets in struct file_key. */
 export const fileKey = {
-  size: 16,
+  size: 24,
   device: 0,
   inode: 8,
+  changedNs: 16,
 } as const;
 
 /** Byte offsets in struct hold_name. */
@@ -285,14 +297,14 @@ export const tracerRecord = {
 
 /** Byte offsets in struct process_record. */
 export const processRecord = {
-  size: 48,
+  size: 56,
   header: 0,
   timeNs: 8,
   file: 16,
-  event: 32,
-  tgid: 36,
-  parentTgid: 40,
-  held: 44,
+  event: 40,
+  tgid: 44,
+  parentTgid: 48,
+  held: 52,
 } as const;
 
 /** Byte offsets in struct site. */
@@ -303,7 +315,9 @@ export const site = {
   kind: 12,
   condition: 13,
   contextPlace: 14,
+  flags: 15,
   contextAt: 16,
+  stackAdjustment: 18,
 } as const;
 
 /** Byte offsets in struct http_key. */
@@ -355,7 +369,7 @@ export const spanType = {
 
 /** Byte offsets in struct settings. */
 export const settings = {
-  size: 240,
+  size: 248,
   minDurationNs: 0,
   sampleThreshold: 8,
   treeIntervalNs: 16,
@@ -386,6 +400,7 @@ export const settings = {
   values: 237,
   errorText: 238,
   never: 239,
+  findsMappings: 240,
 } as const;
 
 /** Byte offsets in struct stack_key. */
@@ -455,8 +470,8 @@ export const openPanic = {
   data: 16,
 } as const;
 
-/** Byte offsets in struct goroutine. */
-export const goroutine = {
+/** Byte offsets in struct stack. */
+export const stack = {
   size: 2128,
   id: 0,
   stackHi: 8,
@@ -501,12 +516,28 @@ export const threadContextPlace = {
   entrySize: 13,
 } as const;
 
-/** Byte offsets in struct target. */
-export const target = {
+/** Byte offsets in struct target_module. */
+export const targetModule = {
   size: 16,
   bias: 0,
   attachment: 8,
-  followForks: 12,
+} as const;
+
+/** Byte offsets in struct target. */
+export const target = {
+  size: 152,
+  modules: 0,
+  modulesLength: 8,
+  threadContext: 128,
+  followForks: 144,
+} as const;
+
+/** Byte offsets in struct thread_stack. */
+export const threadStack = {
+  size: 24,
+  low: 0,
+  high: 8,
+  stack: 16,
 } as const;
 
 /** Byte offsets in struct context_type. */

@@ -63,13 +63,16 @@ function addValues(
   }
 }
 
-/** A call fails by a panic that unwinds it, or by an error that it returns. */
+/** A call fails by what unwinds it, or by an error that it returns. */
 function statusOf(
   call: Call,
   named: FunctionName | undefined,
   attributes: Record<string, AttributeValue>,
 ): FunctionSpan['status'] {
   const panicked = call.end === CallEnd.PANICKED;
+  if (call.end === CallEnd.UNWOUND) {
+    return { code: 'error', message: 'unwound: an exception, a panic or a jump left it' };
+  }
   if (!panicked && !call.failed) return { code: 'unset' };
   const index = panicked ? SpecialValue.PANIC : SpecialValue.RESULT_ERROR;
   const value = call.values?.find((each) => each.index === index);
@@ -91,6 +94,7 @@ const SOURCES = new Map<number, string>([
   [ContextSource.GO_SDK, 'go.sdk'],
   [ContextSource.GO_GOROUTINE, 'go.goroutine'],
   [ContextSource.GO_LABELS, 'go.labels'],
+  [ContextSource.THREAD, 'thread'],
   [ContextSource.UNREADABLE, 'unreadable'],
 ]);
 

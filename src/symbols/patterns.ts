@@ -145,13 +145,13 @@ function nameSource(name: string): string {
   return source + typeArguments + (withoutParentheses ? '(?:\\(.*\\)[^.]*)?' : '');
 }
 
-/** Refuses what belongs to a library or the kernel. */
-export function inMainModule(pattern: Pattern): Pattern {
-  if (pattern.module.kind === 'main') return pattern;
+/** Refuses what belongs to the kernel. */
+export function inProcess(pattern: Pattern): Pattern {
+  if (pattern.module.kind !== 'kernel') return pattern;
   throw new UnderspanError(
     'unsupported',
     'MODULE_UNSUPPORTED',
-    `'${pattern.text}': only functions of the main executable can be traced yet`,
+    `'${pattern.text}': functions of the kernel cannot be traced yet`,
     'leave out what stands before the colon',
   );
 }

@@ -34,6 +34,11 @@ export const ageOf = ({ startTime }: ProcessStat): number =>
 export class Procfs {
   constructor(readonly root = '/proc') {}
 
+  /** Text of a file of the process; throws what node:fs throws. */
+  read(pid: number, file: string): string {
+    return readFileSync(this.path(pid, file), 'utf8');
+  }
+
   path(pid: number, file: string): string {
     return join(this.root, String(pid), file);
   }

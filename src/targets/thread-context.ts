@@ -3,11 +3,11 @@
  * kernel finds that of the thread it runs on. docs/native-context.md says what is published there.
  */
 import { statSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Module, ModuleFacts, Native, ThreadLocal } from '../native/native.js';
-import { moduleBias } from './mapped.js';
-import { type Mapping, readMappings } from './mappings.js';
+import { mappedLibraries, moduleBias } from './mapped.js';
 import { ProcessMemory, withMemory } from './memory.js';
-import { fileId as fileIdOf, Procfs } from './procfs.js';
+import { Procfs } from './procfs.js';
 
 export type ThreadContextFormat = 'otel' | 'elastic';
 
@@ -40,14 +40,9 @@ interface FileFacts {
   variables: Map<ThreadContextFormat, ThreadLocal>;
 }
 
-interface MappedFile {
+interface Publisher extends FileFacts {
   pid: number;
-  path: string;
-  /** Device and inode. */
   fileId: string;
-}
-
-interface Publisher extends MappedFile, FileFacts {
   isExecutable: boolean;
 }
 
@@ -55,6 +50,7 @@ const MOST_FILES = 4_096;
 /** No program has as many modules, or as large a segment. */
 const MOST_MODULES = 1 << 16;
 const LARGEST_SEGMENT = 2 ** 31;
+const LONGEST_WAIT_MS = 100;
 
 export class ThreadContexts {
   /** By what a file is known by; a library is mapped by many processes. */
@@ -68,55 +64,33 @@ export class ThreadContexts {
   }
 
   /**
-   * Null where no module that the process has mapped by now publishes anything, or where the loader
-   * has not come to it yet. Throws what node:fs throws where the process cannot be read.
+   * Null where no module that the process has mapped by now publishes anything. Throws what node:fs
+   * throws where the process cannot be read.
    */
   async find(pid: number): Promise<ThreadContextPlace | null> {
+    const executable = { file: this.procfs.path(pid, 'exe'), fileId: this.procfs.exeFileId(pid) };
     const publishers: Publisher[] = [];
-    const executable = {
-      pid,
-      path: this.procfs.path(pid, 'exe'),
-      fileId: this.procfs.exeFileId(pid),
+    const add = async (file: string, fileId: string): Promise<FileFacts | null> => {
+      const found = await this.look(file);
+      const isExecutable = fileId === executable.fileId;
+      if (found && found.variables.size > 0) {
+        publishers.push({ pid, fileId, isExecutable, ...found });
+      }
+      return found;
     };
-    let interpreter: string | null = null;
-    for (const file of [executable, ...this.libraries(executable)]) {
-      const found = await this.look(file.path);
-      const isExecutable = file === executable;
-      if (isExecutable && found) ({ interpreter } = found.facts);
-      if (found && found.variables.size > 0) publishers.push({ ...file, ...found, isExecutable });
+    const main = await add(executable.file, executable.fileId);
+    for (const { file, fileId } of mappedLibraries(pid, this.procfs)) {
+      if (fileId !== executable.fileId) await add(file, fileId);
     }
-    for (const [format] of FORMATS) {
-      const location = locate(format, publishers);
-      if (location?.kind === 'static') return { format, ...location };
-      const libc = libcOf(interpreter);
-      if (location && libc) return { format, ...location, libc };
+    if (!publishers.some(isDefiner)) return null;
+    const libc = libcOf(main?.facts.interpreter ?? null);
+    // It is mapped before the loader has filled in its words.
+    for (let waitMs = 1; waitMs < LONGEST_WAIT_MS; waitMs *= 4) {
+      const place = placeOf(publishers, libc);
+      if (place) return place;
+      await sleep(waitMs);
     }
-    return null;
-  }
-
-  /** The other files that it runs code of, each once, in the order of their addresses. */
-  private libraries({ pid, fileId }: MappedFile): MappedFile[] {
-    const inodeOf = (id: string): string => id.slice(id.indexOf(':') + 1);
-    const seen = new Set([inodeOf(fileId)]);
-    const files: MappedFile[] = [];
-    for (const mapping of readMappings(this.procfs.path(pid, 'maps'))) {
-      const { inode, name, permissions } = mapping;
-      if (inode === '0' || !permissions.includes('x') || seen.has(inode)) continue;
-      seen.add(inode);
-      const path = name.startsWith('/') ? this.openable(pid, mapping) : null;
-      if (path !== null) files.push({ pid, path, fileId: fileIdOf(path) });
-    }
-    return files;
-  }
-
-  /** A path from here to the very file that is mapped. */
-  private openable(pid: number, { name, inode, start, end }: Mapping): string | null {
-    const candidates = [
-      this.procfs.path(pid, `root${name}`),
-      // What was replaced on disk can be opened by this alone, given CAP_CHECKPOINT_RESTORE.
-      this.procfs.path(pid, `map_files/${start.toString(16)}-${end.toString(16)}`),
-    ];
-    return candidates.find((path) => inodeAt(path) === inode) ?? null;
+    return placeOf(publishers, libc);
   }
 
   private look(path: string): Promise<FileFacts | null> {
@@ -159,19 +133,23 @@ export class ThreadContexts {
   }
 }
 
-function inodeAt(path: string): string | null {
-  try {
-    return String(statSync(path, { bigint: true }).ino);
-  } catch {
-    return null;
-  }
-}
-
 /** By the loader's name: musl's is ld-musl-MACHINE.so.1, glibc's ld-linux-MACHINE.so.2 (or ld64). */
 function libcOf(interpreter: string | null): Libc | null {
   const name = interpreter?.slice(interpreter.lastIndexOf('/') + 1) ?? '';
   if (name.startsWith('ld-musl-')) return 'musl';
   return name.startsWith('ld-linux') ? 'glibc' : null;
+}
+
+const isDefiner = ({ variables }: Publisher): boolean =>
+  [...variables.values()].some(({ offset }) => offset !== null);
+
+function placeOf(publishers: readonly Publisher[], libc: Libc | null): ThreadContextPlace | null {
+  for (const [format] of FORMATS) {
+    const location = locate(format, publishers);
+    if (location?.kind === 'static') return { format, ...location };
+    if (location && libc) return { format, ...location, libc };
+  }
+  return null;
 }
 
 function locate(format: ThreadContextFormat, publishers: readonly Publisher[]): Location | null {

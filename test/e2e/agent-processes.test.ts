@@ -170,8 +170,6 @@ test('held at their exec, processes of new executables are counted from their fi
       t.diagnostic(`held and run within ${Math.round(times[BINARIES / 2] ?? NaN)} ms`);
       assertDifference(await settled(agent), new Map(), counted.calls);
     } finally {
-      // A killed agent's guard would let go whoever the next one holds.
-      await agent.stop();
       await agent.kill();
     }
   });

@@ -30,6 +30,7 @@ const LAYOUT: GoLayout = {
 
 /** All that a plan can turn on. */
 const PLAN = {
+  kind: 'go',
   layout: LAYOUT,
   module: { facts: { positionIndependent: true } },
   functions: [{ values: { arguments: [], results: [], error: null, stackTrace: true } }],

@@ -72,7 +72,10 @@ export class FakeEngine {
       ...{ pid, startTime: 1, comm: 'shop', exe: '/app/shop', file: '', fileId: '1:1', argv: [] },
     }));
     const functions = [{ name: 'main.work' }];
-    const modules = new Map([['1:1', { functions }]]) as unknown as Plan['modules'];
+    const pids = targets.map(({ pid }) => pid);
+    const modules = [
+      { path: '/app/shop', fileId: '1:1', pids, plan: { functions } },
+    ] as unknown as Plan['modules'];
     return {
       plan: { targets, modules, notices },
       ended,

@@ -226,8 +226,8 @@ const BAD: [string, ...string[]][] = [
     "4:34: pattern '/(/' is not a regular expression: Unterminated group; expressions are those of JavaScript; a backslash makes the next character literal",
   ],
   [
-    tracing('{ symbols: main.*, exclude: libssl.so:SSL_read }'),
-    "4:40: 'libssl.so:SSL_read': only functions of the main executable can be traced yet; leave out what stands before the colon",
+    tracing('{ symbols: main.*, exclude: kernel:vfs_read }'),
+    "4:40: 'kernel:vfs_read': functions of the kernel cannot be traced yet; leave out what stands before the colon",
   ],
   [
     tracing('{ symbols: a, minDuration: 5 }'),

@@ -17,6 +17,7 @@ const ALL: Features = {
   uprobeMultiThreads: true,
   sleepable: true,
   atomics: true,
+  findsMappings: true,
   runTimeStatistics: true,
 };
 

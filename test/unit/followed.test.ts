@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { Executables, Probed } from '../../src/session/executables.js';
 import { Followed } from '../../src/session/followed.js';
 import type { Holds } from '../../src/session/holds.js';
-import type { OpenGoroutine } from '../../src/session/open-calls.js';
+import type { OpenStackCalls } from '../../src/session/open-calls.js';
 import type { ProcessResources } from '../../src/session/resources.js';
 import type { Fit, Reach, TraceRule } from '../../src/session/rule.js';
 import type { Session } from '../../src/session/session.js';
@@ -18,6 +18,7 @@ function rule(id: string, fit: (pid: number) => Fit, reach: Reach): TraceRule {
     fits: fit,
     reach: () => reach,
     hold: [],
+    request: { patterns: [] },
     followExecs: false,
     followForks: false,
   } as unknown as TraceRule;
@@ -62,7 +63,7 @@ class FakeExecutables {
     await this.planning.get(of);
     let probed = this.probed.get(of.id);
     if (!probed) {
-      const attachment = { isAttached: () => false, plan: { functions: [] } };
+      const attachment = { isAttached: () => false, plan: { kind: 'go', functions: [] } };
       const { exe, fileId } = target;
       probed = { rule: of, exe, fileId, whole, pids: new Set(), attachment } as unknown as Probed;
       this.probed.set(of.id, probed);
@@ -93,7 +94,7 @@ class World {
   readonly exited: [pid: number, open: number][] = [];
   readonly notices: string[] = [];
   readonly forgotten: number[] = [];
-  open: OpenGoroutine[] = [];
+  open: OpenStackCalls[] = [];
   lost = 0;
   readonly followed: Followed;
 
@@ -105,7 +106,7 @@ class World {
       lostEvents: () => this.lost,
       allOpenCalls: () => Promise.resolve(this.open),
       openCallsOf: (pid: number) => Promise.resolve(this.open.filter(({ tgid }) => tgid === pid)),
-      forget: (open: OpenGoroutine[]) => (this.open = this.open.filter((o) => !open.includes(o))),
+      forget: (open: OpenStackCalls[]) => (this.open = this.open.filter((o) => !open.includes(o))),
     };
     const nothing = (): void => undefined;
     this.followed = new Followed({
@@ -115,6 +116,7 @@ class World {
         delete: (pid: number) => this.forgotten.push(pid),
         keepFor: nothing,
       } as unknown as ProcessResources,
+      threadContexts: { find: () => Promise.resolve(null) },
       holds: {
         set: nothing,
         note: nothing,
@@ -140,6 +142,7 @@ class World {
       parentTgid: 0,
       device: 0n,
       inode: 0n,
+      changedNs: 0n,
       held: false,
     });
   }
@@ -211,7 +214,7 @@ test('the calls of a process that was gone before it was looked at end all the s
   await world.run(7);
   // As the kernel tells: an exec; and no exit, for it was no target.
   world.tell(ProcessEvent.EXECUTED, 66);
-  world.open = [{ tgid: 66 } as OpenGoroutine, { tgid: 7 } as OpenGoroutine];
+  world.open = [{ tgid: 66 } as OpenStackCalls, { tgid: 7 } as OpenStackCalls];
   await world.followed.settled();
   world.followed.check();
   await world.followed.settled();

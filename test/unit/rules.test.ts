@@ -92,7 +92,7 @@ test('other rules move only the processes that they mean', () => {
     (of): Probed => ({ rule: of, whole: true }) as unknown as Probed,
   ) as [Probed, Probed];
   const under = (of: TraceRule, probed: Probed): Map<number, FollowedProcess> =>
-    new Map([[7, { target: TARGET, rule: of, probed }]]);
+    new Map([[7, { target: TARGET, rule: of, probed, libraries: new Set() }]]);
   assert.deepEqual(compare([kept], under(kept, keptProbes), [keptProbes]), {
     moves: [],
     gone: new Set(),

@@ -141,9 +141,19 @@ test('a process event', () => {
   bytes.writeUInt32LE(42, processRecord.parentTgid);
   bytes.writeBigUInt64LE(0x103n, processRecord.file + fileKey.device);
   bytes.writeBigUInt64LE(99n, processRecord.file + fileKey.inode);
+  bytes.writeBigUInt64LE(5n, processRecord.file + fileKey.changedNs);
   bytes.writeUInt32LE(1, processRecord.held);
   assert.deepEqual(decode(bytes).processes, [
-    { timeNs: 7n, event: 1, tgid: 43, parentTgid: 42, device: 0x103n, inode: 99n, held: true },
+    {
+      timeNs: 7n,
+      event: 1,
+      tgid: 43,
+      parentTgid: 42,
+      device: 0x103n,
+      inode: 99n,
+      changedNs: 5n,
+      held: true,
+    },
   ]);
 });
 

@@ -5,7 +5,7 @@ import type { Native } from '../../src/native/native.js';
 import type { ModulePlan } from '../../src/plan/plan.js';
 import type { Attachment } from '../../src/session/attachment.js';
 import { Executables, type Probed } from '../../src/session/executables.js';
-import type { OpenGoroutine } from '../../src/session/open-calls.js';
+import type { OpenStackCalls } from '../../src/session/open-calls.js';
 import { type NamedFunction, Pipeline } from '../../src/session/pipeline.js';
 import type { TraceRule } from '../../src/session/rule.js';
 import type { Session } from '../../src/session/session.js';
@@ -41,7 +41,7 @@ const PLAN = {
 } as unknown as ModulePlan;
 
 /** On a goroutine of a process, with calls of these functions open. */
-function goroutine(tgid: number, ...functions: number[]): OpenGoroutine {
+function goroutine(tgid: number, ...functions: number[]): OpenStackCalls {
   const calls = functions.map((number) => {
     const call = Buffer.alloc(openCall.size);
     call.writeUInt32LE(number, openCall.function);
@@ -54,8 +54,8 @@ class World {
   leased = 0;
   closed = 0;
   links: (number | null)[] = [];
-  open: OpenGoroutine[] = [];
-  readonly removed: OpenGoroutine[][] = [];
+  open: OpenStackCalls[] = [];
+  readonly removed: OpenStackCalls[][] = [];
   readonly executables: Executables;
 
   constructor(uprobeMulti: boolean, leases = true) {
@@ -79,7 +79,8 @@ class World {
         }),
       add: () => Promise.resolve(attachment),
       remove: () => undefined,
-      addTarget: () => undefined,
+      addModule: () => true,
+      removeModule: () => undefined,
       drain: () => Promise.resolve(),
       allOpenCalls: () => Promise.resolve(this.open),
       forget: () => undefined,

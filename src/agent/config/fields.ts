@@ -10,7 +10,7 @@ import {
   parseSize,
   parseTimeout,
 } from '../../quantities.js';
-import { inMainModule, parsePattern } from '../../symbols/patterns.js';
+import { inProcess, parsePattern } from '../../symbols/patterns.js';
 import type { Address } from './config.js';
 import { compileGlob, InvalidGlob } from './glob.js';
 
@@ -71,7 +71,7 @@ export const owner = checked('glob', (name) =>
 
 export const pattern = text.meta({ title: 'pattern' }).check((context) => {
   try {
-    inMainModule(parsePattern(context.value));
+    inProcess(parsePattern(context.value));
   } catch (error) {
     if (!(error instanceof UnderspanError)) throw error;
     const message = error.hint ? `${error.message}; ${error.hint}` : error.message;

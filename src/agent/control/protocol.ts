@@ -67,13 +67,10 @@ export interface SpanExtras {
 export const SESSION_STOPPED = 'SESSION_STOPPED';
 
 export function tracedModules({ targets, modules }: Plan): TracedModule[] {
-  return [...modules].map(([fileId, { functions }]) => {
-    const own = targets.filter((target) => target.fileId === fileId);
-    return {
-      executable: own[0]?.exe ?? fileId,
-      pids: own.map(({ pid }) => pid),
-      comm: own[0]?.comm ?? null,
-      functions: functions.length,
-    };
-  });
+  return modules.map(({ path, pids, plan: { functions } }) => ({
+    executable: path,
+    pids,
+    comm: targets.find(({ pid }) => pid === pids[0])?.comm ?? null,
+    functions: functions.length,
+  }));
 }

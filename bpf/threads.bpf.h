@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * Which stack a thread is on. A stack is known by where the mapping ends that holds the stack
+ * pointer, so that coroutines, signal handlers on a stack of their own, and coroutines that move
+ * between threads have theirs. Within one mapping swapcontext says which is which
+ * (SITE_SWITCH_STACK).
+ */
+#ifndef UNDERSPAN_THREADS_BPF_H
+#define UNDERSPAN_THREADS_BPF_H
+
+#include "memory.bpf.h"
+#include "open_calls.bpf.h"
+#include <bpf/bpf_core_read.h>
+
+/* By thread (pid_tgid). What is forgotten is found again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct thread_stack);
+} thread_stacks SEC(".maps");
+
+struct task_struct;
+
+struct vm_area_struct {
+	unsigned long vm_start;
+	unsigned long vm_end;
+} __attribute__((preserve_access_index));
+
+/* Key of a thread whose mappings cannot be seen: all that it runs counts as one stack. */
+#define THREAD_KEY (1ULL << 63)
+#define END_OF_USER_MEMORY (1ULL << 56)
+
+#if ATOMICS
+static long note_mapping(struct task_struct *task, struct vm_area_struct *mapping,
+			 struct thread_stack *found)
+{
+	found->low = mapping->vm_start;
+	found->high = mapping->vm_end;
+	return 0;
+}
+#endif
+
+/*
+ * Looks at the thread's mappings. Before bpf_find_vma (Linux 5.17, commit 7c7e3d31e785), and where
+ * the mappings are being changed at this moment, the thread is taken to have one stack.
+ */
+OUT_OF_LINE struct thread_stack *find_thread_stack(__u64 thread, __u64 pointer)
+{
+	struct thread_stack found = {};
+
+#if ATOMICS
+	if (settings.finds_mappings)
+		bpf_find_vma(bpf_get_current_task_btf(), pointer, note_mapping, &found, 0);
+#endif
+	found.stack = found.high;
+	if (!found.high) {
+		found.high = END_OF_USER_MEMORY;
+		found.stack = THREAD_KEY | (__u32)thread;
+	}
+	bpf_map_update_elem(&thread_stacks, &thread, &found, BPF_ANY);
+	return bpf_map_lookup_elem(&thread_stacks, &thread);
+}
+
+/* The stack that holds `pointer`; NULL: there is no room to keep it. */
+INLINE struct thread_stack *thread_stack_at(__u64 pointer)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct thread_stack *known = bpf_map_lookup_elem(&thread_stacks, &thread);
+
+	if (known && pointer >= known->low && pointer < known->high)
+		return known;
+	return find_thread_stack(thread, pointer);
+}
+
+/* ucontext_t of the C library, as far as the ABI fixes it. */
+#define UCONTEXT_STACK 16
+#define UCONTEXT_STACK_POINTER 160
+
+/* The thread goes on with the context at `context`, on the stack that makecontext gave it. */
+INLINE void stack_switched(__u64 context)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct thread_stack next = {};
+	struct {
+		__u64 start, flags, size;
+	} stack;
+	__u64 pointer;
+
+	if (read_user(&stack, sizeof(stack), context + UCONTEXT_STACK) ||
+	    read_user(&pointer, sizeof(pointer), context + UCONTEXT_STACK_POINTER) ||
+	    pointer < stack.start || pointer - stack.start >= stack.size) {
+		bpf_map_delete_elem(&thread_stacks, &thread);
+		return;
+	}
+	next.low = stack.start;
+	next.high = stack.start + stack.size;
+	next.stack = next.high;
+	bpf_map_update_elem(&thread_stacks, &thread, &next, BPF_ANY);
+}
+
+#endif
