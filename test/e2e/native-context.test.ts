@@ -29,12 +29,14 @@ interface Call {
   parent: string;
 }
 
-/** Runs the program under trace; resolves to what it logged. */
+/** Runs the program under trace; resolves to what it logged. `late`: it loads what publishes then. */
 async function run(
   name: NativeContextBuild,
   folder: string,
+  late = false,
 ): Promise<{ calls: Call[]; tracer: Tracer }> {
   const { path, env } = await buildNativeContext(name);
+  if (late) Object.assign(env, { PUBLISH_LATE: '1', PAUSE_US: '20000' });
   const log = join(folder, 'log');
   const program = spawn(path, [String(THREADS), String(ROUNDS), log], {
     env: { ...process.env, ...env },
@@ -46,11 +48,16 @@ async function run(
       const line = await lines.next();
       assert.ok(!line.done, `it ended before "${what}"`);
       if (line.value === what) return;
+      assert.match(line.value, /^thread /, `it is not at "${what}"`);
     }
   };
   try {
-    await until('ready');
+    await until(late ? 'begun' : 'ready');
     const tracer = await Tracer.attach(['--pid', String(program.pid), `/${FUNCTIONS.source}/`]);
+    if (late) {
+      program.stdin.write('\n');
+      await until('ready');
+    }
     program.stdin.write('\n');
     await until('done');
     await tracer.stop();
@@ -91,33 +98,62 @@ function assertParent(call: Call, span: JsonSpan, spans: readonly (JsonSpan | nu
   }
 }
 
+/** The calls of each thread with their spans, null where there must be none. */
+function threadsOf(calls: readonly Call[], tracer: Tracer): [Call, JsonSpan | null][][] {
+  const threads = [...new Set(calls.map(({ thread }) => thread))];
+  assert.equal(threads.length, THREADS);
+  return threads.map((thread) => {
+    const own = tracer.spans
+      .filter(({ attributes }) => attributes['thread.id'] === thread)
+      .sort((a, b) => Number(BigInt(a.startTimeUnixNano) - BigInt(b.startTimeUnixNano)));
+    return calls
+      .filter((call) => call.thread === thread)
+      .map((call) => [call, call.kind === 'unsampled' ? null : (own.shift() ?? null)]);
+  });
+}
+
+function assertCounts(calls: readonly Call[], tracer: Tracer): void {
+  const { functions, lost } = tracer.result;
+  assert.equal(
+    functions.reduce((sum, each) => sum + each.calls, 0),
+    calls.length,
+  );
+  assert.equal(tracer.spans.length + totalLost(tracer.result), calls.length);
+  assert.equal(lost.unsampled, totalLost(tracer.result));
+}
+
 for (const name of Object.keys(NATIVE_CONTEXT_BUILDS) as NativeContextBuild[]) {
   test(`parents by what threads publish: ${name}`, async (t) => {
     if (!requireBpf(t) || !requireCommands(t, compilersOf(name))) return;
     const { calls, tracer } = await inFolder((folder) => run(name, folder));
-    const threads = [...new Set(calls.map(({ thread }) => thread))];
-    assert.equal(threads.length, THREADS);
-    for (const thread of threads) {
-      const logged = calls.filter((call) => call.thread === thread);
-      const own = tracer.spans
-        .filter(({ attributes }) => attributes['thread.id'] === thread)
-        .sort((a, b) => Number(BigInt(a.startTimeUnixNano) - BigInt(b.startTimeUnixNano)));
-      const spans = logged.map(({ kind }) => (kind === 'unsampled' ? null : (own.shift() ?? null)));
-      assert.equal(own.length, 0);
-      logged.forEach((call, index) => {
-        const span = spans[index];
-        if (call.kind === 'unsampled') return;
+    assertCounts(calls, tracer);
+    assert.equal(
+      tracer.result.lost.unsampled,
+      calls.filter(({ kind }) => kind === 'unsampled').length,
+    );
+    for (const thread of threadsOf(calls, tracer)) {
+      const spans = thread.map(([, span]) => span);
+      for (const [call, span] of thread) {
+        if (call.kind === 'unsampled') continue;
         assert.ok(span, `no span for ${call.function}`);
         assertParent(call, span, spans);
-      });
+      }
     }
-    const { functions, lost } = tracer.result;
-    assert.equal(
-      functions.reduce((sum, each) => sum + each.calls, 0),
-      calls.length,
-    );
-    assert.equal(tracer.spans.length + totalLost(tracer.result), calls.length);
-    assert.equal(lost.unsampled, calls.filter(({ kind }) => kind === 'unsampled').length);
-    assert.equal(lost.unsampled, totalLost(tracer.result));
+  });
+}
+
+for (const name of [
+  'dlopen, general dynamic',
+  'dlopen, descriptors, no static room',
+  'musl, dlopen, descriptors',
+] as const) {
+  test(`what is loaded under trace is found: ${name}`, async (t) => {
+    if (!requireBpf(t) || !requireCommands(t, compilersOf(name))) return;
+    const { calls, tracer } = await inFolder((folder) => run(name, folder, true));
+    assertCounts(calls, tracer);
+    // It takes a moment, in which a call that is not sampled has a span as well.
+    const roots = tracer.spans.filter(({ parentSpanId }) => parentSpanId === null).length;
+    const expected = calls.filter(({ kind }) => kind === 'none').length;
+    assert.ok(roots < 2 * expected, `${roots} roots, ${expected} expected`);
   });
 }

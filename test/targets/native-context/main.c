@@ -1,5 +1,7 @@
-/* The scenario in C. -DLOADED: what publishes is loaded by dlopen, from the path in
- * PUBLISH_LIBRARY. */
+/*
+ * The scenario in C. -DLOADED: what publishes is loaded by dlopen, from the path in PUBLISH_LIBRARY;
+ * with PUBLISH_LATE only when a line comes, after "begun".
+ */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 
@@ -41,4 +43,11 @@ static int load(void) {
 static int load(void) { return 1; }
 #endif
 
-int main(int argc, char **argv) { return load() ? scenario(argc, argv) : 1; }
+int main(int argc, char **argv) {
+    if (getenv("PUBLISH_LATE")) {
+        puts("begun");
+        fflush(stdout);
+        getchar();
+    }
+    return load() ? scenario(argc, argv) : 1;
+}

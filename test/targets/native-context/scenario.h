@@ -127,9 +127,13 @@ static int within_switching(struct thread *thread, int self, const struct contex
 }
 
 static int rounds_of(struct thread *thread) {
+    const char *pause_us = getenv("PAUSE_US");
     int sum = 0;
 
     for (int round = 0; round < thread->rounds; round++) {
+        if (pause_us)
+            usleep((useconds_t)atoi(pause_us));
+
         struct context first = context_of(thread, round, 0, 0);
         struct context second = context_of(thread, round, 1, 0);
         struct context unsampled = context_of(thread, round, 2, 0);
@@ -188,7 +192,7 @@ static void *run(void *argument) {
 }
 
 /* PROGRAM THREADS ROUNDS LOG: prints "ready", waits for a line, runs, writes the log, prints "done"
- * and waits for the end of its input. */
+ * and waits for the end of its input. PAUSE_US: how long each thread waits before each round. */
 static int scenario(int argc, char **argv) {
     int count = argc > 1 ? atoi(argv[1]) : 1, rounds = argc > 2 ? atoi(argv[2]) : 1;
     struct thread *threads = (struct thread *)calloc(count, sizeof *threads);
