@@ -1,6 +1,6 @@
 /*
- * The scenario in C. -DLOADED: what publishes is loaded by dlopen, from the path in PUBLISH_LIBRARY;
- * with PUBLISH_LATE only when a line comes, after "begun".
+ * The scenario in C. -DLOADED: what publishes is loaded by dlopen, from the path in
+ * PUBLISH_LIBRARY; with PUBLISH_LATE only when a line comes, after "begun".
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
