@@ -1,7 +1,9 @@
 #include "elf.h"
 
 #include <elf.h>
+#include <limits.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -64,14 +66,38 @@ ElfFile::ElfFile(const std::string &path)
     : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)) {
     if (!fd_)
         throw unreadable("Cannot open " + path, errno);
+    read_headers(path);
+}
+
+ElfFile ElfFile::debug(Fd fd) {
+    ElfFile elf;
+    elf.fd_ = std::move(fd);
+    elf.is_debug_ = true;
+    elf.read_headers("the debug file");
+    return elf;
+}
+
+ElfFile ElfFile::debug(Bytes content) {
+    ElfFile elf;
+    elf.content_ = std::move(content);
+    elf.is_debug_ = true;
+    elf.read_headers("the debug data");
+    return elf;
+}
+
+void ElfFile::read_headers(const std::string &path) {
     struct stat status;
-    if (fstat(fd_.get(), &status) != 0)
-        throw unreadable("Cannot read " + path, errno);
-    if (S_ISDIR(status.st_mode))
-        throw unreadable("Cannot read " + path, EISDIR);
-    if (!S_ISREG(status.st_mode))
-        throw NativeFailure{"ELF_NOT_ELF", path + " is not a regular file", 0, ""};
-    size_ = static_cast<uint64_t>(status.st_size);
+    if (!fd_) {
+        size_ = content_.size();
+    } else {
+        if (fstat(fd_.get(), &status) != 0)
+            throw unreadable("Cannot read " + path, errno);
+        if (S_ISDIR(status.st_mode))
+            throw unreadable("Cannot read " + path, EISDIR);
+        if (!S_ISREG(status.st_mode))
+            throw NativeFailure{"ELF_NOT_ELF", path + " is not a regular file", 0, ""};
+        size_ = static_cast<uint64_t>(status.st_size);
+    }
 
     uint8_t identity[EI_NIDENT] = {};
     read_exactly(0, identity, std::min<uint64_t>(size_, sizeof identity));
@@ -114,12 +140,20 @@ ElfFile::ElfFile(const std::string &path)
         if (names == SHN_XINDEX)
             names = first.sh_link;
     }
-    read_segments(header.e_phoff, segment_count, header.e_phentsize);
+    if (!is_debug_)
+        read_segments(header.e_phoff, segment_count, header.e_phentsize);
     if (header.e_shoff != 0 && section_count > 0)
         read_sections(header.e_shoff, section_count, header.e_shentsize, names);
 }
 
 void ElfFile::read_exactly(uint64_t offset, uint8_t *out, uint64_t size) const {
+    if (!fd_) {
+        if (offset > content_.size() || size > content_.size() - offset)
+            malformed("a table lies outside its debug data");
+        if (size > 0)
+            memcpy(out, content_.data() + offset, size);
+        return;
+    }
     while (size > 0) {
         ssize_t count = pread(fd_.get(), out, size, static_cast<off_t>(offset));
         if (count < 0 && errno == EINTR)
@@ -321,4 +355,11 @@ std::optional<std::string> ElfFile::interpreter() const {
     Bytes path = read(segment->offset, segment->file_size);
     return std::string(reinterpret_cast<const char *>(path.data()),
                        strnlen(reinterpret_cast<const char *>(path.data()), path.size()));
+}
+
+std::string ElfFile::location() const {
+    char target[PATH_MAX];
+    std::string link = "/proc/self/fd/" + std::to_string(fd_.get());
+    ssize_t length = fd_ ? readlink(link.c_str(), target, sizeof target) : -1;
+    return length > 0 ? std::string(target, static_cast<size_t>(length)) : std::string();
 }

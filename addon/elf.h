@@ -82,6 +82,10 @@ class ElfFile {
   public:
     // Throws ELF_UNREADABLE, ELF_NOT_ELF, ELF_MALFORMED or ELF_UNSUPPORTED.
     explicit ElfFile(const std::string &path);
+    // A file, or the content of one, that holds symbols and debug information of another: it has
+    // the other's segments without their content, which are not taken over.
+    static ElfFile debug(Fd fd);
+    static ElfFile debug(Bytes content);
 
     const std::vector<Segment> &segments() const { return segments_; }
     const std::vector<Section> &sections() const { return sections_; }
@@ -108,14 +112,21 @@ class ElfFile {
     // No more than `limit` bytes from `address` to the end of its segment's bytes in the file.
     Bytes memory_up_to(uint64_t address, uint64_t limit) const;
     bool is_code(uint64_t address) const;
+    // Where the file is, as the kernel says it; empty if it cannot.
+    std::string location() const;
+    uint64_t size() const { return size_; }
 
   private:
+    ElfFile() = default;
+    void read_headers(const std::string &path);
     void read_exactly(uint64_t offset, uint8_t *out, uint64_t size) const;
     void read_segments(uint64_t offset, uint64_t count, uint16_t entry_size);
     void read_sections(uint64_t offset, uint64_t count, uint16_t entry_size, uint32_t names);
 
     Fd fd_;
+    Bytes content_; // where there is no file
     uint64_t size_ = 0;
+    bool is_debug_ = false;
     bool position_independent_ = false;
     std::vector<Segment> segments_;
     std::vector<Section> sections_;

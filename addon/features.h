@@ -10,6 +10,7 @@ struct Features {
     bool sleepable = false;
     bool atomics = false;
     bool finds_mappings = false;
+    bool writes_registers = false;
     bool run_time_statistics = false;
 };
 

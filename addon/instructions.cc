@@ -1,10 +1,14 @@
 #include "instructions.h"
 
-#include <Zydis/Zydis.h>
-
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
 #include <utility>
+
+#include "instruction.h"
+#include "jump_tables.h"
+#include "probing.h"
 
 namespace {
 
@@ -39,24 +43,31 @@ struct Record {
     uint8_t length;
     uint8_t kind;
     uint8_t flags;
-    uint8_t reserved;
-    uint32_t spilled;
+    uint8_t detail;
+    uint32_t effects;
     double target;
 };
 static_assert(sizeof(Record) == 24);
+
+// Of an indirect jump: Record::detail.
+constexpr uint8_t THROUGH_TABLE = 1;
+constexpr uint8_t THROUGH_GOT = 2;
+// Of a conditional jump: it is not decided by the flags.
+constexpr uint8_t NO_FLAGS = 255;
+
+// Record::effects, of all but a CALL. Bits 0 to 15: the registers that it writes.
+constexpr uint32_t NOT_PROBED = 1u << 16;
+constexpr uint32_t STACK_UNKNOWN = 1u << 17;
+constexpr uint32_t WRITES_MEMORY = 1u << 18;
+constexpr unsigned STACK_SHIFT = 19; // above: words that it moves the stack pointer by, signed
 
 constexpr unsigned PROLOGUE = 24;
 constexpr uint64_t LARGEST_FUNCTION = 16u << 20;
 // More than any program's code; overlapping symbols could otherwise ask for any amount of work.
 constexpr uint64_t MOST_CODE = uint64_t{1} << 30;
 
-struct Instruction {
-    ZydisDecodedInstruction decoded;
-    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-};
-
 bool is_register(ZydisRegister given, ZydisRegister enclosing) {
-    return ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, given) == enclosing;
+    return enclosing_register(given) == enclosing;
 }
 
 bool is_relative(const Instruction &instruction) {
@@ -119,44 +130,6 @@ Kind kind_of(const Instruction &instruction) {
     }
 }
 
-// What the kernel does without a single step: branch_setup_xol_ops() and push_setup_xol_ops() in
-// arch/x86/kernel/uprobes.c. Newer kernels also emulate long nops, which older ones do not.
-bool is_emulated(const ZydisDecodedInstruction &decoded) {
-    bool operand_size = false;
-    for (unsigned i = 0; i < decoded.raw.prefix_count; i++) {
-        switch (decoded.raw.prefixes[i].value) {
-        case 0x26:
-        case 0x2e:
-        case 0x36:
-        case 0x3e:
-        case 0xf0:
-            return false; // is_prefix_bad(): no probe at all
-        case 0x66:
-            operand_size = true;
-            break;
-        default:
-            break;
-        }
-    }
-    uint8_t opcode = decoded.opcode;
-    if (decoded.opcode_map == ZYDIS_OPCODE_MAP_0F)
-        return (opcode & 0xf0) == 0x80 && !operand_size;
-    if (decoded.opcode_map != ZYDIS_OPCODE_MAP_DEFAULT)
-        return false;
-    if (opcode == 0x90) // with REX.B it is an xchg, which the kernel would take for a nop
-        return decoded.mnemonic == ZYDIS_MNEMONIC_NOP || decoded.mnemonic == ZYDIS_MNEMONIC_PAUSE;
-    if (opcode == 0xe8 || opcode == 0xe9 || opcode == 0xeb || (opcode & 0xf0) == 0x70)
-        return !operand_size;
-    if (opcode >= 0x50 && opcode <= 0x57) {
-        if (decoded.length == 1)
-            return true;
-        bool has_rex = decoded.attributes & ZYDIS_ATTRIB_HAS_REX;
-        return decoded.length == 2 && has_rex && decoded.raw.rex.B && !decoded.raw.rex.W &&
-               !decoded.raw.rex.R && !decoded.raw.rex.X;
-    }
-    return false;
-}
-
 uint8_t flags_of(const Instruction &instruction, Kind kind) {
     const ZydisDecodedInstruction &decoded = instruction.decoded;
     uint8_t flags = is_emulated(decoded) ? EMULATED : 0;
@@ -182,6 +155,66 @@ uint8_t flags_of(const Instruction &instruction, Kind kind) {
             flags |= TOUCHES_STACK_POINTER;
     }
     return flags;
+}
+
+// The lower half of the opcode, in both encodings, which are 70 to 7f and 0f 80 to 0f 8f.
+uint8_t condition_of(const ZydisDecodedInstruction &decoded) {
+    bool near = decoded.opcode_map == ZYDIS_OPCODE_MAP_0F && (decoded.opcode & 0xf0) == 0x80;
+    bool brief = decoded.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (decoded.opcode & 0xf0) == 0x70;
+    return near || brief ? decoded.opcode & 0x0f : NO_FLAGS;
+}
+
+// By how many bytes it moves the stack pointer, which it is known to write; nothing if it cannot
+// be told.
+std::optional<int64_t> stack_change(const Instruction &instruction) {
+    const ZydisDecodedOperand &first = instruction.operands[0], &second = instruction.operands[1];
+    switch (instruction.decoded.mnemonic) {
+    case ZYDIS_MNEMONIC_PUSH:
+    case ZYDIS_MNEMONIC_PUSHFQ:
+        if (instruction.decoded.operand_width == 64)
+            return -8;
+        break;
+    case ZYDIS_MNEMONIC_POP:
+        if (first.size == 64 && first.type == ZYDIS_OPERAND_TYPE_REGISTER &&
+            first.reg.value != ZYDIS_REGISTER_RSP)
+            return 8;
+        break;
+    case ZYDIS_MNEMONIC_ADD:
+    case ZYDIS_MNEMONIC_SUB:
+        if (first.type != ZYDIS_OPERAND_TYPE_REGISTER || first.reg.value != ZYDIS_REGISTER_RSP ||
+            second.type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
+            break;
+        return instruction.decoded.mnemonic == ZYDIS_MNEMONIC_ADD ? second.imm.value.s
+                                                                  : -second.imm.value.s;
+    default:
+        break;
+    }
+    return std::nullopt;
+}
+
+uint32_t effects_of(const Instruction &instruction, Kind kind) {
+    uint32_t effects = takes_probe(instruction.decoded) ? 0 : NOT_PROBED;
+    for (unsigned i = 0; i < instruction.decoded.operand_count; i++) {
+        const ZydisDecodedOperand &operand = instruction.operands[i];
+        if (!(operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
+            continue;
+        if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER) {
+            unsigned reg = general_register(operand.reg.value);
+            if (reg < GENERAL_REGISTERS)
+                effects |= 1u << reg;
+        } else if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY &&
+                   operand.mem.base != ZYDIS_REGISTER_RSP) {
+            effects |= WRITES_MEMORY;
+        }
+    }
+    constexpr uint32_t STACK_POINTER = 1u << 4;
+    if (!(effects & STACK_POINTER) || kind == INDIRECT_CALL || kind == RETURN)
+        return effects;
+    std::optional<int64_t> change = stack_change(instruction);
+    constexpr int64_t MOST_WORDS = 1 << 12;
+    if (!change || *change % 8 != 0 || *change / 8 >= MOST_WORDS || *change / 8 < -MOST_WORDS)
+        return effects | STACK_UNKNOWN;
+    return effects | static_cast<uint32_t>(*change / 8) << STACK_SHIFT;
 }
 
 // Go saves the arguments that are in registers right before it calls morestack (cmd/compile,
@@ -246,6 +279,14 @@ class Records {
         bytes_.insert(bytes_.end(), start, start + sizeof record);
     }
     size_t size() const { return bytes_.size(); }
+    Record at(size_t offset) const {
+        Record record;
+        memcpy(&record, bytes_.data() + offset, sizeof record);
+        return record;
+    }
+    void replace(size_t offset, const Record &record) {
+        memcpy(bytes_.data() + offset, &record, sizeof record);
+    }
     void cut(size_t size) { bytes_.resize(size); }
     Bytes take() { return std::move(bytes_); }
 
@@ -272,8 +313,10 @@ void decode_function(const ZydisDecoder &decoder, const Bytes &code, uint32_t fu
         }
         record.length = instruction.decoded.length;
         record.flags = flags_of(instruction, kind);
-        if (kind == CALL)
-            record.spilled = spills.pairs() | spills.stored() << 16;
+        if (kind == CONDITIONAL)
+            record.detail = condition_of(instruction.decoded);
+        record.effects =
+            kind == CALL ? spills.pairs() | spills.stored() << 16 : effects_of(instruction, kind);
         spills.see(instruction, kind);
         ZyanU64 target = 0;
         if (is_relative(instruction) &&
@@ -286,14 +329,78 @@ void decode_function(const ZydisDecoder &decoder, const Bytes &code, uint32_t fu
     }
 }
 
+bool is_through_got(const Instruction &jump, uint64_t address, const TableReader &reader) {
+    const ZydisDecodedOperand &operand = jump.operands[0];
+    ZyanU64 slot;
+    return operand.type == ZYDIS_OPERAND_TYPE_MEMORY && operand.mem.base == ZYDIS_REGISTER_RIP &&
+           ZYAN_SUCCESS(ZydisCalcAbsoluteAddress(&jump.decoded, &operand, address, &slot)) &&
+           reader.is_in_got(slot);
+}
+
+// Says of the indirect jumps among the records from `start` on which go through a table, and which
+// through the GOT. All of the code is known to decode.
+void find_jump_tables(const ZydisDecoder &decoder, const Bytes &code, uint64_t address,
+                      const CodeRanges &ranges, TableReader &reader, Records &records,
+                      size_t start) {
+    std::vector<uint64_t> branches;
+    std::vector<size_t> jumps;
+    for (size_t at = start; at < records.size(); at += sizeof(Record)) {
+        Record record = records.at(at);
+        if (record.kind == JUMP || record.kind == CONDITIONAL)
+            branches.push_back(static_cast<uint64_t>(record.target) - address);
+        else if (record.kind == INDIRECT_JUMP)
+            jumps.push_back(at);
+    }
+    if (jumps.empty())
+        return;
+    std::sort(branches.begin(), branches.end());
+    JumpTables tables(reader, ranges);
+    Instruction instruction;
+    auto each = [&](auto &&see) {
+        for (uint64_t offset = 0; offset < code.size(); offset += instruction.decoded.length) {
+            if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code.data() + offset,
+                                                     code.size() - offset, &instruction.decoded,
+                                                     instruction.operands)))
+                return;
+            see(offset);
+        }
+    };
+    each([&](uint64_t offset) { tables.prepare(instruction, address + offset); });
+    size_t next = 0;
+    each([&](uint64_t offset) {
+        if (std::binary_search(branches.begin(), branches.end(), offset))
+            tables.forget();
+        if (next < jumps.size() && records.at(jumps[next]).offset == offset) {
+            Record record = records.at(jumps[next]);
+            std::optional<uint64_t> lowest = tables.leads_to(instruction);
+            // Compilers give this prefix to jumps through their own tables alone, under CET.
+            bool untracked = instruction.decoded.attributes & ZYDIS_ATTRIB_HAS_NOTRACK;
+            if (lowest || untracked)
+                record.detail = THROUGH_TABLE;
+            else if (is_through_got(instruction, address + offset, reader))
+                record.detail = THROUGH_GOT;
+            if (lowest)
+                record.target = static_cast<double>(*lowest);
+            records.replace(jumps[next++], record);
+        }
+        tables.follow(instruction, address + offset);
+    });
+}
+
 } // namespace
 
 Bytes decode_functions(const ElfFile &elf, const std::vector<uint64_t> &addresses,
-                       const std::vector<uint64_t> &sizes) {
+                       const std::vector<uint64_t> &sizes, const std::vector<uint64_t> &owners) {
     ZydisDecoder decoder;
     ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
     Records records;
+    TableReader reader(elf);
     uint64_t decoded = 0;
+    // By function, those parts of it that are no functions of their own.
+    std::map<uint64_t, CodeRanges> parts;
+    for (size_t i = 0; i < owners.size(); i++)
+        if (owners[i] != i)
+            parts[owners[i]].emplace_back(addresses[i], addresses[i] + sizes[i]);
     for (size_t i = 0; i < addresses.size(); i++) {
         uint32_t function = static_cast<uint32_t>(i);
         std::optional<Bytes> code;
@@ -301,10 +408,17 @@ Bytes decode_functions(const ElfFile &elf, const std::vector<uint64_t> &addresse
             code = elf.memory(addresses[i], sizes[i]);
         if (code && (decoded += code->size()) > MOST_CODE)
             malformed("its functions are larger than its code");
-        if (code)
-            decode_function(decoder, *code, function, addresses[i], records);
-        else
+        if (!code) {
             records.add({function, 0, 0, UNDECODABLE, 0, 0, 0, NAN});
+            continue;
+        }
+        size_t start = records.size();
+        decode_function(decoder, *code, function, addresses[i], records);
+        uint64_t owner = owners.empty() ? i : owners[i];
+        CodeRanges ranges = {{addresses[owner], addresses[owner] + sizes[owner]}};
+        if (auto found = parts.find(owner); found != parts.end())
+            ranges.insert(ranges.end(), found->second.begin(), found->second.end());
+        find_jump_tables(decoder, *code, addresses[i], ranges, reader, records, start);
     }
     return records.take();
 }

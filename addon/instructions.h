@@ -5,6 +5,7 @@
 
 #include "elf.h"
 
-// Records of all functions, one after the other.
+// Records of all functions, one after the other. `owners` is empty, or says of each which of them
+// it is a part of (itself, if it is none).
 Bytes decode_functions(const ElfFile &elf, const std::vector<uint64_t> &addresses,
-                       const std::vector<uint64_t> &sizes);
+                       const std::vector<uint64_t> &sizes, const std::vector<uint64_t> &owners);

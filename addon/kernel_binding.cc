@@ -248,6 +248,7 @@ std::vector<MapChange> map_changes_of(Napi::Value value) {
         if (!wanted.Get("maxEntries").IsUndefined())
             change.max_entries =
                 static_cast<uint32_t>(whole_of(wanted.Get("maxEntries"), UINT32_MAX, "maxEntries"));
+        change.perf_buffers = wanted.Get("perfBuffers").ToBoolean();
         if (!wanted.Get("reuse").IsUndefined()) {
             auto map = map_of(wanted.Get("reuse"));
             change.reuse = Fd::copy_of(map->fd());
@@ -311,6 +312,7 @@ Napi::Value features(const Napi::CallbackInfo &info) {
                                      result.Set("sleepable", found.sleepable);
                                      result.Set("atomics", found.atomics);
                                      result.Set("findsMappings", found.finds_mappings);
+                                     result.Set("writesRegisters", found.writes_registers);
                                      result.Set("runTimeStatistics", found.run_time_statistics);
                                      return result;
                                  });

@@ -6,11 +6,14 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "demangle.h"
 #include "dwarf_lines.h"
 #include "go_methods.h"
 #include "instructions.h"
+#include "native_functions.h"
 
-ModuleFile::ModuleFile(const std::string &path) : elf_(path) {
+ModuleFile::ModuleFile(const std::string &path, const std::vector<std::string> &debug_roots)
+    : elf_(path) {
     facts_.path = path;
     facts_.build_id = elf_.build_id();
     facts_.has_symbols = elf_.section_of_type(SHT_SYMTAB) != nullptr;
@@ -21,6 +24,20 @@ ModuleFile::ModuleFile(const std::string &path) : elf_(path) {
     search_pclntab_ = facts_.build_info.has_value() || elf_.sections().empty();
     facts_.is_go = facts_.build_info || Pclntab::has_section(elf_) ||
                    (search_pclntab_ && Pclntab::load(elf_, true));
+    if (!facts_.is_go && !(facts_.has_symbols && facts_.has_dwarf))
+        add_debug_file(debug_roots);
+}
+
+// Go has tables of its own, which no one strips.
+void ModuleFile::add_debug_file(const std::vector<std::string> &roots) {
+    debug_ = find_debug_file(elf_, roots);
+    if (!facts_.has_symbols)
+        facts_.has_symbols =
+            elf_.section(".gnu_debugdata") || (debug_ && debug_->section_of_type(SHT_SYMTAB));
+    if (!facts_.has_dwarf && debug_ && debug_->has_debug_section("info")) {
+        facts_.has_dwarf = true;
+        dwarf_is_apart_ = true;
+    }
 }
 
 std::optional<Pclntab> ModuleFile::pclntab() const {
@@ -28,7 +45,15 @@ std::optional<Pclntab> ModuleFile::pclntab() const {
 }
 
 FunctionTable ModuleFile::functions() const {
-    if (auto table = symbol_functions(elf_, SHT_SYMTAB, facts_.is_go))
+    if (!facts_.is_go) {
+        std::unique_ptr<ElfFile> embedded = embedded_debug_data(elf_);
+        std::vector<const ElfFile *> others;
+        for (const ElfFile *other : {embedded.get(), debug_.get()})
+            if (other)
+                others.push_back(other);
+        return native_functions(elf_, others);
+    }
+    if (auto table = symbol_functions(elf_, SHT_SYMTAB, true))
         return std::move(*table);
     if (auto table = pclntab())
         return table->functions();
@@ -40,13 +65,14 @@ FunctionTable ModuleFile::functions() const {
 }
 
 Bytes ModuleFile::instructions(const std::vector<uint64_t> &addresses,
-                               const std::vector<uint64_t> &sizes) const {
-    return decode_functions(elf_, addresses, sizes);
+                               const std::vector<uint64_t> &sizes,
+                               const std::vector<uint64_t> &owners) const {
+    return decode_functions(elf_, addresses, sizes, owners);
 }
 
 const dwarf::Reader &ModuleFile::reader() {
     if (!reader_)
-        reader_ = std::make_unique<dwarf::Reader>(elf_);
+        reader_ = std::make_unique<dwarf::Reader>(dwarf_is_apart_ ? *debug_ : elf_);
     return *reader_;
 }
 
@@ -107,8 +133,18 @@ ModuleFile::argument_bytes(const std::vector<uint64_t> &addresses) const {
 std::vector<dwarf::Inlined> ModuleFile::inlined() {
     if (!facts_.has_dwarf)
         return {};
-    std::lock_guard lock(lock_);
-    return dwarf::inlined_functions(elf_, reader());
+    std::unique_lock lock(lock_);
+    std::vector<dwarf::Inlined> inlined = dwarf::inlined_functions(elf_, reader());
+    lock.unlock();
+    if (!facts_.is_go) {
+        Demangler demangler;
+        for (dwarf::Inlined &each : inlined) {
+            each.name = demangler.demangle(each.name).name;
+            for (std::string &into : each.into)
+                into = demangler.demangle(into).name;
+        }
+    }
+    return inlined;
 }
 
 const GoTypes *ModuleFile::types() {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "buildinfo.h"
+#include "debug_file.h"
 #include "dwarf_types.h"
 #include "elf.h"
 #include "go_parameters.h"
@@ -26,14 +27,15 @@ class ModuleFile {
         std::optional<BuildInfo> build_info;
     };
 
-    explicit ModuleFile(const std::string &path);
+    // Symbols and DWARF of a stripped program are looked for beneath `debug_roots`.
+    ModuleFile(const std::string &path, const std::vector<std::string> &debug_roots);
 
     const Facts &facts() const { return facts_; }
     const ElfFile &elf() const { return elf_; }
 
     FunctionTable functions() const;
-    Bytes instructions(const std::vector<uint64_t> &addresses,
-                       const std::vector<uint64_t> &sizes) const;
+    Bytes instructions(const std::vector<uint64_t> &addresses, const std::vector<uint64_t> &sizes,
+                       const std::vector<uint64_t> &owners) const;
     std::vector<std::optional<std::vector<Parameter>>>
     parameters(const std::vector<uint64_t> &addresses);
     std::vector<std::optional<uint64_t>>
@@ -66,7 +68,11 @@ class ModuleFile {
     std::optional<uint64_t> runtime_type_by_dwarf(const std::string &name);
     std::optional<uint64_t> find_types_base();
 
+    void add_debug_file(const std::vector<std::string> &roots);
+
     ElfFile elf_;
+    std::unique_ptr<ElfFile> debug_; // what was stripped off; may be null
+    bool dwarf_is_apart_ = false;    // and is there
     Facts facts_;
     bool search_pclntab_ = false;
     std::mutex lock_; // for what follows

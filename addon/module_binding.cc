@@ -41,6 +41,12 @@ class Use {
     std::shared_ptr<OpenModule> module_;
 };
 
+Napi::Array array_of(Napi::Value value, const char *what) {
+    if (!value.IsArray())
+        throw wrong(value.Env(), std::string(what) + " must be an array");
+    return value.As<Napi::Array>();
+}
+
 Napi::Value number_or_null(Napi::Env env, const std::optional<uint64_t> &number) {
     return number ? Napi::Number::New(env, static_cast<double>(*number)).As<Napi::Value>()
                   : env.Null();
@@ -166,6 +172,18 @@ Napi::Value to_functions(Napi::Env env, FunctionTable &table) {
     object.Set("addresses", to_numbers(env, table.addresses));
     object.Set("sizes", to_numbers(env, table.sizes));
     object.Set("source", table.source);
+    size_t count = table.addresses.size();
+    if (table.signatures.empty() && count > 0)
+        table.signatures.assign(count - 1, '\n');
+    object.Set("signatures", table.signatures);
+    auto kinds = Napi::Uint8Array::New(env, count);
+    std::copy(table.kinds.begin(), table.kinds.end(), kinds.Data());
+    object.Set("kinds", kinds);
+    Napi::Object parts = Napi::Object::New(env);
+    parts.Set("functions", to_numbers(env, table.parts.functions));
+    parts.Set("addresses", to_numbers(env, table.parts.addresses));
+    parts.Set("sizes", to_numbers(env, table.parts.sizes));
+    object.Set("parts", parts);
     return object;
 }
 
@@ -307,9 +325,17 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
         auto sizes = whole_numbers_of(info[1], "sizes");
         if (addresses.size() != sizes.size())
             throw Napi::TypeError::New(info.Env(), "addresses and sizes must be as many");
+        std::vector<uint64_t> owners;
+        if (!info[2].IsUndefined())
+            owners = whole_numbers_of(info[2], "owners");
+        for (uint64_t owner : owners)
+            if (owners.size() != addresses.size() || owner >= owners.size())
+                throw Napi::TypeError::New(info.Env(), "owners must be indexes, one for each");
         return ask(
             info,
-            [addresses, sizes](ModuleFile &file) { return file.instructions(addresses, sizes); },
+            [addresses, sizes, owners](ModuleFile &file) {
+                return file.instructions(addresses, sizes, owners);
+            },
             [](Napi::Env env, Bytes &records) { return to_buffer(env, std::move(records)); });
     }
 
@@ -400,12 +426,6 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
 
     void close(const Napi::CallbackInfo &) { module_->file.reset(); }
 
-    static Napi::Array array_of(Napi::Value value, const char *what) {
-        if (!value.IsArray())
-            throw wrong(value.Env(), std::string(what) + " must be an array");
-        return value.As<Napi::Array>();
-    }
-
     std::shared_ptr<OpenModule> module_ = std::make_shared<OpenModule>();
 };
 
@@ -420,12 +440,18 @@ void init_modules(Napi::Env env, Napi::Object exports) {
                     env,
                     [constructor](const Napi::CallbackInfo &info) -> Napi::Value {
                         std::string path = string_of(info[0], "path");
+                        std::vector<std::string> roots;
+                        if (!info[1].IsUndefined()) {
+                            Napi::Array array = array_of(info[1], "debugRoots");
+                            for (uint32_t i = 0; i < array.Length(); i++)
+                                roots.push_back(string_of(array.Get(i), "a root"));
+                        }
                         using File = std::shared_ptr<ModuleFile>;
                         return Task<File>::start(
                             info.Env(),
-                            [path] {
+                            [path, roots] {
                                 return within_memory(
-                                    [&] { return std::make_shared<ModuleFile>(path); });
+                                    [&] { return std::make_shared<ModuleFile>(path, roots); });
                             },
                             [constructor](Napi::Env env, File &file) -> Napi::Value {
                                 return constructor->New({Napi::External<File>::New(env, &file)});

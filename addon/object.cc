@@ -130,18 +130,32 @@ static void write_settings(bpf_object *object, const std::vector<uint8_t> &setti
     throw NativeFailure{"BPF_FAILED", "The BPF object has no settings", 0, ""};
 }
 
+static int make_perf_buffers(bpf_map *map) {
+    if (bpf_map__type(map) != BPF_MAP_TYPE_RINGBUF)
+        return -EINVAL;
+    int error = bpf_map__set_type(map, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+    if (error == 0)
+        error = bpf_map__set_key_size(map, sizeof(uint32_t));
+    if (error == 0)
+        error = bpf_map__set_value_size(map, sizeof(uint32_t));
+    int cpus = libbpf_num_possible_cpus();
+    return error != 0 ? error : cpus < 0 ? cpus : bpf_map__set_max_entries(map, cpus);
+}
+
 static void change_map(bpf_object *object, const MapChange &change) {
     bpf_map *map = bpf_object__find_map_by_name(object, change.name.c_str());
     if (map == nullptr)
         throw NativeFailure{"BPF_FAILED", "The BPF object has no map " + change.name, 0, ""};
     int error = 0;
-    if (change.reuse) {
+    if (change.perf_buffers || change.type == BPF_MAP_TYPE_PERF_EVENT_ARRAY)
+        error = make_perf_buffers(map);
+    if (error == 0 && change.reuse) {
         if (change.key_size != bpf_map__key_size(map) ||
             change.value_size != bpf_map__value_size(map) || change.type != bpf_map__type(map))
             throw NativeFailure{"BPF_FAILED",
                                 "The map given for " + change.name + " is of another kind", 0, ""};
         error = bpf_map__reuse_fd(map, change.reuse.get());
-    } else if (change.max_entries) {
+    } else if (error == 0 && change.max_entries) {
         error = bpf_map__set_max_entries(map, *change.max_entries);
     }
     if (error != 0)

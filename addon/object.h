@@ -13,6 +13,8 @@
 struct MapChange {
     std::string name;
     std::optional<uint32_t> max_entries;
+    // Perf buffers instead of a ring.
+    bool perf_buffers = false;
     // An existing map to use in its place, with what it must have in common.
     Fd reuse;
     uint32_t key_size = 0, value_size = 0, type = 0;

@@ -6,49 +6,51 @@
 
 using namespace std::chrono_literals;
 
-// 20 looks a second at an idle ring cost about 0.1 % of a CPU.
+// 20 looks a second where nothing comes cost about 0.1 % of a CPU.
 static constexpr auto IDLE_PAUSE = 50ms;
-// While somebody waits for a record that is reserved and not yet submitted.
+// While somebody waits for a record that is reserved and not yet submitted, or held back.
 static constexpr auto DRAIN_PAUSE = 1ms;
 // A program may be held up between the two by its target's memory (a sleepable program that
 // faults in a page). Then the record does not count as being in the ring.
 static constexpr auto DRAIN_PATIENCE = 1s;
 
-RingReader::RingReader(std::unique_ptr<Ring> ring, Options options, ReaderListener &listener)
-    : ring_(std::move(ring)), options_(options), listener_(listener), pause_(options.interval) {
+TransportReader::TransportReader(std::unique_ptr<Transport> transport, Options options,
+                                 ReaderListener &listener)
+    : transport_(std::move(transport)), options_(options), listener_(listener),
+      pause_(options.interval) {
     thread_ = std::thread([this] { run(); });
 }
 
-RingReader::~RingReader() {
+TransportReader::~TransportReader() {
     stop();
     join();
 }
 
-void RingReader::taken() {
+void TransportReader::taken() {
     std::lock_guard lock(mutex_);
     pending_--;
     wake_.notify_one();
 }
 
-void RingReader::drain(uint64_t ticket) {
+void TransportReader::drain(uint64_t ticket) {
     std::lock_guard lock(mutex_);
-    drains_.push_back({ticket, ring_->produced(), std::nullopt});
+    drains_.push_back({ticket, transport_->produced(), std::nullopt});
     asked_ = true;
     wake_.notify_one();
 }
 
-void RingReader::stop() {
+void TransportReader::stop() {
     std::lock_guard lock(mutex_);
     stopping_ = true;
     wake_.notify_one();
 }
 
-void RingReader::join() {
+void TransportReader::join() {
     if (thread_.joinable())
         thread_.join();
 }
 
-void RingReader::run() {
+void TransportReader::run() {
     pthread_setname_np(pthread_self(), "underspan-ring");
     std::unique_lock lock(mutex_);
     while (!stopping_ && listening_) {
@@ -70,9 +72,9 @@ void RingReader::run() {
 }
 
 // Hands over one batch, if there is one. Returns whether more records are ready.
-bool RingReader::read_on(std::unique_lock<std::mutex> &lock) {
+bool TransportReader::read_on(std::unique_lock<std::mutex> &lock) {
     lock.unlock();
-    Ring::Taken batch = ring_->take(options_.batch_bytes);
+    Transport::Taken batch = transport_->take(options_.batch_bytes);
     lock.lock();
     if (batch.size == 0) {
         pause_ = std::min(pause_ * 2,
@@ -90,10 +92,10 @@ bool RingReader::read_on(std::unique_lock<std::mutex> &lock) {
 }
 
 // Returns false when nobody listens any more.
-bool RingReader::finish_drains(std::unique_lock<std::mutex> &lock, bool more) {
+bool TransportReader::finish_drains(std::unique_lock<std::mutex> &lock, bool more) {
     while (listening_ && !drains_.empty()) {
         Drain &drain = drains_.front();
-        if (ring_->consumed() < drain.until) {
+        if (transport_->consumed() < drain.until) {
             if (more)
                 break;
             auto now = std::chrono::steady_clock::now();

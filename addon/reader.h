@@ -1,6 +1,6 @@
-// Empties a ring buffer on a thread of its own. Records are submitted without a wake-up, which
-// the traced thread would pay for, so the thread looks by the clock: often while records come,
-// ever more seldom while none do.
+// Empties a transport on a thread of its own. Records are sent without a wake-up, which the traced
+// thread would pay for, so the thread looks by the clock: often while records come, ever more
+// seldom while none do.
 #pragma once
 
 #include <chrono>
@@ -12,20 +12,20 @@
 #include <optional>
 #include <thread>
 
-#include "ring.h"
+#include "transport.h"
 
 // Called on the reader's thread, in the order in which things happened. False: nobody listens
 // any more, and the reader ends.
 class ReaderListener {
   public:
     virtual ~ReaderListener() = default;
-    virtual bool batch(Ring::Taken batch) = 0;
+    virtual bool batch(Transport::Taken batch) = 0;
     virtual bool drained(uint64_t ticket) = 0;
     // The last call. `listening` is false after one of the others has said so.
     virtual void stopped(bool listening) = 0;
 };
 
-class RingReader {
+class TransportReader {
   public:
     struct Options {
         std::chrono::milliseconds interval;
@@ -33,12 +33,13 @@ class RingReader {
         size_t max_pending;
     };
 
-    RingReader(std::unique_ptr<Ring> ring, Options options, ReaderListener &listener);
-    ~RingReader();
+    TransportReader(std::unique_ptr<Transport> transport, Options options,
+                    ReaderListener &listener);
+    ~TransportReader();
 
     // A batch that was handed over has been dealt with.
     void taken();
-    // drained() follows when all that is in the ring now has been handed over.
+    // drained() follows when all that has been sent by now has been handed over.
     void drain(uint64_t ticket);
     // stopped() follows.
     void stop();
@@ -54,7 +55,7 @@ class RingReader {
     bool read_on(std::unique_lock<std::mutex> &lock);
     bool finish_drains(std::unique_lock<std::mutex> &lock, bool more);
 
-    const std::unique_ptr<Ring> ring_;
+    const std::unique_ptr<Transport> transport_;
     const Options options_;
     ReaderListener &listener_;
 

@@ -7,14 +7,16 @@
 
 #include "arguments.h"
 #include "map_binding.h"
+#include "perf_buffers.h"
 #include "reader.h"
+#include "ring.h"
 
 namespace {
 
 // On its way from the reader's thread to JavaScript; order is kept.
 struct Message {
     enum { BATCH, DRAINED, STOPPED } kind;
-    Ring::Taken batch;
+    Transport::Taken batch;
     uint64_t ticket = 0;
 };
 
@@ -23,8 +25,8 @@ void deliver(Napi::Env env, Napi::Function on_batch, ReaderHandle *reader, Messa
 using Channel = Napi::TypedThreadSafeFunction<ReaderHandle, Message, deliver>;
 
 struct Start {
-    std::unique_ptr<Ring> ring;
-    RingReader::Options options;
+    std::unique_ptr<Transport> transport;
+    TransportReader::Options options;
     Napi::Function on_batch;
 };
 
@@ -36,7 +38,8 @@ class ReaderHandle : public Napi::ObjectWrap<ReaderHandle>, private ReaderListen
         // Reading alone keeps no process alive.
         channel_.Unref(info.Env());
         ReaderListener &listener = *this;
-        reader_ = std::make_unique<RingReader>(std::move(start.ring), start.options, listener);
+        reader_ =
+            std::make_unique<TransportReader>(std::move(start.transport), start.options, listener);
         // Not collected while it reads.
         Ref();
         // Hooks run in reverse: this one before the channel's own, which frees the channel.
@@ -96,13 +99,13 @@ class ReaderHandle : public Napi::ObjectWrap<ReaderHandle>, private ReaderListen
         return deferred.Promise();
     }
 
-    void receive_batch(Napi::Env env, Napi::Function on_batch, Ring::Taken batch) {
+    void receive_batch(Napi::Env env, Napi::Function on_batch, Transport::Taken batch) {
         uint8_t *bytes = batch.bytes.release();
         auto buffer = Napi::Buffer<uint8_t>::NewOrCopy(
             env, bytes, batch.size, [](Napi::Env, uint8_t *data) { delete[] data; });
         // Also when the callback throws.
         struct Taken {
-            RingReader &reader;
+            TransportReader &reader;
             ~Taken() { reader.taken(); }
         } taken{*reader_};
         napi_value argument = buffer, result, exception;
@@ -143,7 +146,7 @@ class ReaderHandle : public Napi::ObjectWrap<ReaderHandle>, private ReaderListen
         message.release();
         return true;
     }
-    bool batch(Ring::Taken batch) override {
+    bool batch(Transport::Taken batch) override {
         return send(std::make_unique<Message>(Message{Message::BATCH, std::move(batch), 0}));
     }
     bool drained(uint64_t ticket) override {
@@ -156,7 +159,7 @@ class ReaderHandle : public Napi::ObjectWrap<ReaderHandle>, private ReaderListen
     }
 
     Channel channel_;
-    std::unique_ptr<RingReader> reader_;
+    std::unique_ptr<TransportReader> reader_;
     std::map<uint64_t, Napi::Promise::Deferred> drains_;
     std::vector<Napi::Promise::Deferred> stops_;
     uint64_t ticket_ = 0;
@@ -176,12 +179,27 @@ void deliver(Napi::Env env, Napi::Function on_batch, ReaderHandle *reader, Messa
 
 Napi::Function define_reader(Napi::Env env) { return ReaderHandle::define(env); }
 
+static std::unique_ptr<Transport> open_transport(const Map &map, size_t perf_bytes) {
+    int fd = map.fd();
+    switch (map.type()) {
+    case BPF_MAP_TYPE_RINGBUF:
+        return std::make_unique<Ring>(fd, map.max_entries());
+    case BPF_MAP_TYPE_PERF_EVENT_ARRAY:
+        return std::make_unique<PerfBuffers>(fd, map.max_entries(), perf_bytes);
+    default:
+        throw NativeFailure{"BPF_UNSUPPORTED", "No records come through map " + map.name(), 0, ""};
+    }
+}
+
 Napi::Value start_reader(const Napi::CallbackInfo &info, KernelClasses *classes) {
     Napi::Env env = info.Env();
     auto map = map_of(info[0]);
     auto options = object_of(info[1], "options");
     if (!info[2].IsFunction())
         throw wrong(env, "onBatch must be a function");
+    size_t perf_bytes = options.Get("perfBytes").IsUndefined()
+                            ? 1 << 22
+                            : whole_of(options.Get("perfBytes"), 1ULL << 32, "perfBytes");
     Start start{nullptr,
                 {std::chrono::milliseconds(std::max<uint64_t>(
                      1, whole_of(options.Get("intervalMs"), 60000, "intervalMs"))),
@@ -189,10 +207,7 @@ Napi::Value start_reader(const Napi::CallbackInfo &info, KernelClasses *classes)
                  std::max<uint64_t>(1, whole_of(options.Get("maxPending"), 1 << 20, "maxPending"))},
                 info[2].As<Napi::Function>()};
     return guarded(env, [&] {
-        int fd = map->fd();
-        if (map->type() != BPF_MAP_TYPE_RINGBUF)
-            throw NativeFailure{"BPF_UNSUPPORTED", "Map " + map->name() + " is not a ring", 0, ""};
-        start.ring = std::make_unique<Ring>(fd, map->max_entries());
+        start.transport = open_transport(*map, perf_bytes);
         return make_handle(env, classes->reader, classes, std::move(start));
     });
 }

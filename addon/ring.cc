@@ -46,7 +46,7 @@ uint32_t Ring::header_at(uint64_t position) const {
                            __ATOMIC_ACQUIRE);
 }
 
-Ring::Taken Ring::take(size_t limit) {
+Transport::Taken Ring::take(size_t limit) {
     Taken taken;
     uint64_t end = consumed_, produced = this->produced();
     while (end < produced) {

@@ -4,31 +4,19 @@
 // page with the producer's, then the data, twice in a row so that no record is ever split.
 #pragma once
 
-#include <atomic>
-#include <cstddef>
-#include <cstdint>
-#include <memory>
+#include "transport.h"
 
-class Ring {
+class Ring : public Transport {
   public:
     // Throws NativeFailure.
     Ring(int map, size_t size);
-    ~Ring();
+    ~Ring() override;
     Ring(const Ring &) = delete;
 
-    struct Taken {
-        std::unique_ptr<uint8_t[]> bytes;
-        size_t size = 0;
-        // The limit was reached; more records are ready.
-        bool more = false;
-    };
-    // Whole records end to end, up to `limit` bytes but at least one record if any is ready.
     // A record that is reserved and not yet submitted ends what is ready.
-    Taken take(size_t limit);
-
-    // Positions only grow. Everything below produced() has been reserved.
-    uint64_t produced() const;
-    uint64_t consumed() const { return consumed_; }
+    Taken take(size_t limit) override;
+    uint64_t produced() const override;
+    uint64_t consumed() const override { return consumed_; }
 
   private:
     uint32_t header_at(uint64_t position) const;

@@ -27,16 +27,20 @@ void SymbolTable::for_each(const std::function<void(const Symbol &)> &visit) con
     const char *names = reinterpret_cast<const char *>(names_.data());
     while (cursor.left() >= sizeof(Elf64_Sym)) {
         auto symbol = cursor.number<Elf64_Sym>();
-        if (symbol.st_shndx == SHN_UNDEF || symbol.st_name == 0)
+        uint8_t type = ELF64_ST_TYPE(symbol.st_info);
+        if (symbol.st_shndx == SHN_UNDEF || (symbol.st_name == 0 && type != STT_FILE))
             continue;
-        if (symbol.st_name >= names_.size())
+        if (symbol.st_name != 0 && symbol.st_name >= names_.size())
             malformed("a symbol's name lies outside the names");
         const char *name = names + symbol.st_name;
-        size_t length = strnlen(name, std::min(names_.size() - symbol.st_name, LONGEST_NAME));
+        size_t longest = std::min(names_.size() - symbol.st_name, LONGEST_NAME);
+        size_t length = symbol.st_name == 0 ? 0 : strnlen(name, longest);
         visit({{name, length},
                symbol.st_value,
                symbol.st_size,
-               static_cast<uint8_t>(ELF64_ST_TYPE(symbol.st_info))});
+               type,
+               static_cast<uint8_t>(ELF64_ST_BIND(symbol.st_info)),
+               (cursor.at() / sizeof symbol) - 1});
     }
 }
 

@@ -14,6 +14,8 @@ struct Symbol {
     uint64_t address;
     uint64_t size;
     uint8_t type;
+    uint8_t binding;
+    size_t index; // in its table
 };
 
 class SymbolTable {
@@ -21,7 +23,7 @@ class SymbolTable {
     // SHT_SYMTAB or SHT_DYNSYM; nothing if the file has none.
     static std::optional<SymbolTable> load(const ElfFile &elf, uint32_t section_type);
 
-    // Symbols that are defined in this file.
+    // Symbols that are defined in this file, and the names of sources between them.
     void for_each(const std::function<void(const Symbol &)> &visit) const;
 
   private:
@@ -30,9 +32,19 @@ class SymbolTable {
 };
 
 struct FunctionTable {
-    std::string names; // joined by "\n"
+    // Further ranges of functions, which compilers put elsewhere.
+    struct Parts {
+        std::vector<double> functions; // by index in the table
+        std::vector<double> addresses;
+        std::vector<double> sizes;
+    };
+
+    std::string names;      // joined by "\n"
+    std::string signatures; // the same; empty where no function has one
     std::vector<double> addresses;
     std::vector<double> sizes;
+    std::vector<uint8_t> kinds; // FunctionKind in native.ts; empty where all are plain functions
+    Parts parts;
     const char *source = "dynsym";
 };
 

@@ -2,7 +2,8 @@
 /*
  * The one machine for open calls: enter, leave, unwind. A front end supplies the stack (its key
  * and its top), the context that it found, and the site; and before it includes this, what it
- * knows of contexts, context_start() and inherit(), and of panics, note_panic().
+ * knows of contexts, context_start() and inherit(), and of panics, note_panic(); and
+ * CONTEXT, the type of its programs' context.
  *
  * A call is known by its offset: the distance from the stack's top to its return address, which
  * survives the moving of the stack. Deeper calls have larger offsets, so the open calls of a stack
@@ -19,10 +20,17 @@
 #include "trees.bpf.h"
 #include "values.bpf.h"
 
+/* The context of a program at a probe, by the name that the verifier knows it by in every kernel.
+ */
+struct bpf_user_pt_regs_t {
+};
+
 /* What the callbacks of one hit share. */
 struct hit {
+	void *context; /* of the program, for perf buffers */
 	__u64 now;
 	__u64 stack;
+	__u64 bias; /* of the module; once a call has ended, as its entry had it */
 	__u32 tgid;
 	__u32 function;
 	bool may_repeat; /* the site is hit again if the stack grows */
@@ -73,7 +81,7 @@ INLINE bool send_with_values(struct call_values *values, struct stack *stack,
 	asm volatile("" : "+r"(size));
 	if (size > sizeof(values->record) + MAX_CALL_BYTES + MAX_VALUE_BYTES)
 		return false;
-	sent = output_record(&values->record, size);
+	sent = output_record(hit->context, &values->record, size);
 	bpf_map_delete_elem(&call_values, call->span_id);
 	return sent;
 }
@@ -109,12 +117,13 @@ INLINE void send_call(struct stack *stack, struct open_call *call, __u32 depth,
 			return;
 		}
 	} else {
-		record = reserve_record(RECORD_CALL, sizeof(*record));
+		record = reserve_record(&stack->record, RECORD_CALL, sizeof(*record));
 		if (record) {
 			fill_record(record, stack, call, depth, hit, end);
-			submit_record(record);
-			ADD(stats->spans, 1);
-			return;
+			if (submit_record(hit->context, record, sizeof(*record))) {
+				ADD(stats->spans, 1);
+				return;
+			}
 		}
 	}
 	outermost->tree_spans--;
@@ -180,13 +189,16 @@ OUT_OF_LINE void drop_deeper(struct stack *stack, __u64 offset)
 /*
  * Closes the innermost open call of a stack if it lies deeper than `offset`; returns whether. A
  * global function, since the verifier looks at those once and not anew at every round of a loop:
- * so it takes numbers only (pointers are Linux 5.13, commit e5069b9c23b3).
+ * so it takes numbers only (pointers are Linux 5.13, commit e5069b9c23b3), and the program's own
+ * context, which the verifier knows by the name of its type. `how`: the tgid, and the end above.
  */
-__noinline int close_deeper(__u64 address, __u64 tgid, __u64 now, __u64 offset, __u64 end)
+__noinline int close_deeper(CONTEXT *context, __u64 address, __u64 now, __u64 offset, __u64 how)
 {
+	__u32 tgid = how;
+	__u8 end = how >> 32;
 	struct stack_key key = { .stack = address, .tgid = tgid };
 	struct stack *stack = bpf_map_lookup_elem(&stacks, &key);
-	struct hit hit = { .now = now, .stack = address, .tgid = tgid };
+	struct hit hit = { .context = context, .now = now, .stack = address, .tgid = tgid };
 
 	if (!stack || !stack->depth ||
 	    CALL_SLOT(stack, stack->depth - 1)->offset <= offset)
@@ -200,8 +212,10 @@ __noinline int close_deeper(__u64 address, __u64 tgid, __u64 now, __u64 offset, 
 /* Ends the open calls that lie deeper than `offset`, as a panic or an exit does. */
 INLINE void unwind_calls(struct hit *hit, __u64 offset, __u8 end)
 {
+	__u64 how = hit->tgid | (__u64)end << 32;
+
 	for (__u64 i = 0; i < MAX_OPEN_CALLS; i++)
-		if (!close_deeper(hit->stack, hit->tgid, hit->now, offset, end))
+		if (!close_deeper(hit->context, hit->stack, hit->now, offset, how))
 			return;
 }
 
@@ -311,6 +325,7 @@ INLINE struct open_call *enter_call(struct stack *stack, struct hit *hit, __u64 
 	call = CALL_SLOT(stack, depth);
 	call->start_ns = hit->now;
 	call->offset = offset;
+	call->bias = hit->bias;
 	call->function = hit->function;
 	call->children_ns = 0;
 	call->descendants = 0;
@@ -340,12 +355,15 @@ INLINE struct open_call *call_to_leave(struct stack *stack, struct hit *hit, __u
 	return call->offset == offset && call->function == hit->function ? call : NULL;
 }
 
-/* A traced function ends. */
-INLINE void leave_call(struct stack *stack, struct hit *hit, __u64 offset)
+/* A traced function ends. Returns whether that was an open call. */
+INLINE bool leave_call(struct stack *stack, struct hit *hit, __u64 offset)
 {
-	if (call_to_leave(stack, hit, offset)) {
+	struct open_call *call = call_to_leave(stack, hit, offset);
+
+	if (call) {
+		hit->bias = call->bias;
 		close_call(stack, stack->depth, hit, END_RETURNED);
-		return;
+		return true;
 	}
 	/* Begun before this session, or too deep to be kept. */
 	if (stack->depth < MAX_OPEN_CALLS) {
@@ -354,6 +372,7 @@ INLINE void leave_call(struct stack *stack, struct hit *hit, __u64 offset)
 		if (stats)
 			ADD(stats->unpaired_returns, 1);
 	}
+	return false;
 }
 
 #endif

@@ -8,11 +8,21 @@
 const volatile struct settings settings = {};
 
 #define ARGUMENT go_argument
+#define CONTEXT struct bpf_user_pt_regs_t
 #include "inherited.bpf.h"
 #include "panics.bpf.h"
 #include "calls.bpf.h"
 #include "go_http.bpf.h"
 #include "sites.bpf.h"
+
+/* Calls that cannot be running: why they ended is not known. */
+INLINE void end_deeper(struct stack *stack, struct hit *hit, __u64 offset)
+{
+	if (stack->depth && CALL_SLOT(stack, stack->depth - 1)->offset > offset)
+		drop_deeper(stack, offset);
+}
+
+#include "returns.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -24,7 +34,7 @@ SEC("uprobe")
 int enter(struct pt_regs *regs)
 {
 	struct stack_key key = { .stack = GO_G(regs) };
-	struct hit hit = { .now = bpf_ktime_get_ns(), .stack = key.stack };
+	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns(), .stack = key.stack };
 	struct context context = {};
 	enum stack_result result;
 	struct function_values *wanted;
@@ -55,11 +65,12 @@ int enter(struct pt_regs *regs)
 	}
 	hit.tgid = key.tgid;
 	hit.function = site->function;
+	hit.bias = bias;
 	hit.may_repeat = site->condition == CONDITION_MAY_REPEAT;
 	context.source = explicit_context(regs, site, bias, &context);
 	if (context.source == SOURCE_NONE)
 		context.source = current_span(goroutine, key.tgid, &context);
-	tell_tracer(&context, key.tgid);
+	tell_tracer(regs, context.tracer, key.tgid);
 	if (context.source == SOURCE_UNREADABLE)
 		ADD(stats->contexts_unreadable, 1);
 	if (context.truncated)
@@ -78,16 +89,16 @@ SEC("uprobe")
 int leave(struct pt_regs *regs)
 {
 	struct stack_key key = { .stack = GO_G(regs) };
-	struct hit hit = { .now = bpf_ktime_get_ns(), .stack = key.stack };
+	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns(), .stack = key.stack };
 	struct function_values *wanted;
 	struct stack *goroutine;
 	struct statistics *stats;
 	struct open_call *call;
 	struct site *site;
-	__u64 bias, offset, error[2];
+	__u64 stack_pointer, offset, error[2];
 
 	STAY_ON_THREAD_STACK();
-	site = find_site(regs, &key.tgid, &bias);
+	site = find_site(regs, &key.tgid, &hit.bias);
 	if (!site)
 		return 0;
 	hit.tgid = key.tgid;
@@ -96,16 +107,18 @@ int leave(struct pt_regs *regs)
 	if (goroutine && !goroutine->stack_hi)
 		goroutine->stack_hi = read_stack_hi(key.stack, STACK_POINTER(regs));
 	if (goroutine && goroutine->stack_hi) {
-		offset = goroutine->stack_hi - STACK_POINTER(regs);
+		stack_pointer = stack_pointer_at_return(regs, site, goroutine, goroutine->stack_hi, &hit);
+		offset = goroutine->stack_hi - stack_pointer;
 		wanted = values_of(site->function);
 		call = wanted ? call_to_leave(goroutine, &hit, offset) : NULL;
 		if (call) {
-			hit.failed = returned_error(regs, wanted, error);
-			if (!call->dropped &&
-			    read_results(regs, wanted, load8(call->span_id), bias, error))
+			hit.failed = returned_error(regs, wanted, stack_pointer, error);
+			if (!call->dropped && read_results(regs, wanted, load8(call->span_id),
+							   hit.bias, stack_pointer, error))
 				call->has_values = 1;
 		}
-		leave_call(goroutine, &hit, offset);
+		if (leave_call(goroutine, &hit, offset))
+			carry_out_return(regs, site, &hit);
 		return 0;
 	}
 	stats = statistics_of(site->function);
@@ -173,7 +186,7 @@ SEC("uprobe")
 int support(struct pt_regs *regs)
 {
 	struct stack_key key = { .stack = GO_G(regs) };
-	struct hit hit = { .now = bpf_ktime_get_ns(), .stack = key.stack };
+	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns(), .stack = key.stack };
 	struct stack *goroutine;
 	struct learned *known;
 	struct site *site;
@@ -219,7 +232,7 @@ int support(struct pt_regs *regs)
 		set_http_status(bpf_map_lookup_elem(&stacks, &key), go_argument(regs, 1));
 		break;
 	case SITE_SPAN_END:
-		span_ended(key.tgid, go_argument(regs, 0), site->context_at);
+		span_ended(regs, key.tgid, go_argument(regs, 0), site->context_at);
 		break;
 	}
 	return 0;

@@ -7,14 +7,17 @@
 
 /*
  * Reads the target's memory. bpf_probe_read_user fails on a page that is not resident; a
- * sleepable program (Linux 6.0, commit 8c7dcb84e3b7) may fault it in.
+ * sleepable program (Linux 6.0, commit 8c7dcb84e3b7) may fault it in. The global functions of
+ * others may not even hold the call, dead or not: the verifier of Linux 6.18 looks before it knows.
  */
 INLINE long read_user(void *to, __u64 size, __u64 from)
 {
 	long error = bpf_probe_read_user(to, size, (const void *)from);
 
-	if (error && settings.sleepable)
+#if SLEEPABLE
+	if (error)
 		error = bpf_copy_from_user(to, size, (const void *)from);
+#endif
 	return error;
 }
 

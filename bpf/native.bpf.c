@@ -7,31 +7,16 @@
 
 const volatile struct settings settings = {};
 
-#include "context.bpf.h"
-#include "open_calls.bpf.h"
-
-/* As the stack has seen it. */
-INLINE __u64 context_start(const struct context *context, __u32 tgid)
-{
-	return context->start_ns;
-}
-
-/* What an exception carries is not read. */
-INLINE void note_panic(struct stack *stack, struct open_call *call) {}
-
-/* A thread inherits no context. */
-INLINE void inherit(struct stack *stack, __u64 key, __u32 tgid, struct context *context) {}
-
-#define ARGUMENT native_argument
+#define CONTEXT struct bpf_user_pt_regs_t
+#include "threads.bpf.h"
 #include "calls.bpf.h"
 #include "sites.bpf.h"
 #include "thread_context.bpf.h"
-#include "threads.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Ends the calls that cannot be running, since something runs as far out as `offset`. */
-INLINE void end_unwound(struct stack *stack, struct hit *hit, __u64 offset)
+INLINE void end_deeper(struct stack *stack, struct hit *hit, __u64 offset)
 {
 	__u32 depth = stack->depth;
 
@@ -39,10 +24,12 @@ INLINE void end_unwound(struct stack *stack, struct hit *hit, __u64 offset)
 		unwind_calls(hit, offset, END_UNWOUND);
 }
 
+#include "returns.bpf.h"
+
 SEC("uprobe")
 int enter(struct pt_regs *regs)
 {
-	struct hit hit = { .now = bpf_ktime_get_ns() };
+	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns() };
 	struct stack_key key = {};
 	struct context context = {};
 	struct function_values *wanted;
@@ -52,10 +39,10 @@ int enter(struct pt_regs *regs)
 	struct target *target;
 	struct stack *stack;
 	struct site *site;
-	__u64 bias, slot;
+	__u64 slot;
 
 	STAY_ON_THREAD_STACK();
-	site = find_site(regs, &key.tgid, &bias);
+	site = find_site(regs, &key.tgid, &hit.bias);
 	if (!site)
 		return 0;
 	stats = statistics_of(site->function);
@@ -80,7 +67,7 @@ int enter(struct pt_regs *regs)
 	hit.stack = key.stack;
 	hit.tgid = key.tgid;
 	hit.function = site->function;
-	end_unwound(stack, &hit, on->high - slot - 1);
+	end_deeper(stack, &hit, on->high - slot - 1);
 	target = bpf_map_lookup_elem(&targets, &key.tgid);
 	if (target)
 		context.source = thread_context(&target->thread_context, &context);
@@ -90,14 +77,18 @@ int enter(struct pt_regs *regs)
 	call = enter_call(stack, &hit, on->high - slot, &context, stats);
 	wanted = values_of(site->function);
 	if (call && wanted && !call->dropped)
-		call->has_values = read_arguments(regs, wanted, load8(call->span_id), bias);
+		call->has_values = read_arguments(regs, wanted, load8(call->span_id), hit.bias);
+	if (call && site->kind == SITE_BOTH) {
+		hit.now = bpf_ktime_get_ns();
+		leave_call(stack, &hit, on->high - slot);
+	}
 	return 0;
 }
 
 SEC("uprobe")
 int leave(struct pt_regs *regs)
 {
-	struct hit hit = { .now = bpf_ktime_get_ns() };
+	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns() };
 	struct stack_key key = {};
 	struct function_values *wanted;
 	struct thread_stack *on;
@@ -105,14 +96,13 @@ int leave(struct pt_regs *regs)
 	struct open_call *call;
 	struct stack *stack;
 	struct site *site;
-	__u64 bias, offset, slot, error[2];
+	__u64 offset, stack_pointer, error[2];
 
 	STAY_ON_THREAD_STACK();
-	site = find_site(regs, &key.tgid, &bias);
+	site = find_site(regs, &key.tgid, &hit.bias);
 	if (!site)
 		return 0;
-	slot = STACK_POINTER(regs) + site->stack_adjustment;
-	on = thread_stack_at(slot);
+	on = thread_stack_at(STACK_POINTER(regs));
 	key.stack = on ? on->stack : 0;
 	stack = bpf_map_lookup_elem(&stacks, &key);
 	if (!on || !stack) {
@@ -124,25 +114,40 @@ int leave(struct pt_regs *regs)
 	hit.stack = key.stack;
 	hit.tgid = key.tgid;
 	hit.function = site->function;
-	offset = on->high - slot;
-	end_unwound(stack, &hit, offset);
+	stack_pointer = stack_pointer_at_return(regs, site, stack, on->high, &hit);
+	offset = on->high - stack_pointer;
+	end_deeper(stack, &hit, offset);
 	wanted = values_of(site->function);
 	call = wanted ? call_to_leave(stack, &hit, offset) : NULL;
 	if (call) {
-		hit.failed = returned_error(regs, wanted, error);
-		if (!call->dropped &&
-		    read_results(regs, wanted, load8(call->span_id), bias, error))
+		hit.failed = returned_error(regs, wanted, stack_pointer, error);
+		if (!call->dropped && read_results(regs, wanted, load8(call->span_id), hit.bias,
+						   stack_pointer, error))
 			call->has_values = 1;
 	}
-	leave_call(stack, &hit, offset);
+	if (leave_call(stack, &hit, offset))
+		carry_out_return(regs, site, &hit);
 	return 0;
+}
+
+/* If there is no room, the next change tells. */
+INLINE void libraries_changed(struct pt_regs *regs, __u32 tgid, __u64 now)
+{
+	struct process_record record = {
+		.header = { .kind = RECORD_PROCESS, .size = sizeof(record) },
+		.time_ns = now,
+		.event = PROCESS_MAPPED,
+		.tgid = tgid,
+	};
+
+	output_record(regs, &record, sizeof(record));
 }
 
 /* What the C library and the language's runtime do with stacks. */
 SEC("uprobe")
 int support(struct pt_regs *regs)
 {
-	struct hit hit = { .now = bpf_ktime_get_ns() };
+	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns() };
 	struct stack_key key = {};
 	struct thread_stack *on;
 	struct stack *stack;
@@ -165,32 +170,11 @@ int support(struct pt_regs *regs)
 			break;
 		hit.stack = key.stack;
 		hit.tgid = key.tgid;
-		end_unwound(stack, &hit, on->high - STACK_POINTER(regs) - 1);
+		end_deeper(stack, &hit, on->high - STACK_POINTER(regs) - 1);
 		break;
 	case SITE_LIBRARIES:
-		send_mapped(key.tgid, hit.now);
+		libraries_changed(regs, key.tgid, hit.now);
 		break;
 	}
-	return 0;
-}
-
-/* What is open on the stack of a thread that exits will not return. */
-SEC("raw_tp/sched_process_exit")
-int thread_exited(struct bpf_raw_tracepoint_args *arguments)
-{
-	__u64 thread = bpf_get_current_pid_tgid();
-	struct thread_stack *on = bpf_map_lookup_elem(&thread_stacks, &thread);
-	struct stack_key key = { .tgid = thread >> 32 };
-	struct hit hit = { .now = bpf_ktime_get_ns(), .tgid = thread >> 32 };
-
-	if (!on)
-		return 0;
-	key.stack = on->stack;
-	hit.stack = key.stack;
-	bpf_map_delete_elem(&thread_stacks, &thread);
-	if (!bpf_map_lookup_elem(&stacks, &key))
-		return 0;
-	unwind_calls(&hit, 0, END_EXITED);
-	bpf_map_delete_elem(&stacks, &key);
 	return 0;
 }

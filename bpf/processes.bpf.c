@@ -108,6 +108,7 @@ struct {
 	__type(value, __u64);
 } lost_events SEC(".maps");
 
+#define SIGCONT 18
 #define SIGSTOP 19
 #define NS_PER_S 1000000000ULL
 /* From Linux 6.13 on a bit above says that somebody has asked for it (I_CTIME_QUERIED). */
@@ -168,27 +169,31 @@ static __always_inline bool is_to_wait(struct task_struct *task, const struct fi
 	       may_be_wanted(task);
 }
 
-static __always_inline void send_event(__u32 event, __u32 tgid, __u32 parent_tgid,
+static __always_inline void send_event(void *context, __u32 event, __u32 tgid, __u32 parent_tgid,
 				       const struct file_key *file, struct task_struct *may_wait)
 {
-	struct process_record *record = reserve_record(RECORD_PROCESS, sizeof(*record));
+	struct process_record record = {
+		.header = { .kind = RECORD_PROCESS, .size = sizeof(record) },
+		.time_ns = bpf_ktime_get_ns(),
+		.event = event,
+		.tgid = tgid,
+		.parent_tgid = parent_tgid,
+	};
+	__u32 zero = 0;
+	__u64 *lost;
 
-	if (!record) {
-		__u32 zero = 0;
-		__u64 *lost = bpf_map_lookup_elem(&lost_events, &zero);
-
-		if (lost)
-			ADD(*lost, 1);
+	if (file)
+		record.file = *file;
+	record.held = may_wait && is_to_wait(may_wait, file) && bpf_send_signal(SIGSTOP) == 0;
+	if (output_record(context, &record, sizeof(record)))
 		return;
-	}
-	record->time_ns = bpf_ktime_get_ns();
-	record->event = event;
-	record->tgid = tgid;
-	record->parent_tgid = parent_tgid;
-	record->file = file ? *file : (struct file_key){};
-	/* Only what user space is told of: it is user space that lets it go on. */
-	record->held = may_wait && is_to_wait(may_wait, file) && bpf_send_signal(SIGSTOP) == 0;
-	submit_record(record);
+	/* Only what user space is told of, since it lets it go on: this signal takes that one back.
+	 */
+	if (record.held)
+		bpf_send_signal(SIGCONT);
+	lost = bpf_map_lookup_elem(&lost_events, &zero);
+	if (lost)
+		ADD(*lost, 1);
 }
 
 /* A new thread is a fork too: it has its process's tgid. */
@@ -207,7 +212,7 @@ int process_forked(struct bpf_raw_tracepoint_args *arguments)
 	if (!target || !target->follow_forks)
 		return 0;
 	bpf_map_update_elem(&targets, &tgid, target, BPF_ANY);
-	send_event(PROCESS_FORKED, tgid, parent_tgid, NULL, NULL);
+	send_event(arguments, PROCESS_FORKED, tgid, parent_tgid, NULL, NULL);
 	return 0;
 }
 
@@ -267,7 +272,8 @@ int process_executed(struct bpf_raw_tracepoint_args *arguments)
 			.changed_ns = changed_ns(inode),
 		};
 
-		send_event(PROCESS_EXECUTED, tgid, 0, &file, settings.every_exec ? task : NULL);
+		send_event(arguments, PROCESS_EXECUTED, tgid, 0, &file,
+			   settings.every_exec ? task : NULL);
 	}
 	return 0;
 }
@@ -287,6 +293,6 @@ int process_exited(struct bpf_raw_tracepoint_args *arguments)
 	bpf_map_delete_elem(&told, &tgid);
 	if (!bpf_map_lookup_elem(&targets, &tgid))
 		return 0;
-	send_event(PROCESS_EXITED, tgid, 0, NULL, NULL);
+	send_event(arguments, PROCESS_EXITED, tgid, 0, NULL, NULL);
 	return 0;
 }

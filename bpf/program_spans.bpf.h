@@ -73,24 +73,21 @@ INLINE __u64 context_start(const struct context *context, __u32 tgid)
 }
 
 /* Tells user space once where the process's tracer is: its resource is that of our spans. */
-INLINE void tell_tracer(const struct context *found, __u32 tgid)
+OUT_OF_LINE void tell_tracer(struct pt_regs *regs, __u64 tracer, __u32 tgid)
 {
-	struct tracer_record *record;
+	struct tracer_record record = {
+		.header = { .kind = RECORD_TRACER, .size = sizeof(record) },
+		.tracer = tracer,
+		.tgid = tgid,
+	};
 
-	if (!found->tracer || bpf_map_lookup_elem(&told, &tgid))
+	if (!tracer || bpf_map_lookup_elem(&told, &tgid))
 		return;
 	/* Of several threads that come here at once one sends it. */
-	if (bpf_map_update_elem(&told, &tgid, &found->tracer, BPF_NOEXIST))
+	if (bpf_map_update_elem(&told, &tgid, &tracer, BPF_NOEXIST))
 		return;
-	record = reserve_record(RECORD_TRACER, sizeof(*record));
-	if (!record) {
+	if (!output_record(regs, &record, sizeof(record)))
 		bpf_map_delete_elem(&told, &tgid);
-		return;
-	}
-	record->tracer = found->tracer;
-	record->tgid = tgid;
-	record->pad = 0;
-	submit_record(record);
 }
 
 INLINE void span_started(struct pt_regs *regs, __u32 tgid, __u64 type, __u64 pointer)
@@ -110,7 +107,7 @@ INLINE void span_started(struct pt_regs *regs, __u32 tgid, __u64 type, __u64 poi
 	if (!goroutine)
 		return;
 
-	tell_tracer(&found, tgid);
+	tell_tracer(regs, found.tracer, tgid);
 	started.start_ns = bpf_ktime_get_ns();
 	started.stack = key.stack;
 	started.goroutine_id = goroutine->id;
@@ -130,17 +127,18 @@ INLINE void span_started(struct pt_regs *regs, __u32 tgid, __u64 type, __u64 poi
 }
 
 /* Tells user space of a span of the program's own, for outputs that show them. */
-INLINE void send_program_span(struct started_span *started, __u64 pointer, __u32 index, __u32 tgid)
+OUT_OF_LINE void send_program_span(struct pt_regs *regs, struct started_span *started,
+				   __u64 pointer, __u32 index, __u32 tgid)
 {
-	struct {
-		__u64 data, size;
-	} name = {};
-	struct program_span_record *record;
-	__u64 parent = 0;
-	struct context found = {};
+	struct program_span_record record = {
+		.header = { .kind = RECORD_PROGRAM_SPAN, .size = sizeof(record) },
+		.tgid = tgid,
+	};
 	__u16 name_offset = 0, parent_offset = 0;
-	__u32 size;
+	__u64 name[2];
 
+	if (!started)
+		return;
 #pragma unroll
 	for (__u32 i = 0; i < MAX_SPAN_TYPES; i++) {
 		if (i == index) {
@@ -148,32 +146,34 @@ INLINE void send_program_span(struct started_span *started, __u64 pointer, __u32
 			parent_offset = settings.span_types[i].parent_offset;
 		}
 	}
-	if (!name_offset || read_span(pointer, index, &found) != SOURCE_GO_CONTEXT)
+	if (!name_offset)
 		return;
-	if (read_user(&name, sizeof(name), pointer + name_offset))
+	{
+		struct context found = {};
+
+		if (read_span(pointer, index, &found) != SOURCE_GO_CONTEXT)
+			return;
+		copy16(record.trace_id, found.trace_id);
+		store8(record.span_id, load8(found.span_id));
+	}
+	if (read_user(name, sizeof(name), pointer + name_offset))
 		return;
-	if (parent_offset && read_user(&parent, sizeof(parent), pointer + parent_offset + 16))
+	if (parent_offset &&
+	    read_user(record.parent_id, sizeof(record.parent_id), pointer + parent_offset + 16))
 		return;
-	record = reserve_record(RECORD_PROGRAM_SPAN, sizeof(*record));
-	if (!record)
-		return;
-	record->start_ns = started->start_ns;
-	record->end_ns = bpf_ktime_get_ns();
-	copy16(record->trace_id, found.trace_id);
-	store8(record->span_id, load8(found.span_id));
-	store8(record->parent_id, parent);
-	record->goroutine_id = started->goroutine_id;
-	record->tgid = tgid;
-	size = name.size < MAX_SPAN_NAME ? name.size : MAX_SPAN_NAME;
-	if (bpf_probe_read_user(record->name, MAX_SPAN_NAME, (const void *)name.data) &&
-	    bpf_probe_read_user(record->name, size & (MAX_SPAN_NAME - 1), (const void *)name.data))
-		size = 0;
-	record->name_size = size;
-	submit_record(record);
+	record.start_ns = started->start_ns;
+	record.end_ns = bpf_ktime_get_ns();
+	record.goroutine_id = started->goroutine_id;
+	record.name_size = name[1] < MAX_SPAN_NAME ? name[1] : MAX_SPAN_NAME;
+	if (bpf_probe_read_user(record.name, MAX_SPAN_NAME, (const void *)name[0]) &&
+	    bpf_probe_read_user(record.name, record.name_size & (MAX_SPAN_NAME - 1),
+				(const void *)name[0]))
+		record.name_size = 0;
+	output_record(regs, &record, sizeof(record));
 }
 
 /* `type_index` is that of the type whose End this is. */
-INLINE void span_ended(__u32 tgid, __u64 pointer, __u32 type_index)
+INLINE void span_ended(struct pt_regs *regs, __u32 tgid, __u64 pointer, __u32 type_index)
 {
 	struct span_key span_key = { .pointer = pointer, .tgid = tgid };
 	struct started_span *started = bpf_map_lookup_elem(&started_spans, &span_key);
@@ -185,7 +185,7 @@ INLINE void span_ended(__u32 tgid, __u64 pointer, __u32 type_index)
 		return;
 	started->ended = 1;
 	if (settings.program_spans)
-		send_program_span(started, pointer, type_index, tgid);
+		send_program_span(regs, started, pointer, type_index, tgid);
 	/* Often ended by another goroutine than the one that started it. */
 	key.stack = started->stack;
 	goroutine = bpf_map_lookup_elem(&stacks, &key);

@@ -45,6 +45,7 @@ enum site_kind {
 	SITE_SWITCH_STACK = 13,	/* swapcontext, setcontext: the ucontext_t is argument word context_at */
 	SITE_CATCH = 14,	/* an exception is caught: what lies deeper than here is over */
 	SITE_LIBRARIES = 15,	/* the dynamic linker has changed what is mapped */
+	SITE_BOTH = 16,		/* a traced function that is a single ret or jump: it begins and ends */
 };
 
 /* What else is known of a site. */
@@ -58,6 +59,7 @@ enum site_condition {
 	CONDITION_ALWAYS = 0,
 	CONDITION_ABOVE = 1,	/* a jbe that is not taken: neither CF nor ZF */
 	CONDITION_MAY_REPEAT = 2,	/* always, and perhaps again for one call: its stack grows and it begins anew */
+	CONDITION_TAKEN = 16,	/* a jcc that is taken; plus its condition code, the low four bits of its opcode */
 };
 
 /* Where the traced function's own context is at its entry. */
@@ -390,7 +392,7 @@ struct settings {
 	__u8 position_independent;
 	__u8 filter_targets;	/* a hit counts only if its process is a target of this attachment */
 	__u8 has_cookies;
-	__u8 sleepable;
+	__u8 perf_buffers;	/* records leave by perf buffers, not by the ring */
 	__u8 roots;
 	__u8 unsampled;
 	__u8 entry_only;
@@ -400,7 +402,9 @@ struct settings {
 	__u8 error_text;	/* texts of errors and panics too, not only their types */
 	__u8 never;		/* 0, which the compiler does not know */
 	__u8 finds_mappings;	/* bpf_find_vma is there */
-	__u8 pad[3];
+	__u8 writes_registers;	/* uprobe programs may write registers: ours, and those of others */
+	__u8 emulate_returns;	/* ours do, where a call returns */
+	__u8 pad;
 };
 
 /* Key of a stack: a goroutine's g, or where a thread's stack ends. */
@@ -414,6 +418,7 @@ struct stack_key {
 struct open_call {
 	__u64 start_ns;
 	__u64 offset;		/* from the stack's top to the return address */
+	__u64 bias;		/* of its module, as its entry's address gives it */
 	__u8 trace_id[16];
 	__u8 span_id[8];
 	__u8 parent_id[8];
@@ -432,7 +437,7 @@ struct open_call {
 	__u16 http_status;	/* 0: not set yet */
 	__u64 http_method;	/* as in struct http_key; 0: no HTTP request */
 };
-_Static_assert(sizeof(struct open_call) == 96, "open_call");
+_Static_assert(sizeof(struct open_call) == 104, "open_call");
 
 /* A span that the SDK started on a goroutine. */
 struct program_span {
@@ -475,6 +480,7 @@ struct stack {
 	struct inherited labels;	/* as they were when last looked at */
 	struct open_call calls[MAX_OPEN_CALLS];
 	struct program_span spans[MAX_PROGRAM_SPANS];
+	struct call_record record;	/* where one is built that a perf buffer takes */
 };
 
 /* A span of the SDK by its address, to find it where it ends and to know its age. */
@@ -550,7 +556,8 @@ struct context_type {
 struct process_settings {
 	__u32 shard_mask;	/* as in struct settings */
 	__u8 every_exec;	/* report all execs, not only those of targets */
-	__u8 pad[3];
+	__u8 perf_buffers;	/* as in struct settings */
+	__u8 pad[2];
 };
 
 /* What the kernel side learned of the target's types, for one module. */

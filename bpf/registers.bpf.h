@@ -9,7 +9,10 @@
 #include <linux/ptrace.h>
 
 #define CARRY_FLAG (1 << 0)
+#define PARITY_FLAG (1 << 2)
 #define ZERO_FLAG (1 << 6)
+#define SIGN_FLAG (1 << 7)
+#define OVERFLOW_FLAG (1 << 11)
 
 #define GO_G(regs) ((regs)->r14)
 #define STACK_POINTER(regs) ((regs)->rsp)
@@ -20,6 +23,29 @@
 static __always_inline bool jbe_falls_through(const struct pt_regs *regs)
 {
 	return !(regs->eflags & (CARRY_FLAG | ZERO_FLAG));
+}
+
+/* By half of a condition code, the flags of which one must be set, in a byte each. Two bits that
+ * are no flags in the lowest byte of the register stand for OF and for SF != OF. */
+#define OVERFLOWS (1 << 3)
+#define IS_LESS (1 << 1)
+#define CONDITION_FLAGS                                                                            \
+	((__u64)OVERFLOWS | (__u64)CARRY_FLAG << 8 | (__u64)ZERO_FLAG << 16 |                      \
+	 (__u64)(CARRY_FLAG | ZERO_FLAG) << 24 | (__u64)SIGN_FLAG << 32 |                          \
+	 (__u64)PARITY_FLAG << 40 | (__u64)IS_LESS << 48 | (__u64)(IS_LESS | ZERO_FLAG) << 56)
+
+/* A conditional jump with this condition code is about to be taken. */
+static __always_inline bool jump_is_taken(const struct pt_regs *regs, __u32 code)
+{
+	__u64 flags = regs->eflags & (CARRY_FLAG | PARITY_FLAG | ZERO_FLAG | SIGN_FLAG);
+	bool overflows = regs->eflags & OVERFLOW_FLAG;
+
+	if (overflows)
+		flags |= OVERFLOWS;
+	if (overflows != !!(flags & SIGN_FLAG))
+		flags |= IS_LESS;
+	/* Odd codes are the opposites of even ones. */
+	return !!(flags & CONDITION_FLAGS >> (code >> 1 & 7) * 8 & 0xff) != (code & 1);
 }
 
 /* One load at a constant offset of the context, the only kind that the verifier allows: written
@@ -33,6 +59,19 @@ static __always_inline bool jbe_falls_through(const struct pt_regs *regs)
 			: [base] "r"(regs), [at] "i"(__builtin_offsetof(struct pt_regs, field)));  \
 		value;                                                                             \
 	})
+
+/* The counterpart, for the same reason. */
+#define STORE_REGISTER(regs, field, value)                                                         \
+	do {                                                                                       \
+		__u64 stored = (value);                                                            \
+                                                                                                   \
+		asm volatile(                                                                      \
+			"*(u64 *)(%[base] + %[at]) = %[stored]"                                    \
+			:                                                                          \
+			: [base] "r"(regs), [at] "i"(__builtin_offsetof(struct pt_regs, field)),   \
+			  [stored] "r"(stored)                                                     \
+			: "memory");                                                               \
+	} while (0)
 
 /* Integer argument word n; 0 for a register that the ABI does not use. */
 static __always_inline __u64 go_argument(const struct pt_regs *regs, __u32 n)

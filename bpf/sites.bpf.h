@@ -62,6 +62,8 @@ INLINE struct site *find_site(struct pt_regs *regs, __u32 *tgid, __u64 *bias)
 		return NULL;
 	if (site->condition == CONDITION_ABOVE && !jbe_falls_through(regs))
 		return NULL;
+	if (site->condition >= CONDITION_TAKEN && !jump_is_taken(regs, site->condition & 15))
+		return NULL;
 	*bias = settings.position_independent ? INSTRUCTION_POINTER(regs) - site->address : 0;
 	return site;
 }

@@ -8,9 +8,27 @@
 #ifndef UNDERSPAN_THREADS_BPF_H
 #define UNDERSPAN_THREADS_BPF_H
 
+#include "context.bpf.h"
 #include "memory.bpf.h"
 #include "open_calls.bpf.h"
+#include "registers.bpf.h"
 #include <bpf/bpf_core_read.h>
+
+/* What calls.bpf.h asks of a front end. */
+
+#define ARGUMENT native_argument
+
+/* As the stack has seen it. */
+INLINE __u64 context_start(const struct context *context, __u32 tgid)
+{
+	return context->start_ns;
+}
+
+/* What an exception carries is not read. */
+INLINE void note_panic(struct stack *stack, struct open_call *call) {}
+
+/* A thread inherits no context. */
+INLINE void inherit(struct stack *stack, __u64 key, __u32 tgid, struct context *context) {}
 
 /* By thread (pid_tgid). What is forgotten is found again. */
 struct {

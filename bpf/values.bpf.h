@@ -62,7 +62,8 @@ INLINE struct function_values *values_of(__u32 function)
 }
 
 /* The call's element with the registers of this hit, made if need be; NULL: no room. */
-INLINE struct call_values *need_values(const struct pt_regs *regs, __u64 span_id, __u64 bias)
+INLINE struct call_values *need_values(const struct pt_regs *regs, __u64 span_id, __u64 bias,
+				       __u64 stack_pointer)
 {
 	struct call_values *values = bpf_map_lookup_elem(&call_values, &span_id);
 	__u32 zero = 0;
@@ -80,7 +81,7 @@ INLINE struct call_values *need_values(const struct pt_regs *regs, __u64 span_id
 #pragma unroll
 	for (__u32 i = 0; i < ARGUMENT_WORDS; i++)
 		values->words[i] = ARGUMENT(regs, i);
-	values->stack_pointer = STACK_POINTER(regs);
+	values->stack_pointer = stack_pointer;
 	values->bias = bias;
 	return values;
 }
@@ -292,7 +293,7 @@ __noinline int read_stack(__u64 span_id, __u64 stack_pointer, __u64 frame)
 INLINE bool read_arguments(const struct pt_regs *regs, const struct function_values *wanted,
 			   __u64 span_id, __u64 bias)
 {
-	if (!wanted->arguments || !need_values(regs, span_id, bias))
+	if (!wanted->arguments || !need_values(regs, span_id, bias, STACK_POINTER(regs)))
 		return false;
 	for (__u64 i = 0; i < MAX_VALUES; i++) {
 		if (i >= wanted->arguments)
@@ -304,14 +305,14 @@ INLINE bool read_arguments(const struct pt_regs *regs, const struct function_val
 
 /* The type word of the error that a function returns; 0: nil. */
 INLINE bool returned_error(const struct pt_regs *regs, const struct function_values *wanted,
-			   __u64 *error)
+			   __u64 stack_pointer, __u64 *error)
 {
 	error[0] = error[1] = 0;
 	if (wanted->error_place == VALUE_REGISTERS) {
 		error[0] = ARGUMENT(regs, wanted->error_at);
 		error[1] = ARGUMENT(regs, wanted->error_at + 1);
 	} else if (wanted->error_place == VALUE_STACK) {
-		if (read_user(error, 2 * sizeof(__u64), STACK_POINTER(regs) + 8 + wanted->error_at))
+		if (read_user(error, 2 * sizeof(__u64), stack_pointer + 8 + wanted->error_at))
 			error[0] = 0;
 	}
 	return error[0] != 0;
@@ -319,13 +320,13 @@ INLINE bool returned_error(const struct pt_regs *regs, const struct function_val
 
 /* What is read at a return: results, the error, the stack. Returns whether the call has values. */
 INLINE bool read_results(const struct pt_regs *regs, const struct function_values *wanted,
-			 __u64 span_id, __u64 bias, const __u64 *error)
+			 __u64 span_id, __u64 bias, __u64 stack_pointer, const __u64 *error)
 {
 	__u64 type;
 
 	if (!error[0] && !wanted->results && !wanted->stack_trace)
 		return false;
-	if (!need_values(regs, span_id, bias))
+	if (!need_values(regs, span_id, bias, stack_pointer))
 		return false;
 	for (__u64 i = 0; i < MAX_VALUES; i++) {
 		if (i >= wanted->results)
@@ -336,7 +337,7 @@ INLINE bool read_results(const struct pt_regs *regs, const struct function_value
 	if (error[0] && !read_user(&type, sizeof(type), error[0] + 8))
 		read_error(span_id, type - bias, error[1], SPECIAL_RESULT_ERROR);
 	if (wanted->stack_trace)
-		read_stack(span_id, STACK_POINTER(regs), FRAME_POINTER(regs));
+		read_stack(span_id, stack_pointer, FRAME_POINTER(regs));
 	return true;
 }
 

@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
 import type { Selection, TraceOptions } from '../src/engine.js';
 import { UnderspanError } from '../src/errors.js';
+import { type Transport, TRANSPORTS } from '../src/session/transport.js';
 import { MAX_CONTEXT_HOPS } from '../src/spans/records.generated.js';
 import type { AgentValues } from './agent.js';
 import type { SinkValues } from './context.js';
@@ -109,6 +110,7 @@ export interface AttachValues extends SelectionValues, SinkValues, AgentValues {
   maxRate: number;
   entryOnly?: true;
   contextHops: number;
+  emulatedReturns: boolean;
   arg?: string[];
   return?: true;
   stack?: true;
@@ -118,6 +120,7 @@ export interface AttachValues extends SelectionValues, SinkValues, AgentValues {
   unsampled?: true;
   followForks: boolean;
   maxFunctions: number;
+  transport: Transport;
   ringSize: number;
   duration?: number;
   maxSpans?: number;
@@ -187,6 +190,15 @@ export function addTracing(command: Command): Command {
       parseHops,
       CONTEXT_HOPS,
     )
+    .option(
+      '--no-emulated-returns',
+      'leave returns to the kernel: for other uprobes on the same instructions',
+    )
+    .addOption(
+      new Option('--transport <how>', 'how records leave the kernel: perf is a buffer for each CPU')
+        .choices(TRANSPORTS)
+        .default('ring'),
+    )
     .addOption(
       new Option('--ring-size <size>', 'buffer between the kernel and trace')
         .argParser(parseRingSize)
@@ -213,6 +225,7 @@ export function toTraceOptions(
     followForks: values.followForks,
     entryOnly: values.entryOnly ?? false,
     contextHops: values.contextHops,
+    emulateReturns: values.emulatedReturns,
     args: values.arg ?? [],
     returns: values.return ?? false,
     stack: values.stack ?? false,
@@ -221,6 +234,7 @@ export function toTraceOptions(
     roots: values.roots,
     unsampled: values.unsampled ?? false,
     maxFunctions: values.maxFunctions,
+    transport: values.transport,
     ringBytes: values.ringSize,
   };
 }

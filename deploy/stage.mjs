@@ -79,9 +79,9 @@ function copyPackage(folder) {
 
 /** Not what tests have compiled beside them, nor the layouts that records are generated from. */
 const isProgram = (name) =>
-  /^[a-z]+(\.legacy)?\.bpf\.o$/.test(name) &&
+  /^[a-z]+(\.legacy|\.awake)?\.bpf\.o$/.test(name) &&
   !name.startsWith('layout.') &&
-  existsSync(join(root, 'bpf', name.replace(/(\.legacy)?\.bpf\.o$/, '.bpf.c')));
+  existsSync(join(root, 'bpf', name.replace(/(\.legacy|\.awake)?\.bpf\.o$/, '.bpf.c')));
 
 function copyOwn() {
   for (const folder of ['dist/cli', 'dist/src']) {

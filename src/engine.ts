@@ -6,6 +6,7 @@ import type { ModulePlan } from './plan/plan.js';
 import type { ModuleFile } from './session/executables.js';
 import { kernelError } from './session/kernel-errors.js';
 import { Running } from './session/running.js';
+import type { Transport } from './session/transport.js';
 import { planRequest, ruleOf, type Selects, type TraceWishes } from './session/wishes.js';
 import type { Notice, Sink, Summary } from './sinks/sink.js';
 import { interpreterOf, resolveExecutable } from './targets/executable.js';
@@ -31,7 +32,12 @@ export interface Selection {
 /** Durations in nanoseconds. */
 export interface TraceOptions extends TraceWishes {
   selection: Selection;
-  /** Size of the ring buffer in bytes; a power of two and a multiple of the page size. */
+  /** How records leave the kernel; perf buffers also where it has no ring. */
+  transport: Transport;
+  /**
+   * Size of the ring buffer in bytes, or of all perf buffers together; a power of two and a multiple
+   * of the page size.
+   */
   ringBytes: number;
   sinks: Sink[];
 }
@@ -121,13 +127,14 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
       }
       return { targets, modules: [], notices: [] } satisfies Plan;
     });
-    const { sinks, ringBytes, maxFunctions } = options;
+    const { sinks, transport, ringBytes, maxFunctions } = options;
     const running = await Running.start(
       native,
       features,
       {
         rules: [ruleOf(options, features, selectedBy(selection))],
         sinks,
+        transport,
         ringBytes,
         maxFunctions,
         watchesExecs: selection.pids.length === 0 && selection.command === null,
@@ -182,11 +189,11 @@ export async function featuresOf(native: Native): Promise<Features> {
 }
 
 export function requireFeatures(features: Features): void {
-  if (features.ringBuffer && features.btf) return;
+  if (features.btf) return;
   throw new UnderspanError(
     'unsupported',
     'KERNEL_TOO_OLD',
-    `this kernel has no ${features.btf ? 'BPF ring buffer (Linux 5.8)' : 'BTF of its own (CONFIG_DEBUG_INFO_BTF)'}`,
+    'this kernel has no BTF of its own (CONFIG_DEBUG_INFO_BTF)',
     "'trace doctor' lists what else is there",
   );
 }

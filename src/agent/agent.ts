@@ -109,6 +109,7 @@ export class Agent {
       {
         rules,
         sinks,
+        transport: config.limits.transport,
         ringBytes: config.limits.ringBytes,
         maxFunctions: config.limits.functions,
         watchesExecs: true,
@@ -271,9 +272,9 @@ export class Agent {
 /** Sections that are not taken in while the agent runs, as text. */
 function atStart(config: AgentConfig): Record<string, string> {
   const { metrics, control, kubernetes, log } = config;
-  const { functions, ringBytes } = config.limits;
+  const { functions, transport, ringBytes } = config.limits;
   const sections = { export: config.export, metrics, control, kubernetes, log };
-  const all = Object.entries({ ...sections, limits: { functions, ringBytes } });
+  const all = Object.entries({ ...sections, limits: { functions, transport, ringBytes } });
   return Object.fromEntries(all.map(([key, value]) => [key, JSON.stringify(value)]));
 }
 

@@ -30,9 +30,8 @@ const FEATURES: Record<
   ringBuffer: {
     name: 'BPF ring buffer',
     gives: 'records in order, at little cost',
-    without: 'records cannot be delivered',
+    without: 'records leave by perf buffers, one for each CPU (--transport perf)',
     since: 'Linux 5.8',
-    needed: true,
   },
   cookies: {
     name: 'probe cookies',
@@ -69,6 +68,12 @@ const FEATURES: Record<
     gives: 'coroutines and signal handlers on stacks of their own are told apart',
     without: 'a thread of a native program is taken to have one stack',
     since: 'Linux 5.17',
+  },
+  writesRegisters: {
+    name: 'probes that write registers',
+    gives: 'returns without a single step, at a fraction of the price',
+    without: 'each return is single-stepped: a second trap',
+    since: 'Linux 6.19',
   },
   runTimeStatistics: {
     name: 'BPF run times',

@@ -49,6 +49,7 @@ export interface ModuleFacts {
   buildId: string | null;
   /** ET_DYN: addresses are relative to where it is mapped. */
   positionIndependent: boolean;
+  /** Of its own or in its debug file. */
   hasSymbols: boolean;
   hasDwarf: boolean;
   segments: Segment[];
@@ -62,13 +63,28 @@ export interface ModuleFacts {
 
 /** Functions that have code of their own, by ascending address. Aliases are kept. */
 export interface FunctionTable {
-  /** Names as the language's linker wrote them (not demangled), joined by "\n". */
+  /**
+   * Names as the language writes them, joined by "\n": those of C++ and Rust demangled, with template
+   * and generic arguments, without parameters, result and hash. Overloads share a name.
+   */
   names: string;
+  /** The same with parameters, where the language has them in its names; "" where it has not. */
+  signatures: string;
   addresses: Float64Array;
   /** Bytes; 0 where unknown. */
   sizes: Float64Array;
+  /** What each is (FunctionKind). */
+  kinds: Uint8Array;
+  /** Further ranges of functions, by their index here; each is listed for every alias. */
+  parts: { functions: Float64Array; addresses: Float64Array; sizes: Float64Array };
   source: 'symtab' | 'dynsym' | 'pclntab';
 }
+
+export const FunctionKind = {
+  FUNCTION: 0,
+  /** What its address holds chooses the function, once, when the program is linked. */
+  IFUNC: 1,
+} as const;
 
 /**
  * What one instruction does, as far as probing is concerned. `instructions()` returns, for each
@@ -79,11 +95,14 @@ export interface FunctionTable {
  *   u8  length
  *   u8  kind (InstructionKind)
  *   u8  flags (InstructionFlag bits)
- *   u8  reserved
+ *   u8  of a CONDITIONAL: its condition code (the opcode's low four bits; NO_FLAGS for loop and
+ *       jrcxz); of an INDIRECT_JUMP: JumpDetail
  *   u32 of a CALL: bit n is set if integer registers n and n + 1 of Go's ABI were stored side by side
  *       on the stack by the instructions right before it, as arguments are before a stack grows;
  *       bit 16 + n, that register n was stored, or its lower part
- *   f64 target: address of a direct branch or call; NaN otherwise
+ *       of any other: InstructionEffect bits
+ *   f64 target: address of a direct branch or call; of an INDIRECT_JUMP through a table the lowest
+ *       that it leads to in the function's first part, if that is known; NaN otherwise
  * A function that does not decode to its very end gets one record of kind UNDECODABLE at the
  * offset where it stopped, and no others.
  */
@@ -123,6 +142,32 @@ export const InstructionFlag = {
   EMULATED: 8,
   /** Writes r14. */
   WRITES_R14: 16,
+} as const;
+
+export const JumpDetail = {
+  /** Perhaps within the function, perhaps out of it. */
+  UNKNOWN: 0,
+  /** Surely through a table of places in its function. */
+  TABLE: 1,
+  /** Through the GOT, and so surely to another function. */
+  GOT: 2,
+} as const;
+/** The detail of a CONDITIONAL that the flags do not decide. */
+export const NO_FLAGS = 255;
+/**
+ * What an instruction does besides. Bits 0 to 15 are the general registers that it writes, or
+ * parts of, as instructions encode them: rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8 to r15. Bits 19
+ * to 31 are by how many words it moves the stack pointer, signed: -1 is a push.
+ */
+export const InstructionEffect = {
+  REGISTERS: 0xffff,
+  /** Some kernel refuses a probe on it. */
+  NOT_PROBED: 1 << 16,
+  /** It moves the stack pointer, and how far cannot be told. */
+  STACK_UNKNOWN: 1 << 17,
+  /** It writes memory, and not through the stack pointer. */
+  WRITES_MEMORY: 1 << 18,
+  STACK_SHIFT: 19,
 } as const;
 
 export interface Parameter {
@@ -209,8 +254,15 @@ export interface ThreadLocal {
 export interface Module {
   readonly facts: ModuleFacts;
   functions(): Promise<FunctionTable>;
-  /** Records as described at INSTRUCTION_SIZE, grouped by function, ascending by offset. */
-  instructions(addresses: Float64Array, sizes: Float64Array): Promise<Buffer>;
+  /**
+   * Records as described at INSTRUCTION_SIZE, grouped by function, ascending by offset. A function
+   * in several parts is asked for by all of them: `owners` has for each the index of the first.
+   */
+  instructions(
+    addresses: Float64Array,
+    sizes: Float64Array,
+    owners?: Float64Array,
+  ): Promise<Buffer>;
   /**
    * For each function, by address: its parameters by DWARF; of methods by the runtime's type tables,
    * which know all of them but no names (those are empty without DWARF); null where neither knows it.
@@ -262,6 +314,8 @@ export interface Features {
   atomics: boolean;
   /** bpf_find_vma: a program can look up the mapping that holds an address. */
   findsMappings: boolean;
+  /** Uprobe programs may write ip and sp, and the kernel then leaves out the instruction (6.19). */
+  writesRegisters: boolean;
   /** Run-time statistics of BPF programs can be switched on. */
   runTimeStatistics: boolean;
 }
@@ -271,8 +325,11 @@ export interface LoadOptions {
   object: string;
   /** Written over the variable `settings`, or `*_settings`, in .rodata; its size must agree. */
   settings?: Buffer;
-  /** By map name: another size, or an existing map to use in its place. */
-  maps?: Record<string, { maxEntries?: number; reuse?: BpfMap }>;
+  /**
+   * By map name: another size, or an existing map to use in its place; of a ring also perf buffers,
+   * one for each CPU.
+   */
+  maps?: Record<string, { maxEntries?: number; reuse?: BpfMap; perfBuffers?: boolean }>;
   /** How the object's uprobe programs (section "uprobe") will be attached. */
   attach: 'multi' | 'perf';
   /** Load uprobe programs as sleepable. */
@@ -335,16 +392,18 @@ export interface BpfMap {
 }
 
 export interface ReaderOptions {
-  /** How often the ring is looked at while records come; it slows down by itself when idle. ms */
+  /** Of perf buffers: bytes of all CPUs together. A ring has the size of its map. */
+  perfBytes?: number;
+  /** How often is looked while records come; it slows down by itself when idle. ms */
   intervalMs: number;
   /** Largest batch. Bytes. */
   batchBytes: number;
-  /** Batches handed to JavaScript and not yet taken; beyond it the ring is left to fill. */
+  /** Batches handed to JavaScript and not yet taken; beyond it records are left to pile up. */
   maxPending: number;
 }
 
 export interface Reader {
-  /** Resolves when all that was in the ring at the time of the call has been handed over. */
+  /** Resolves when all that had been sent at the time of the call has been handed over. */
   drain(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -360,10 +419,17 @@ export interface Lease {
 }
 
 export interface Native {
-  openModule(path: string): Promise<Module>;
+  /**
+   * What was stripped from a program that is not of Go is looked for beneath `debugRoots`, each the
+   * root of a file system: in the debug file with its build id, or that its .gnu_debuglink names.
+   */
+  openModule(path: string, debugRoots?: readonly string[]): Promise<Module>;
   features(): Promise<Features>;
   load(options: LoadOptions): Promise<Programs>;
-  /** Reads a ring buffer on a thread of its own; each batch holds whole records, end to end. */
+  /**
+   * Reads a ring buffer, or perf buffers, on a thread of its own; each batch holds whole records, end
+   * to end, in the order in which they were sent.
+   */
   read(ring: BpfMap, options: ReaderOptions, onBatch: (batch: Buffer) => void): Reader;
   /** Switches run-time statistics of BPF programs on until closed. */
   enableRunTimeStatistics(): { close(): void };

@@ -67,6 +67,7 @@ export async function planGo(
     const position = lines[i];
     functions.push({
       ...planned,
+      single: false,
       entryOnly: null,
       context,
       file: position?.file ?? null,

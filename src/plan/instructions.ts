@@ -7,23 +7,31 @@ export interface Instruction {
   length: number;
   kind: number;
   flags: number;
-  /** Address of a direct branch or call; NaN otherwise. */
+  /** Of a conditional or an indirect jump; see native.ts. */
+  detail: number;
+  /** Address of a direct branch or call, lowest of a table's; NaN otherwise. */
   target: number;
   /** Of a call; see native.ts. */
   spilled: number;
+  /** Of all but calls: InstructionEffect bits. */
+  effects: number;
 }
 
 /** The addon's records, by index of the function in the request. */
 export function groupByFunction(records: Buffer, functions: number): Instruction[][] {
   const groups: Instruction[][] = Array.from({ length: functions }, () => []);
   for (let at = 0; at + INSTRUCTION_SIZE <= records.length; at += INSTRUCTION_SIZE) {
+    const kind = records[at + 9] ?? InstructionKind.UNDECODABLE;
+    const word = records.readUInt32LE(at + 12);
     groups[records.readUInt32LE(at)]?.push({
       offset: records.readUInt32LE(at + 4),
       length: records[at + 8] ?? 0,
-      kind: records[at + 9] ?? InstructionKind.UNDECODABLE,
+      kind,
       flags: records[at + 10] ?? 0,
+      detail: records[at + 11] ?? 0,
       target: records.readDoubleLE(at + 16),
-      spilled: records.readUInt32LE(at + 12),
+      spilled: kind === InstructionKind.CALL ? word : 0,
+      effects: kind === InstructionKind.CALL ? 0 : word,
     });
   }
   return groups;

@@ -1,5 +1,6 @@
 import type { FunctionTable, Module, Native } from '../native/native.js';
 import { matchAll, type Pattern } from '../symbols/patterns.js';
+import { debugRoots } from './debug-roots.js';
 import { planGo } from './go-plan.js';
 import { moduleError } from './module-errors.js';
 import { planNative } from './native-plan.js';
@@ -38,13 +39,13 @@ export async function listFunctions(
 ): Promise<FunctionList> {
   let module: Module;
   try {
-    module = await native.openModule(file);
+    module = await native.openModule(file, debugRoots(file));
   } catch (error) {
     throw moduleError(error, shownAs);
   }
   try {
     const table = await module.functions();
-    const found = matchAll(patterns, [], table.names);
+    const found = matchAll(patterns, [], table);
     const inlined = (await module.inlined()).filter(({ hasCode }) => !hasCode);
     const gone = matchAll(patterns, [], inlined.map(({ name }) => name).join('\n'));
     const plan = module.facts.go

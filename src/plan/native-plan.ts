@@ -1,8 +1,9 @@
-import type { FunctionTable, Module } from '../native/native.js';
+import { FunctionKind, type FunctionTable, type Module } from '../native/native.js';
 import { ContextPlace, SiteKind } from '../spans/records.generated.js';
 import type { FunctionValues, ModulePlan, PlannedFunction, Refusal, SupportSite } from './plan.js';
-import { groupByFunction } from './instructions.js';
-import { type FunctionCode, nativeEntry, nativeReturns } from './native-sites.js';
+import { type CodeRange, type FunctionRanges, readCode } from './native-code.js';
+import { nativeEntry, nativeReturns } from './native-sites.js';
+import type { FunctionCode } from './sites.js';
 
 const NOWHERE = { place: ContextPlace.NOWHERE, at: 0 };
 const NO_VALUES: FunctionValues = { arguments: [], results: [], error: null, stackTrace: false };
@@ -19,6 +20,11 @@ const SUPPORT: Record<string, { kind: number; at: number }> = {
   _dl_debug_state: { kind: SiteKind.LIBRARIES, at: 0 },
 };
 
+/** The symbol is that of the function that chooses. */
+const CHOSEN_LATER = {
+  reason: 'is chosen among several when the program starts (IFUNC): trace the one that is meant',
+};
+
 /** Plans the probes of a native module for the functions at `indexes` of its table. */
 export async function planNative(
   module: Module,
@@ -27,24 +33,20 @@ export async function planNative(
   { entryOnly }: { entryOnly: boolean },
 ): Promise<ModulePlan> {
   const names = table.names.split('\n');
+  const ranges = rangesOf(table);
   const candidates = oneNameEach(table, indexes);
   const addresses = Float64Array.from(candidates, (index) => table.addresses[index] ?? 0);
-  const sizes = Float64Array.from(candidates, (index) => table.sizes[index] ?? 0);
-  const [records, lines] = await Promise.all([
-    module.instructions(addresses, sizes),
+  const [code, lines] = await Promise.all([
+    readCode(module, candidates.map(ranges)),
     module.lines(addresses),
   ]);
-  const code = groupByFunction(records, candidates.length);
   const functions: PlannedFunction[] = [];
   const refused: Refusal[] = [];
   for (const [i, index] of candidates.entries()) {
     const name = names[index] ?? '';
-    const body: FunctionCode = {
-      address: addresses[i] ?? 0,
-      size: sizes[i] ?? 0,
-      instructions: code[i] ?? [],
-    };
-    const planned = planFunction(body, entryOnly);
+    const body = code[i] as FunctionCode;
+    const planned =
+      table.kinds[index] === FunctionKind.IFUNC ? CHOSEN_LATER : planFunction(body, entryOnly);
     if ('reason' in planned) {
       refused.push({ name, reason: planned.reason });
       continue;
@@ -61,22 +63,36 @@ export async function planNative(
       route: null,
     });
   }
-  const support = await nativeSupport(module, table);
+  const support = await nativeSupport(module, table, ranges);
   return { kind: 'native', module, layout: null, functions, refused, support, notices: [] };
 }
 
-type Planned = Pick<PlannedFunction, 'entry' | 'returns' | 'entryOnly'>;
+type Planned = Pick<PlannedFunction, 'entry' | 'returns' | 'entryOnly' | 'single'>;
 
 function planFunction(code: FunctionCode, entryOnly: boolean): Planned | { reason: string } {
   const entry = nativeEntry(code);
   if ('reason' in entry) return entry;
-  if (entryOnly) return { entry: entry.sites, returns: [], entryOnly: null };
-  const returns = nativeReturns(code);
-  if ('reason' in returns) return returns;
-  if ('entryOnly' in returns) {
-    return { entry: entry.sites, returns: [], entryOnly: returns.entryOnly };
-  }
-  return { entry: entry.sites, returns: returns.sites, entryOnly: null };
+  const planned = { entry: entry.sites, returns: [], entryOnly: null, single: false };
+  if (entryOnly) return planned;
+  const found = nativeReturns(code);
+  if ('reason' in found) return found;
+  if ('entryOnly' in found) return { ...planned, entryOnly: found.entryOnly };
+  const returns = found.sites.filter(({ address }) => address !== entry.sites.address);
+  return { ...planned, returns, single: returns.length < found.sites.length };
+}
+
+/** By index of a function: where all of its code lies. */
+function rangesOf({ addresses, sizes, parts }: FunctionTable): (index: number) => FunctionRanges {
+  const further = new Map<number, CodeRange[]>();
+  parts.functions.forEach((index, i) => {
+    const range = { address: parts.addresses[i] ?? 0, size: parts.sizes[i] ?? 0 };
+    further.set(index, [...(further.get(index) ?? []), range]);
+  });
+  return (index) => ({
+    address: addresses[index] ?? 0,
+    size: sizes[index] ?? 0,
+    parts: further.get(index) ?? [],
+  });
 }
 
 /** Aliases share an address, and one of them is traced. */
@@ -89,19 +105,24 @@ function oneNameEach(table: FunctionTable, indexes: readonly number[]): number[]
   return [...byAddress.values()];
 }
 
-async function nativeSupport(module: Module, table: FunctionTable): Promise<SupportSite[]> {
-  const wanted = new Map<number, { name: string; size: number }>();
+async function nativeSupport(
+  module: Module,
+  table: FunctionTable,
+  ranges: (index: number) => FunctionRanges,
+): Promise<SupportSite[]> {
+  const wanted = new Map<number, { name: string; index: number }>();
   table.names.split('\n').forEach((name, index) => {
-    if (!Object.hasOwn(SUPPORT, name)) return;
-    wanted.set(table.addresses[index] ?? 0, { name, size: table.sizes[index] ?? 0 });
+    if (Object.hasOwn(SUPPORT, name)) wanted.set(table.addresses[index] ?? 0, { name, index });
   });
   if (wanted.size === 0) return [];
-  const addresses = Float64Array.from(wanted.keys());
-  const sizes = Float64Array.from(wanted.values(), ({ size }) => size);
-  const code = groupByFunction(await module.instructions(addresses, sizes), wanted.size);
-  return [...wanted].flatMap(([address, { name, size }], index) => {
+  const found = [...wanted.values()];
+  const code = await readCode(
+    module,
+    found.map(({ index }) => ranges(index)),
+  );
+  return found.flatMap(({ name }, i) => {
     const { kind, at } = SUPPORT[name] as { kind: number; at: number };
-    const entry = nativeEntry({ address, size, instructions: code[index] ?? [] });
+    const entry = nativeEntry(code[i] as FunctionCode);
     return 'sites' in entry ? [{ ...entry.sites, kind, at, name }] : [];
   });
 }

@@ -1,35 +1,247 @@
-/** Where a native function begins and ends. */
-import { InstructionFlag, InstructionKind } from '../native/native.js';
+import {
+  InstructionEffect,
+  InstructionFlag,
+  InstructionKind,
+  JumpDetail,
+  NO_FLAGS,
+} from '../native/native.js';
 import { SiteCondition } from '../spans/records.generated.js';
-import { type Choice, type FunctionCode, returnSites, type Site } from './sites.js';
+import type { Instruction } from './instructions.js';
+import type { Choice, CodePart, FunctionCode, Site } from './sites.js';
 
-export type { FunctionCode } from './sites.js';
-
-export function nativeEntry(code: FunctionCode): Choice<Site> {
-  const first = code.instructions[0];
-  if (!first || first.kind === InstructionKind.UNDECODABLE) return { reason: 'does not decode' };
-  const targets = new Set(
-    code.instructions
-      .filter(({ kind }) => kind === InstructionKind.JUMP || kind === InstructionKind.CONDITIONAL)
-      .map(({ target }) => target),
-  );
-  const after = first.kind === InstructionKind.ENDBR ? code.instructions[1] : first;
-  const chosen = after && !targets.has(code.address + after.offset) ? after : first;
-  if (targets.has(code.address + chosen.offset)) {
-    return { reason: 'a branch leads back to its first instruction' };
-  }
-  return {
-    sites: {
-      address: code.address + chosen.offset,
-      condition: SiteCondition.ALWAYS,
-      emulated: (chosen.flags & InstructionFlag.EMULATED) !== 0,
-    },
-  };
+/** Where a function begins. If it is a single instruction, that is one of its returns as well. */
+export interface EntrySite extends Site {
+  /** From the stack pointer at the site to the place of the return address, in bytes. */
+  stackAdjustment: number;
 }
 
-export function nativeReturns(code: FunctionCode): Choice<Site[]> | { entryOnly: string } {
-  if (code.instructions.some(({ kind }) => kind === InstructionKind.INDIRECT_JUMP)) {
-    return { entryOnly: 'may leave by an indirect jump' };
+/** Why the returns of a function are not watched. */
+export interface EntryOnly {
+  entryOnly: string;
+}
+
+const partsOf = (code: FunctionCode): readonly CodePart[] => [code, ...(code.parts ?? [])];
+
+const lies = (address: number, part: CodePart): boolean =>
+  address >= part.address && address < part.address + part.size;
+
+const isInside = (code: FunctionCode, address: number): boolean =>
+  lies(address, code) || (code.parts?.some((part) => lies(address, part)) ?? false);
+
+const affects = (instruction: Instruction, effect: number): boolean =>
+  (instruction.effects & effect) !== 0;
+
+const isEmulated = ({ flags }: Instruction): boolean => (flags & InstructionFlag.EMULATED) !== 0;
+
+/** Calls have no effects; what is emulated takes a probe. */
+const takesProbe = (instruction: Instruction): boolean =>
+  isEmulated(instruction) ||
+  (instruction.kind !== InstructionKind.CALL &&
+    !affects(instruction, InstructionEffect.NOT_PROBED));
+
+const siteAt = (part: CodePart, instruction: Instruction, condition: number): Site => ({
+  address: part.address + instruction.offset,
+  condition,
+  emulated: isEmulated(instruction),
+  ...(instruction.kind === InstructionKind.RETURN ? { plainReturn: instruction.length === 1 } : {}),
+});
+
+/** Bytes by which the stack grows; NaN where that cannot be told. */
+const stackGrowth = (instruction: Instruction): number =>
+  affects(instruction, InstructionEffect.STACK_UNKNOWN)
+    ? NaN
+    : -(instruction.effects >> InstructionEffect.STACK_SHIFT) * 8;
+
+/** rax, which holds how many floats a variadic function is called with, rcx, rdx, rsi, rdi, r8, r9. */
+const ARGUMENTS = 0b11_1100_0111;
+
+/** After any of the others it is not certain that the next instruction is executed. */
+const STRAIGHT = new Set<number>([
+  InstructionKind.OTHER,
+  InstructionKind.PUSH,
+  InstructionKind.NOP,
+  InstructionKind.ENDBR,
+  InstructionKind.STACK_CHECK,
+]);
+
+/**
+ * Where a function's entry is best seen: the first instruction that the kernel emulates, as long as
+ * every call executes it once and finds there what it was called with; else the first of all.
+ */
+export function nativeEntry(code: FunctionCode): Choice<EntrySite> {
+  const unreadable = whyUnreadable(code);
+  if (unreadable !== null) return { reason: unreadable };
+  const first = code.instructions[0] as Instruction;
+  if (entryMayRepeat(code)) return { reason: 'a branch leads back to its first instruction' };
+
+  const candidates = entryCandidates(code);
+  const [single] = exitsOf(code, code, first);
+  if (candidates.length === 0 && single && takesProbe(first)) {
+    if (single.condition === SiteCondition.ALWAYS) {
+      return { sites: { ...single, stackAdjustment: 0 } };
+    }
+    return { reason: 'begins with a conditional jump out of it' };
   }
-  return returnSites(code);
+  const best =
+    candidates.find(({ instruction }) => isEmulated(instruction)) ??
+    candidates.find(({ instruction }) => instruction.kind !== InstructionKind.ENDBR) ??
+    candidates[0];
+  if (!best) return { reason: 'begins with an instruction that takes no probe' };
+  const { instruction, stackAdjustment } = best;
+  return { sites: { ...siteAt(code, instruction, SiteCondition.ALWAYS), stackAdjustment } };
+}
+
+interface EntryCandidate {
+  instruction: Instruction;
+  stackAdjustment: number;
+}
+
+function entryCandidates(code: FunctionCode): EntryCandidate[] {
+  const targets = branchTargets(code);
+  const candidates: EntryCandidate[] = [];
+  let stackAdjustment = 0;
+  for (const instruction of prologue(code)) {
+    if (targets.has(code.address + instruction.offset)) break;
+    if (takesProbe(instruction) && exitsOf(code, code, instruction).length === 0) {
+      candidates.push({ instruction, stackAdjustment });
+    }
+    if (affects(instruction, ARGUMENTS | InstructionEffect.WRITES_MEMORY)) break;
+    stackAdjustment += stackGrowth(instruction);
+    if (Number.isNaN(stackAdjustment)) break;
+  }
+  return candidates;
+}
+
+/** The instructions that every call executes one after the other. */
+function prologue({ instructions }: FunctionCode): Instruction[] {
+  const straight: Instruction[] = [];
+  let next = 0;
+  for (const instruction of instructions) {
+    if (instruction.offset !== next) break;
+    straight.push(instruction);
+    if (!STRAIGHT.has(instruction.kind)) break;
+    next += instruction.length;
+  }
+  return straight;
+}
+
+/** Addresses that the function's own branches lead to, of each table only the lowest. */
+function branchTargets(code: FunctionCode): Set<number> {
+  const targets = new Set<number>();
+  for (const { instructions } of partsOf(code)) {
+    for (const { kind, target } of instructions)
+      if (kind !== InstructionKind.CALL) targets.add(target);
+  }
+  return targets;
+}
+
+/**
+ * Something leads back to the first instruction; or a jump through a table that is not known may,
+ * which is impossible only where a second execution would leave another frame on the stack.
+ */
+function entryMayRepeat(code: FunctionCode): boolean {
+  if (branchTargets(code).has(code.address)) return true;
+  const unknown = partsOf(code).some(({ instructions }) =>
+    instructions.some(
+      (instruction) => isTableJump(instruction) && Number.isNaN(instruction.target),
+    ),
+  );
+  return unknown && !prologue(code).some((instruction) => stackGrowth(instruction) > 0);
+}
+
+const isTableJump = ({ kind, detail }: Instruction): boolean =>
+  kind === InstructionKind.INDIRECT_JUMP && detail === JumpDetail.TABLE;
+
+/** Why nothing can be said of a function; null: its code is known to its end. */
+function whyUnreadable(code: FunctionCode): string | null {
+  if (code.size === 0) return 'has no size';
+  for (const { instructions } of partsOf(code)) {
+    const first = instructions[0];
+    if (!first || first.kind === InstructionKind.UNDECODABLE) {
+      return 'does not decode to its end, as where data lie in the code';
+    }
+  }
+  return null;
+}
+
+/**
+ * All instructions by which a function ends: returns, and jumps out of all its parts (tail calls),
+ * also those through the GOT.
+ * Functions that leave in another way too are traced by their entries alone.
+ */
+export function nativeReturns(code: FunctionCode): Choice<Site[]> | EntryOnly {
+  const unreadable = whyUnreadable(code);
+  if (unreadable !== null) return { reason: unreadable };
+  const sites: Site[] = [];
+  for (const part of partsOf(code)) {
+    for (const instruction of part.instructions) {
+      const why = whyEntryOnly(code, instruction);
+      if (why !== null) return { entryOnly: why };
+      for (const site of exitsOf(code, part, instruction)) {
+        if (!takesProbe(instruction))
+          return { entryOnly: 'ends with an instruction that takes no probe' };
+        sites.push(site);
+      }
+    }
+    if (runsOn(code, part)) return { entryOnly: 'runs on into the code behind it' };
+  }
+  return { sites };
+}
+
+/** The site at which an instruction ends the function; none if it does not. */
+function exitsOf(code: FunctionCode, part: CodePart, instruction: Instruction): Site[] {
+  const { kind, target, detail } = instruction;
+  switch (kind) {
+    case InstructionKind.RETURN:
+      return [siteAt(part, instruction, SiteCondition.ALWAYS)];
+    case InstructionKind.JUMP:
+      return isInside(code, target) ? [] : [siteAt(part, instruction, SiteCondition.ALWAYS)];
+    case InstructionKind.CONDITIONAL:
+      if (isInside(code, target)) return [];
+      return [siteAt(part, instruction, SiteCondition.TAKEN + (detail & 15))];
+    case InstructionKind.INDIRECT_JUMP:
+      if (detail !== JumpDetail.GOT) return [];
+      return [siteAt(part, instruction, SiteCondition.ALWAYS)];
+    default:
+      return [];
+  }
+}
+
+/** Why a function with this instruction has ends that cannot be watched; null: it has none. */
+function whyEntryOnly(code: FunctionCode, instruction: Instruction): string | null {
+  const { kind, target, detail } = instruction;
+  switch (kind) {
+    case InstructionKind.INDIRECT_JUMP:
+      return detail === JumpDetail.UNKNOWN ? 'leaves by an indirect jump' : null;
+    case InstructionKind.CONDITIONAL:
+      if (detail !== NO_FLAGS || isInside(code, target)) return null;
+      return 'leaves by a jump that counts a register';
+    case InstructionKind.CALL:
+      // Its returns then end calls within it.
+      if (target === code.address || !isInside(code, target)) return null;
+      return 'calls a part of itself';
+    default:
+      return null;
+  }
+}
+
+/** After these nothing is executed; a call at the very end is of a function that never returns. */
+const LAST = new Set<number>([
+  InstructionKind.RETURN,
+  InstructionKind.JUMP,
+  InstructionKind.INDIRECT_JUMP,
+  InstructionKind.TRAP,
+  InstructionKind.CALL,
+  InstructionKind.INDIRECT_CALL,
+]);
+
+/** Its last instruction is followed by another function's first. */
+function runsOn(code: FunctionCode, { address, size, instructions }: CodePart): boolean {
+  let end = size;
+  if (partsOf(code).some((part) => part.address === address + end)) return false;
+  let last = instructions.length - 1;
+  // A linker that makes a call or jump shorter fills it up.
+  while (instructions[last]?.kind === InstructionKind.NOP) end = instructions[last--]?.offset ?? 0;
+  const { offset = 0, length = 0, kind = InstructionKind.OTHER } = instructions[last] ?? {};
+  return offset + length !== end || !LAST.has(kind);
 }

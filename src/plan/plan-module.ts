@@ -2,6 +2,7 @@ import { UnderspanError } from '../errors.js';
 import type { Inlined, Module, Native } from '../native/native.js';
 import { matchAll, type Matches, matches, type Pattern } from '../symbols/patterns.js';
 import { hintFor } from '../symbols/suggest.js';
+import { debugRoots } from './debug-roots.js';
 import type { ValueRequest } from './function-values.js';
 import { planGo } from './go-plan.js';
 import { planNative } from './native-plan.js';
@@ -46,7 +47,7 @@ export async function planModule(
 
 async function openModule(native: Native, file: string, shownAs: string): Promise<Module> {
   try {
-    return await native.openModule(file);
+    return await native.openModule(file, debugRoots(file));
   } catch (error) {
     throw moduleError(error, shownAs);
   }
@@ -59,7 +60,7 @@ async function planOpened(
 ): Promise<ModulePlan> {
   const table = await module.functions();
   const found = withoutWrappers(
-    matchAll(request.patterns, request.excludes, table.names),
+    matchAll(request.patterns, request.excludes, table),
     request.patterns,
   );
   const notices = await planMatches(module, shownAs, request, table.names, found);

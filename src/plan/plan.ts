@@ -49,6 +49,8 @@ export interface PlannedFunction {
   size: number;
   entry: Site;
   returns: Site[];
+  /** It is a single instruction, by which it begins and ends. */
+  single: boolean;
   /** Why its returns are not seen, so that its calls are only counted; null: they are. */
   entryOnly: string | null;
   context: ContextAt;

@@ -20,8 +20,9 @@ import { valuePlan } from '../spans/records.generated.js';
 /** Compiled objects lie beside the addon, whether run from a checkout or installed. */
 const OBJECTS = fileURLToPath(new URL('../../../build/bpf/', import.meta.url));
 
-export function objectPath(name: string, features: Features): string {
-  return `${OBJECTS}${name}${features.atomics ? '' : '.legacy'}.bpf.o`;
+export function objectPath(name: string, { atomics, sleepable }: Features): string {
+  const kind = !atomics ? '.legacy' : sleepable ? '' : '.awake';
+  return `${OBJECTS}${name}${kind}.bpf.o`;
 }
 
 /** Maps that all rules of a session have in common. */
@@ -46,13 +47,16 @@ export const RULE_MAPS = [
 type SharedMap = (typeof SESSION_MAPS)[number] | (typeof RULE_MAPS)[number];
 export type SharedMaps = Record<SharedMap, BpfMap>;
 
-/** Those of them that the programs for each kind of module have. */
-export const MAPS: Record<ModulePlan['kind'], readonly SharedMap[]> = {
+const THREAD_MAPS = [
+  ...(['ring', 'stacks', 'inheritances', 'statistics'] as const),
+  ...(['next_tree', 'call_values', 'http_requests', 'http_uncounted'] as const),
+];
+
+/** Those of them that each object has. */
+export const MAPS: Record<ModulePlan['kind'] | 'threads', readonly SharedMap[]> = {
   go: [...SESSION_MAPS, ...RULE_MAPS],
-  native: [
-    ...(['ring', 'targets', 'stacks', 'inheritances', 'statistics'] as const),
-    ...(['next_tree', 'call_values', 'http_requests', 'http_uncounted'] as const),
-  ],
+  native: [...THREAD_MAPS, 'targets'],
+  threads: THREAD_MAPS,
 };
 
 /**

@@ -35,6 +35,8 @@ export interface RuleOptions {
   contextHops: number;
   /** Texts of errors and panics, not only their types. */
   errorText: boolean;
+  /** Returns are carried out by our programs where the kernel lets them. */
+  emulateReturns: boolean;
 }
 
 /** What else is the same for all functions of an attachment. */
@@ -45,6 +47,8 @@ export interface KernelOptions extends RuleOptions {
   filterTargets: boolean;
   /** By which `targets` names it. */
   attachment: number;
+  /** Records leave by perf buffers, not by the ring. */
+  perfBuffers: boolean;
   shards: number;
 }
 
@@ -78,12 +82,14 @@ export function encodeSettings(
   flag(settings.positionIndependent, module.facts.positionIndependent);
   flag(settings.filterTargets, options.filterTargets);
   flag(settings.hasCookies, features.cookies);
-  flag(settings.sleepable, features.sleepable);
   flag(settings.roots, options.roots);
   flag(settings.unsampled, options.unsampled);
   flag(settings.entryOnly, options.entryOnly);
   flag(settings.programSpans, options.programSpans);
   flag(settings.findsMappings, features.findsMappings);
+  flag(settings.perfBuffers, options.perfBuffers);
+  flag(settings.writesRegisters, features.writesRegisters);
+  flag(settings.emulateReturns, features.writesRegisters && options.emulateReturns);
   return buffer;
 }
 
@@ -145,13 +151,17 @@ export function encodeSites(plan: ModulePlan, firstFunction: number): EncodedSit
   };
   const entries: NumberedSite[] = [];
   const returns: NumberedSite[] = [];
+  // Another program of ours runs there too, and needs the registers as they were.
+  const shared = new Set(plan.support.map(({ address }) => address));
   plan.functions.forEach((planned, index) => {
     const fn = firstFunction + index;
-    const { entry, context, entryOnly } = planned;
+    const { entry, context, entryOnly, single } = planned;
     const flags = entryOnly === null ? 0 : SiteFlag.ENTRY_ONLY;
-    entries.push(add(entry, SiteKind.ENTRY, fn, { ...context, flags }));
+    entries.push(add(entry, single ? SiteKind.BOTH : SiteKind.ENTRY, fn, { ...context, flags }));
     for (const site of planned.returns) {
-      returns.push(add(site, SiteKind.RETURN, fn, { place: 0, at: 0 }));
+      const plain = site.plainReturn === true && !shared.has(site.address);
+      const flags = plain ? SiteFlag.PLAIN_RETURN : 0;
+      returns.push(add(site, SiteKind.RETURN, fn, { place: 0, at: 0, flags }));
     }
   });
   const support = plan.support.map((site) => add(site, site.kind, 0, { place: 0, at: site.at }));

@@ -20,6 +20,7 @@ import { ProcessResources } from './resources.js';
 import type { TraceRule } from './rule.js';
 import { Session } from './session.js';
 import { type CountedFunction, lostInKernel, summarize } from './summary.js';
+import type { Transport } from './transport.js';
 
 /** Time that calls which are open at the end have to return, in ms. */
 const GRACE_MS = 100;
@@ -38,6 +39,7 @@ const waited = (): Promise<void> => setTimeout(SETTLE_MS, undefined, { ref: fals
 export interface RunningOptions extends ResourceSources {
   rules: readonly TraceRule[];
   sinks: readonly Sink[];
+  transport: Transport;
   ringBytes: number;
   /** Functions that can be traced at once. */
   maxFunctions: number;
@@ -113,12 +115,12 @@ export class Running {
 
   private async open(features: Features, first: readonly FirstTarget[]): Promise<void> {
     const { native, options } = this;
-    const { sinks, ringBytes, maxFunctions, watchesExecs, rules, idleMs } = options;
+    const { sinks, transport, ringBytes, maxFunctions, watchesExecs, rules, idleMs } = options;
     const programSpans = sinks.some((sink) => sink.programSpans !== undefined);
     this.session = await Session.open(
       native,
       features,
-      { ringBytes, maxFunctions, everyExec: watchesExecs, programSpans },
+      { transport, ringBytes, maxFunctions, everyExec: watchesExecs, programSpans },
       (batch) => this.pipeline.batch(batch),
     );
     const procfs = new Procfs();

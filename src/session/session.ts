@@ -35,6 +35,7 @@ import { kernelError } from './kernel-errors.js';
 import { Numbers } from './numbers.js';
 import { allOpenCalls, openCallsOn, type OpenStackCalls } from './open-calls.js';
 import { type FunctionStatistics, readStatistics } from './statistics.js';
+import type { Transport } from './transport.js';
 
 /** How often the ring is looked at, and how much is taken at once. */
 const READER = { intervalMs: 5, batchBytes: 1 << 20, maxPending: 16 };
@@ -44,6 +45,9 @@ const MANY_CALLS = 8_192;
 const FEW_CALLS = 1_024;
 
 export interface SessionOptions {
+  /** Perf buffers also where the kernel has no ring. */
+  transport: Transport;
+  /** Of the ring, or of all perf buffers together. */
   ringBytes: number;
   maxFunctions: number;
   /** Report every exec on the host, not only those of targets. */
@@ -96,6 +100,7 @@ export class Session {
     private readonly native: Native,
     readonly features: Features,
     private readonly options: SessionOptions,
+    private readonly perfBuffers: boolean,
     private readonly shards: number,
     private readonly processes: Programs,
     private readonly tracepoints: Link[],
@@ -112,15 +117,17 @@ export class Session {
     onBatch: (batch: Buffer) => void,
   ): Promise<Session> {
     const shards = shardCount(features);
+    const perfBuffers = options.transport === 'perf' || !features.ringBuffer;
     const settings = Buffer.alloc(processSettings.size);
     settings.writeUInt32LE(shards - 1, processSettings.shardMask);
     settings.writeUInt8(options.everyExec ? 1 : 0, processSettings.everyExec);
+    settings.writeUInt8(perfBuffers ? 1 : 0, processSettings.perfBuffers);
     try {
       const processes = await native.load({
         object: objectPath('processes', features),
         settings,
         maps: {
-          ring: { maxEntries: options.ringBytes },
+          ring: perfBuffers ? { perfBuffers } : { maxEntries: options.ringBytes },
           statistics: { maxEntries: (options.maxFunctions + 1) * shards },
         },
         attach: 'perf',
@@ -131,11 +138,14 @@ export class Session {
           processes.attachTracepoint(program),
         ),
       );
-      const reader = native.read(processes.map('ring'), READER, onBatch);
+      const perfBytes = options.ringBytes;
+      const reader = native.read(processes.map('ring'), { ...READER, perfBytes }, onBatch);
       const session = new Session(
         native,
-        features,
+        // The kernel lets no program sleep that writes to perf buffers.
+        { ...features, sleepable: features.sleepable && !perfBuffers },
         options,
+        perfBuffers,
         shards,
         processes,
         tracepoints,
@@ -182,13 +192,14 @@ export class Session {
 
   /** What is open on the stack of a thread ends with it. */
   private async watchThreads(shared: SharedMaps): Promise<Threads> {
-    const { native, features, shards } = this;
+    const { native, features, shards, perfBuffers } = this;
     const settings = Buffer.alloc(settingsLayout.size);
     settings.writeUInt32LE(shards - 1, settingsLayout.shardMask);
+    settings.writeUInt8(perfBuffers ? 1 : 0, settingsLayout.perfBuffers);
     const programs = await native.load({
-      object: objectPath('native', features),
+      object: objectPath('threads', features),
       settings,
-      maps: Object.fromEntries(MAPS.native.map((name) => [name, { reuse: shared[name] }])),
+      maps: Object.fromEntries(MAPS.threads.map((name) => [name, { reuse: shared[name] }])),
       attach: 'perf',
       sleepable: false,
       programs: ['thread_exited'],
@@ -215,6 +226,7 @@ export class Session {
   ): Promise<Attachment> {
     const first = this.numbers.take(plan.functions.length);
     if (first === null) throw new Error(`no room for ${plan.functions.length} functions`);
+    const { perfBuffers, shards } = this;
     const { programSpans } = this.options;
     const number = ++this.attached;
     try {
@@ -223,7 +235,7 @@ export class Session {
         this.features,
         plan,
         first,
-        { ...options, programSpans, filterTargets, attachment: number, shards: this.shards },
+        { ...options, programSpans, filterTargets, perfBuffers, attachment: number, shards },
         rule.maps,
         plan.kind === 'native' ? await rule.threadStacks() : null,
       );

@@ -38,6 +38,8 @@ export interface TraceWishes {
   roots: boolean;
   /** Spans also where the program's own trace is not sampled. */
   unsampled: boolean;
+  /** Returns are carried out by our programs where the kernel lets them. */
+  emulateReturns: boolean;
   /** Functions that may be attached in one executable. */
   maxFunctions: number;
 }
@@ -84,6 +86,7 @@ export function ruleOf(wishes: TraceWishes, features: Features, selects: Selects
       entryOnly: wishes.entryOnly,
       contextHops: wishes.contextHops,
       errorText: wishes.errorText,
+      emulateReturns: wishes.emulateReturns,
     },
     filter: { minDurationNs, slowerThanNs, errorsOnly },
     followForks,

@@ -37,6 +37,7 @@ export const SiteKind = {
   SWITCH_STACK: 13,
   CATCH: 14,
   LIBRARIES: 15,
+  BOTH: 16,
 } as const;
 
 export const SiteFlag = {
@@ -48,6 +49,7 @@ export const SiteCondition = {
   ALWAYS: 0,
   ABOVE: 1,
   MAY_REPEAT: 2,
+  TAKEN: 16,
 } as const;
 
 export const ContextPlace = {
@@ -391,7 +393,7 @@ export const settings = {
   positionIndependent: 228,
   filterTargets: 229,
   hasCookies: 230,
-  sleepable: 231,
+  perfBuffers: 231,
   roots: 232,
   unsampled: 233,
   entryOnly: 234,
@@ -401,6 +403,8 @@ export const settings = {
   errorText: 238,
   never: 239,
   findsMappings: 240,
+  writesRegisters: 241,
+  emulateReturns: 242,
 } as const;
 
 /** Byte offsets in struct stack_key. */
@@ -412,30 +416,31 @@ export const stackKey = {
 
 /** Byte offsets in struct open_call. */
 export const openCall = {
-  size: 96,
+  size: 104,
   startNs: 0,
   offset: 8,
-  traceId: 16,
+  bias: 16,
+  traceId: 24,
   traceIdLength: 16,
-  spanId: 32,
+  spanId: 40,
   spanIdLength: 8,
-  parentId: 40,
+  parentId: 48,
   parentIdLength: 8,
-  contextId: 48,
+  contextId: 56,
   contextIdLength: 8,
-  childrenNs: 56,
-  descendants: 64,
-  function: 68,
-  treeSpans: 72,
-  treeLost: 76,
-  tree: 80,
-  source: 81,
-  traceFlags: 82,
-  dropped: 83,
-  parentKind: 84,
-  hasValues: 85,
-  httpStatus: 86,
-  httpMethod: 88,
+  childrenNs: 64,
+  descendants: 72,
+  function: 76,
+  treeSpans: 80,
+  treeLost: 84,
+  tree: 88,
+  source: 89,
+  traceFlags: 90,
+  dropped: 91,
+  parentKind: 92,
+  hasValues: 93,
+  httpStatus: 94,
+  httpMethod: 96,
 } as const;
 
 /** Byte offsets in struct program_span. */
@@ -472,7 +477,7 @@ export const openPanic = {
 
 /** Byte offsets in struct stack. */
 export const stack = {
-  size: 2128,
+  size: 2376,
   id: 0,
   stackHi: 8,
   depth: 16,
@@ -485,8 +490,9 @@ export const stack = {
   labels: 168,
   calls: 208,
   callsLength: 16,
-  spans: 1744,
+  spans: 1872,
   spansLength: 8,
+  record: 2256,
 } as const;
 
 /** Byte offsets in struct span_key. */
@@ -552,6 +558,7 @@ export const processSettings = {
   size: 8,
   shardMask: 0,
   everyExec: 4,
+  perfBuffers: 5,
 } as const;
 
 /** Byte offsets in struct learned. */

@@ -21,6 +21,8 @@ export interface Pattern {
   readonly expression: RegExp;
   /** NAME has wildcards or is a regular expression. */
   readonly wild: boolean;
+  /** NAME speaks of parameters, so that it is compared with signatures too. */
+  readonly signature: boolean;
 }
 
 export interface Matches {
@@ -97,10 +99,20 @@ export function parsePattern(text: string): Pattern {
   }
   if (isExpression(name)) {
     const expression = parseExpression(text, name.slice(1, -1));
-    return { text, module, name, expression, wild: true };
+    return { text, module, name, expression, wild: true, signature: hasParameters(name) };
   }
   const expression = new RegExp(`^${nameSource(name)}$`);
-  return { text, module, name, expression, wild: hasWildcard(name) };
+  const signature = hasParameters(name);
+  return { text, module, name, expression, wild: hasWildcard(name), signature };
+}
+
+/** Parentheses that are part of C++ names: `operator()`, `(anonymous namespace)`, `{lambda(int)#1}`. */
+const IN_NAMES = /operator\\?\(\\?\)|\\?\(anonymous namespace\\?\)|\\?\{lambda.*?#/g;
+
+/** Of an expression only an escaped parenthesis is one. */
+function hasParameters(name: string): boolean {
+  const rest = name.replace(IN_NAMES, '');
+  return isExpression(name) ? /\\\(|\[\(\]/.test(rest) : rest.includes('(');
 }
 
 function parseExpression(text: string, source: string): RegExp {
@@ -118,8 +130,22 @@ function parseExpression(text: string, source: string): RegExp {
   }
 }
 
+/** What a regular expression knows of pairs of brackets: as many levels as names have. */
+function balanced(open: string, close: string): string {
+  const plain = `[^${open}${close}]*`;
+  let inside = plain;
+  for (let level = 0; level < 4; level++) {
+    inside = `${plain}(?:\\${open}${inside}\\${close}${plain})*`;
+  }
+  return `\\${open}${inside}\\${close}`;
+}
+
+/** Rust writes `::` before the arguments of a function. */
+const TEMPLATE_ARGUMENTS = `(?:(?:::)?${balanced('<', '>')})?`;
+const PARAMETERS = `(?:${balanced('(', ')')}(?: (?:const|volatile|noexcept|&&?))*)?`;
+
 /** `.(*T)` is a Go receiver; any other `*` is a wildcard, also that of `.(*).`. */
-const TOKENS = /\.\(\*(?=[^)*])|\*+|\[\.\.\.\]|\.|[^]/gu;
+const TOKENS = /\.\(\*(?=[^)*])|\*+|\[\.\.\.\]|\.|::|, *| *>|[^]/gu;
 
 function hasWildcard(name: string): boolean {
   return name.match(TOKENS)?.some((token) => token.startsWith('*')) ?? false;
@@ -133,16 +159,23 @@ function nameSource(name: string): string {
   // Go writes the dots of an import path's last element as %2e: gopkg.in/yaml%2ev3.Unmarshal.
   const escapedDot = name.includes('/') ? '(?:\\.|%2e)' : '\\.';
   const dot = withoutParentheses ? `${typeArguments}\\)?${escapedDot}(?:\\(\\*?)?` : escapedDot;
-  let source = '';
+  // C++ and Rust: template arguments, and the brackets of a type that Rust writes as `<T>::f`.
+  const withoutTemplates = name.includes('::') && !/<(?!<|=|$)/.test(name);
+  const templates = withoutTemplates ? TEMPLATE_ARGUMENTS : '';
+  let source = withoutTemplates ? '<?' : '';
   for (const [token] of name.matchAll(TOKENS)) {
     if (token === '.(*') source += `${escapedDot}\\(\\*`;
     else if (token === ')') source += `${typeArguments}\\)`;
     else if (token.startsWith('*')) source += '.*';
     else if (token === '[...]') source += '\\[.*\\]';
     else if (token === '.') source += dot;
+    else if (token === '::') source += withoutTemplates ? `${templates}>?::` : token;
+    // Spaces as the demangler writes them are not for users to know.
+    else if (token.startsWith(',')) source += ', ?';
+    else if (token.endsWith('>')) source += ' ?>';
     else source += token.replace(/[\\^$.*+?()[\]{}|/]/, '\\$&');
   }
-  return source + typeArguments + (withoutParentheses ? '(?:\\(.*\\)[^.]*)?' : '');
+  return source + typeArguments + templates + (withoutParentheses ? PARAMETERS : '');
 }
 
 /** Refuses what belongs to the kernel. */
@@ -160,29 +193,46 @@ export function matches(pattern: Pattern, name: string): boolean {
   return pattern.expression.test(name);
 }
 
+/** Joined by line breaks; "" is a function without a signature. */
+export interface FunctionNames {
+  names: string;
+  signatures: string;
+}
+
 /**
- * Matches a function table's names, joined by line breaks. All patterns belong to the same
- * module. An expression that takes too long is a usage error.
+ * Matches a function table's names, joined by line breaks, and their signatures. All patterns belong
+ * to the same module. An expression that takes too long is a usage error.
  */
 export function matchAll(
   patterns: readonly Pattern[],
   excludes: readonly Pattern[],
-  joinedNames: string,
+  table: string | FunctionNames,
   timeLimitMs = TIME_LIMIT_MS,
 ): Matches {
+  const joinedNames = typeof table === 'string' ? table : table.names;
   const names = joinedNames === '' ? [] : joinedNames.split('\n');
+  const speakOfParameters = [...patterns, ...excludes].some(({ signature }) => signature);
+  const signatures =
+    typeof table === 'string' || !speakOfParameters ? [] : table.signatures.split('\n');
+  const fits = (pattern: Pattern, name: string, index: number): boolean =>
+    pattern.expression.test(name) ||
+    (pattern.signature && signatures[index] ? pattern.expression.test(signatures[index]) : false);
   const result: Matches = { indexes: [], counts: patterns.map(() => 0), names: [], excluded: 0 };
-  const wanted = patterns.map((pattern) => pattern.expression);
-  const unwanted = excludes.map((pattern) => pattern.expression);
+  const bySignature = patterns.filter(({ signature }) => signature);
   const run = (): void => {
     const any = union(patterns);
     for (let index = 0; index < names.length; index++) {
       const name = names[index] as string;
-      if (!any.some((expression) => expression.test(name))) continue;
-      for (let i = 0; i < wanted.length; i++) {
-        if (wanted[i]?.test(name)) result.counts[i] = (result.counts[i] ?? 0) + 1;
+      if (
+        !any.some((expression) => expression.test(name)) &&
+        !bySignature.some((pattern) => fits(pattern, name, index))
+      ) {
+        continue;
       }
-      if (unwanted.some((expression) => expression.test(name))) {
+      patterns.forEach((pattern, i) => {
+        if (fits(pattern, name, index)) result.counts[i] = (result.counts[i] ?? 0) + 1;
+      });
+      if (excludes.some((pattern) => fits(pattern, name, index))) {
         result.excluded++;
         continue;
       }

@@ -12,8 +12,19 @@ interface Parts {
 
 const BRACKETED = /\[[^\]]*\]+|[()*]/g;
 
+/** Template and generic arguments, innermost first. */
+function withoutArguments(name: string): string {
+  let plain = name;
+  for (let before = ''; plain !== before && plain.includes('<');) {
+    before = plain;
+    plain = plain.replace(/(?:::)?<[^<>]*>/g, '');
+  }
+  return plain;
+}
+
 function partsOf(name: string): Parts {
-  const plain = (/[[(*]/.test(name) ? name.replace(BRACKETED, '') : name).toLowerCase();
+  const short = name.includes('::') ? withoutArguments(name) : name;
+  const plain = (/[[(*]/.test(short) ? short.replace(BRACKETED, '') : short).toLowerCase();
   const end = Math.max(plain.lastIndexOf('.'), plain.lastIndexOf(':'), plain.lastIndexOf('/'));
   return { scope: plain.slice(0, Math.max(end, 0)), last: plain.slice(end + 1) };
 }
@@ -71,7 +82,7 @@ export function suggest(pattern: Pattern, joinedNames: string, count = 3): strin
     const end = Math.max(name.lastIndexOf('.'), name.lastIndexOf(':'));
     if (
       Math.abs(name.length - end - 1 - last.length) > limit &&
-      !/[[(]/.test(name.slice(end + 1))
+      !/[[(>]/.test(name.slice(end + 1))
     ) {
       continue;
     }
@@ -95,12 +106,20 @@ function plainText(pattern: Pattern): string {
   return name.replace(/^\*+\.?/, '');
 }
 
-/** For a pattern such as "mian.*", whose only word is a package. */
-function suggestPackages(wanted: string, names: readonly string[], count: number): string[] {
+/** "ns::Class" of "ns::Class::method"; null where the name has none that is plain. */
+function scopeOf(name: string): string | null {
+  const end = name.lastIndexOf('::');
+  return end <= 0 || /[<({]/.test(name.slice(0, end)) ? null : name.slice(0, end);
+}
+
+/** For a pattern such as "mian.*" or "sohp::*", whose only word is a package or a scope. */
+function suggestPackages(scope: string, names: readonly string[], count: number): string[] {
+  const isScope = scope.endsWith(':');
+  const wanted = isScope ? scope.slice(0, -1) : scope;
   if (wanted === '') return [];
   const packages = new Set<string>();
   for (const name of names) {
-    const found = packageOf(name);
+    const found = isScope ? scopeOf(name) : packageOf(name);
     if (found !== null) packages.add(found);
   }
   const limit = slips(wanted);
@@ -117,7 +136,7 @@ function suggestPackages(wanted: string, names: readonly string[], count: number
     .filter(({ far }) => far <= limit)
     .sort((a, b) => a.far - b.far || (a.name < b.name ? -1 : 1))
     .slice(0, count)
-    .map(({ name }) => `${name}.*`);
+    .map(({ name }) => `${name}${isScope ? '::' : '.'}*`);
 }
 
 /** Those of the patterns that are names of files here, which a shell put in a pattern's place. */

@@ -28,13 +28,14 @@ async function compare(
   concurrency: number,
   env: Record<string, string> = {},
   flags: string[] = [],
+  options: string[] = [],
 ): Promise<Outcome> {
   return inFolder(async (folder) => {
     const log = join(folder, 'truth.jsonl');
     const shop = await Shop.start({ truth: log, env, build: { flags } });
     let tracer: Tracer | undefined;
     try {
-      tracer = await Tracer.attach(['--pid', String(shop.pid), ...RING, ...SYMBOLS]);
+      tracer = await Tracer.attach(['--pid', String(shop.pid), ...RING, ...options, ...SYMBOLS]);
       const since = BigInt(Date.now()) * 1_000_000n;
       const load = await runLoad({ urls: [shop.url + path], requests, concurrency });
       assert.equal(load.failures, 0, load.firstFailure ?? '');
@@ -84,6 +85,13 @@ test('5,000 requests, 32 at a time: every span in its request and under its pare
   t.diagnostic(`${calls} calls, ${spans} spans`);
   assert.ok(spans >= 5_000 * 10, `only ${spans} spans`);
   assert.ok(sources.has('go.context') && sources.has('go.sdk'), [...sources].join());
+});
+
+test('5,000 requests, through perf buffers', async (t) => {
+  if (!requireBpf(t)) return;
+  const { calls, spans } = await compare('/order', 5_000, 32, {}, [], ['--transport', 'perf']);
+  t.diagnostic(`${calls} calls, ${spans} spans`);
+  assert.ok(spans >= 5_000 * 10, `only ${spans} spans`);
 });
 
 test('10,000 requests in which a panic is recovered three frames up', async (t) => {

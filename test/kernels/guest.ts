@@ -8,8 +8,10 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { loadNative } from '../../src/native/load.js';
 import type { Features } from '../../src/native/native.js';
+import { type Transport, TRANSPORTS } from '../../src/session/transport.js';
 import { loadOnce, wayName, ways } from './loads.js';
 import { RESULT, type Report } from './report.js';
+import { checkReturns } from './returns.js';
 
 const CLI = fileURLToPath(new URL('../../cli/main.js', import.meta.url));
 const TRUTH = '/tmp/truth.json';
@@ -50,12 +52,13 @@ interface Trace {
 }
 
 /** The program under the tracer, as a user would do it. */
-function trace(rounds: number): Trace {
+function trace(rounds: number, transport: Transport): Trace {
   const symbols = ['work', 'step', 'descend', 'grow'].flatMap((name) => [
     '--symbol',
     `main.${name}`,
   ]);
-  const command = ['attach', '--output', 'json', ...symbols, '--', '/tiny', TRUTH, String(rounds)];
+  const options = ['--output', 'json', '--transport', transport, ...symbols];
+  const command = ['attach', ...options, '--', '/tiny', TRUTH, String(rounds)];
   const run = spawnSync(process.execPath, [CLI, ...command], {
     encoding: 'utf8',
     maxBuffer: 1 << 29,
@@ -125,19 +128,19 @@ function checkParents(truth: Truth, spans: SpanLine[]): void {
   }
 }
 
-function checkFew(): string {
-  const traced = trace(FEW_ROUNDS);
+function checkFew(transport: Transport): string {
+  const traced = trace(FEW_ROUNDS, transport);
   const { calls, lost } = checkCalls(traced);
   assert.equal(lost, 0, `nothing is lost here; ${JSON.stringify(traced.summary.lost)}`);
   checkParents(
     traced.truth,
     traced.spans.map((line) => JSON.parse(line) as SpanLine),
   );
-  return `${calls} calls placed`;
+  return `${calls} calls placed by ${transport}`;
 }
 
 function checkMany(): string {
-  const { calls, lost } = checkCalls(trace(MANY_ROUNDS));
+  const { calls, lost } = checkCalls(trace(MANY_ROUNDS, 'ring'));
   return `${calls} calls counted, ${lost} of them lost`;
 }
 
@@ -153,8 +156,10 @@ async function main(): Promise<Report> {
       loaded.push(wayName(way));
       say(`loaded ${wayName(way)} in ${(performance.now() - started).toFixed(0)} ms`);
     }
-    const summary = [loaded.join(', '), checkFew(), checkMany()].join('; ');
-    return { features, summary, failure: null };
+    const few = TRANSPORTS.map(checkFew);
+    const parts = [loaded.join(', '), ...few, checkMany()];
+    if (features.writesRegisters) parts.push(await checkReturns(native, say));
+    return { features, summary: parts.join('; '), failure: null };
   } catch (error) {
     return { features, summary: '', failure: (error as Error).message };
   }

@@ -78,15 +78,17 @@ export function buildImage(root: string, cache: string): string {
   for (const path of productionModules(root)) {
     put(join(root, path), join(HOME, path));
   }
-  execFileSync(
-    goCommand(root),
-    ['build', '-trimpath', '-buildvcs=false', '-o', join(stage, 'tiny'), '.'],
-    {
+  for (const [name, mode] of [
+    ['tiny', 'exe'],
+    ['tiny-pie', 'pie'],
+  ] as const) {
+    const flags = ['-trimpath', '-buildvcs=false', `-buildmode=${mode}`];
+    execFileSync(goCommand(root), ['build', ...flags, '-o', join(stage, name), '.'], {
       cwd: join(root, 'test/targets/tiny'),
       env: { ...process.env, CGO_ENABLED: '0', GOTOOLCHAIN: 'local' },
       stdio: 'inherit',
-    },
-  );
+    });
+  }
   put(join(root, 'test/kernels/init'), 'init');
   chmodSync(join(stage, 'init'), 0o755);
 

@@ -36,7 +36,7 @@ const PLAN = {
   functions: [{ values: { arguments: [], results: [], error: null, stackTrace: true } }],
 } as unknown as ModulePlan;
 
-const OPTIONS: KernelOptions = {
+const OPTIONS: Omit<KernelOptions, 'perfBuffers'> = {
   minDurationNs: 1,
   sampleThreshold: 1n,
   maxRate: 1000,
@@ -45,6 +45,7 @@ const OPTIONS: KernelOptions = {
   entryOnly: false,
   contextHops: 100,
   errorText: true,
+  emulateReturns: true,
   programSpans: true,
   filterTargets: true,
   attachment: 1,
@@ -54,25 +55,31 @@ const OPTIONS: KernelOptions = {
 export interface Way {
   attach: LoadOptions['attach'];
   sleepable: boolean;
+  perfBuffers: boolean;
 }
 
-/** Programs sleep where the kernel lets them, and only there. */
+/** Programs sleep where the kernel lets them, and only there: never with perf buffers. */
 export function ways({ uprobeMulti, sleepable }: Features): Way[] {
   return (['perf', 'multi'] as const)
     .filter((attach) => attach === 'perf' || uprobeMulti)
-    .map((attach) => ({ attach, sleepable }));
+    .flatMap((attach) => [
+      { attach, sleepable, perfBuffers: false },
+      { attach, sleepable: false, perfBuffers: true },
+    ]);
 }
 
-export const wayName = ({ attach, sleepable }: Way): string =>
-  sleepable ? `${attach}+sleepable` : attach;
+export const wayName = ({ attach, sleepable, perfBuffers }: Way): string =>
+  [attach, ...(sleepable ? ['sleepable'] : []), ...(perfBuffers ? ['perf buffers'] : [])].join('+');
 
 /** Loads the programs for Go that way; rejects with the verifier's words. */
 export async function loadOnce(native: Native, features: Features, way: Way): Promise<void> {
   try {
     const programs = await native.load({
-      object: objectPath('go', features),
-      settings: encodeSettings(PLAN, 1, OPTIONS, { ...features, ...way }, 1n),
-      ...way,
+      object: objectPath('go', { ...features, sleepable: way.sleepable }),
+      settings: encodeSettings(PLAN, 1, { ...OPTIONS, perfBuffers: way.perfBuffers }, features, 1n),
+      maps: way.perfBuffers ? { ring: { perfBuffers: true } } : {},
+      attach: way.attach,
+      sleepable: way.sleepable,
     });
     programs.close();
   } catch (error) {

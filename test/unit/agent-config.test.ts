@@ -67,6 +67,7 @@ test('an agent that is told a rule alone does as little as it may', () => {
           maxRate: 100,
           entryOnly: false,
           contextHops: 32,
+          emulateReturns: true,
           roots: false,
           unsampled: false,
           followForks: true,
@@ -87,7 +88,7 @@ test('an agent that is told a rule alone does as little as it may', () => {
     },
     kubernetes: { source: 'auto', nodeName: null, url: null },
     log: { level: 'info' },
-    limits: { functions: 4_000, ringBytes: 8 << 20, idleMs: 600_000 },
+    limits: { functions: 4_000, transport: 'ring', ringBytes: 8 << 20, idleMs: 600_000 },
   });
 });
 

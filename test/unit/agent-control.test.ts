@@ -68,9 +68,16 @@ test('all wishes reach the engine, and what is left out is as for trace attach',
       },
       ...{ symbols: ['main.*'], exclude: ['main.a'], minDurationNs: 1, slowerThanNs: 2 },
       ...{ errorsOnly: true, sample: 0.5, maxRate: 3, followForks: false, entryOnly: true },
-      ...{ contextHops: 5, args: ['*'], returns: true, stack: true, errorText: false },
+      ...{
+        contextHops: 5,
+        emulateReturns: false,
+        args: ['*'],
+        returns: true,
+        stack: true,
+        errorText: false,
+      },
       ...{ redact: null, roots: false, unsampled: true, maxFunctions: 7, ringBytes: 4_096 },
-      ...{ durationMs: 1_000, programSpans: true, handlers: [] },
+      ...{ transport: 'perf', durationMs: 1_000, programSpans: true, handlers: [] },
     };
     const lines = [await Lines.open(socket, wishes), await Lines.open(socket, WISHES)];
     const whole = (await engine.trace(0)).options;
@@ -84,9 +91,22 @@ test('all wishes reach the engine, and what is left out is as for trace attach',
       },
       ...{ symbols: ['main.*'], exclude: [], minDurationNs: 0, slowerThanNs: null },
       ...{ errorsOnly: false, sample: 1, maxRate: 0, followForks: true, entryOnly: false },
-      ...{ contextHops: 32, args: [], returns: false, stack: false, errorText: true },
+      ...{
+        contextHops: 32,
+        emulateReturns: true,
+        args: [],
+        returns: false,
+        stack: false,
+        errorText: true,
+      },
       ...{ redact: [], roots: true, unsampled: false, maxFunctions: 2_000, ringBytes: 8 << 20 },
-      ...{ durationMs: null, programSpans: false, handlers: [], sinks: plain.sinks },
+      ...{
+        transport: 'ring',
+        durationMs: null,
+        programSpans: false,
+        handlers: [],
+        sinks: plain.sinks,
+      },
     });
     engine.traces.forEach(({ end }) => end());
     await Promise.all(lines.map((each) => each.rest()));

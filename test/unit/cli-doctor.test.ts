@@ -18,6 +18,7 @@ const ALL: Features = {
   sleepable: true,
   atomics: true,
   findsMappings: true,
+  writesRegisters: true,
   runTimeStatistics: true,
 };
 
@@ -142,7 +143,9 @@ test('features of the kernel are needed, or make a difference', async () => {
     'sleepable probes': 'limited',
   });
   const older = await examineHost(nativeWith({ ringBuffer: false }), fakeHost());
-  assert.equal(older.ready, false);
+  assert.deepEqual(states(older), { 'BPF ring buffer': 'limited' });
+  const others = await examineHost(nativeWith({ btf: false }), fakeHost());
+  assert.equal(others.ready, false);
 });
 
 test('a kernel that refuses to be asked is a finding, not a failure', async () => {

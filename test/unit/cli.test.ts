@@ -98,6 +98,7 @@ const plan: Plan = {
             size: 64,
             entry: { address: 0x1004, condition: 0, emulated: true },
             returns: [{ address: 0x1030, condition: 0, emulated: false }],
+            single: false,
             entryOnly: null,
             context: { place: 0, at: 0 },
             file: null,
@@ -161,7 +162,9 @@ test('all options reach the engine', async () => {
   const { status, options, stderr } = await trace([
     ...'attach --pid 42 --symbol main.* main.a --exclude *.b --min-duration 1ms'.split(' '),
     ...'--slower-than=500ms --errors-only --sample 5% --max-rate 100 --no-roots'.split(' '),
-    ...'--unsampled --no-follow-forks --entry-only --max-functions 9 --ring-size 1M'.split(' '),
+    ...'--unsampled --no-follow-forks --entry-only --max-functions 9 --transport perf --ring-size 1M'.split(
+      ' ',
+    ),
     ...'--comm shop --wait=30s main.c -o none'.split(' '),
   ]);
   assert.equal(status, 0, stderr);
@@ -186,6 +189,7 @@ test('all options reach the engine', async () => {
     handlers: [],
     entryOnly: true,
     contextHops: 32,
+    emulateReturns: true,
     args: [],
     returns: false,
     stack: false,
@@ -194,6 +198,7 @@ test('all options reach the engine', async () => {
     roots: false,
     unsampled: true,
     maxFunctions: 9,
+    transport: 'perf',
     ringBytes: 1 << 20,
     sinks: options?.sinks,
   });
@@ -432,6 +437,13 @@ const listed = (names: string, inlined: Inlined[] = []): Partial<Module> => ({
       names,
       addresses: Float64Array.from({ length: count }, (_, index) => 0x1000 + index * 0x10),
       sizes: Float64Array.from({ length: count }, () => 16),
+      signatures: '\n'.repeat(count - 1),
+      kinds: new Uint8Array(count),
+      parts: {
+        functions: new Float64Array(),
+        addresses: new Float64Array(),
+        sizes: new Float64Array(),
+      },
       source: 'symtab',
     };
   },

@@ -222,6 +222,17 @@ static inline int twice(int x) { return x * 2 + getchar(); }
 int apply(struct box *b, int x) { return twice(x) + (int)b->inner.second; }
 int main(int argc, char **argv) { struct box b = {{0}, {1, 2}}; shared = &b; puts(argv[0]); return apply(&b, argc); }
 `;
+const CPP_SOURCE = `
+#include <functional>
+#include <map>
+#include <string>
+namespace ns { template <typename... T> struct box { std::map<std::string, std::function<int(T...)>> of; int call(T... x) { return of["x"](x...); } }; }
+int main(int argc, char **argv) {
+  ns::box<int, char const *> b;
+  b.of["x"] = [&](int n, char const *text) { return n + text[0]; };
+  return b.call(argc, argv[0]);
+}
+`;
 const GO_SOURCE = `package main
 import "errors"
 type box struct { name string; err error }
@@ -242,6 +253,10 @@ function build(directory: string): string[] {
     const out = join(directory, `${compiler}${version}`);
     if (works(compiler, '-O2', version, '-o', out, source)) files.push(out);
   }
+  const templates = join(directory, 'box.cc');
+  writeFileSync(templates, CPP_SOURCE);
+  const cpp = join(directory, 'g++');
+  if (works('g++', '-O1', '-o', cpp, templates)) files.push(cpp);
   writeFileSync(join(directory, 'go.mod'), 'module example.com/box\ngo 1.21\n');
   writeFileSync(join(directory, 'main.go'), GO_SOURCE);
   for (const [name, ...flags] of [

@@ -62,7 +62,23 @@ test('names match as the languages write them', () => {
     ['ns::Class::method', 'ns::Class::method(int, char const*) const', true],
     ['ns::Class::method', 'ns::Class::methods(int)', false],
     ['ns::Class::method(int)', 'ns::Class::method(int)', true],
+    ['ns::Class::method', 'ns::Class::method(int)::{lambda()#1}::operator()', false],
+    ['ns::Class::method', 'ns::Class<int>::method', true],
+    ['ns::Class::method', 'ns::Class<a<b> >::method<int>', true],
+    ['a::b', 'a<x>::c<y>::b', false],
+    ['a::b<int>', 'a::b<int>', true],
+    ['a::b<int>', 'a::b<long>', false],
+    ['a::b<c<d,e>>', 'a::b<c<d, e> >', true],
+    ['ns::operator<<', 'ns::operator<<', true],
+    ['ns::operator()', 'ns::operator()', true],
+    ['ns::*', 'ns::Class::method', true],
+    ['ns::*', 'nsx::f', false],
+    ['(anonymous namespace)::f', '(anonymous namespace)::f', true],
     ['core::fmt::write', 'core::fmt::write', true],
+    ['alloc::vec::Vec::push', '<alloc::vec::Vec<u8>>::push', true],
+    ['dog::inner::generic', 'dog::inner::generic::<&[u8]>', true],
+    ['<T as Trait>::f', '<T as Trait>::f', true],
+    ['<T as Trait>::f', '<U as Trait>::f', false],
     ['operator+', 'operator+', true],
     ['/Conf/', 'main.(*Order).Confirm', true],
     ['/^Conf/', 'main.(*Order).Confirm', false],
@@ -98,6 +114,28 @@ test('a table is matched with counts for each pattern', () => {
   assert.deepEqual(found.counts, [3, 1, 0, 1]);
   assert.equal(found.excluded, 1);
   assert.deepEqual(matchAll(patterns, [], '').indexes, []);
+});
+
+test('a signature counts for patterns that speak of parameters', () => {
+  const functions = {
+    names: ['ns::f', 'ns::f', 'ns::g', 'plain', '(anonymous namespace)::h'].join('\n'),
+    signatures: [
+      'ns::f(int)',
+      'ns::f(ns::f*)',
+      'ns::g(int)',
+      '',
+      '(anonymous namespace)::h(int)',
+    ].join('\n'),
+  };
+  const found = (text: string, exclude?: string): number[] =>
+    matchAll([parsePattern(text)], exclude ? [parsePattern(exclude)] : [], functions).indexes;
+  assert.deepEqual(found('ns::f'), [0, 1]);
+  assert.deepEqual(found('ns::f(int)'), [0]);
+  assert.deepEqual(found('*(int)'), [0, 2, 4]);
+  assert.deepEqual(found('/f/'), [0, 1]);
+  assert.deepEqual(found('/\\(int\\)$/'), [0, 2, 4]);
+  assert.deepEqual(found('ns::*', '*(int)'), [1]);
+  assert.deepEqual(found('(anonymous namespace)::h'), [4]);
 });
 
 test('a table of 120,000 names is matched quickly', () => {
@@ -153,4 +191,19 @@ test('patterns that are all files are refused', () => {
   refuseShellExpanded(['main.go'], exists);
   refuseShellExpanded(['main.go', 'main.f'], exists);
   refuseShellExpanded([], exists);
+});
+
+test('names of C++ and Rust are suggested', () => {
+  const names = [
+    'shop::Order<int>::confirm',
+    'shop::Order<a::b>::cancel<c::d>',
+    'shop::Cart::add',
+    '<core::Vec<u8>>::push',
+  ].join('\n');
+  const nearest = (text: string): string[] => suggest(parsePattern(text), names, 1);
+  assert.deepEqual(nearest('shop::Order::confrim'), ['shop::Order<int>::confirm']);
+  assert.deepEqual(nearest('shop::Order::cancle'), ['shop::Order<a::b>::cancel<c::d>']);
+  assert.deepEqual(nearest('Cart::ad'), ['shop::Cart::add']);
+  assert.deepEqual(nearest('core::Vec::psuh'), ['<core::Vec<u8>>::push']);
+  assert.deepEqual(nearest('shop::Crat::*'), ['shop::Cart::*']);
 });

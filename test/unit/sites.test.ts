@@ -13,7 +13,7 @@ function code(...rows: [number, number, number?, number?][]): FunctionCode {
   const instructions = rows.map(([length, kind, flags = 0, target = NaN]): Instruction => {
     const at = offset;
     offset += length;
-    return { offset: at, length, kind, flags, target, spilled: 0 };
+    return { offset: at, length, kind, flags, detail: 0, target, spilled: 0, effects: 0 };
   });
   return { address: BASE, size: offset, instructions };
 }
@@ -106,6 +106,17 @@ describe('returnSites', () => {
     assert.deepEqual(
       choice.sites.map(({ address }) => address - BASE),
       [3, 9, 14],
+    );
+  });
+
+  it('tells a ret of one byte from those that do more, and from jumps', () => {
+    const choice = returnSites(
+      code(RETURN, [3, Kind.RETURN], [2, Kind.RETURN], [5, Kind.JUMP, Flag.EMULATED, 0x9000]),
+    );
+    assert.ok('sites' in choice);
+    assert.deepEqual(
+      choice.sites.map(({ plainReturn }) => plainReturn === true),
+      [true, false, false, false],
     );
   });
 

@@ -1,3 +1,5 @@
+import type { Transport } from '../../session/transport.js';
+
 /**
  * What a configuration file says, checked and with every default filled in. The schema beside it
  * says what may be written; times are nanoseconds where the name ends in Ns, else milliseconds.
@@ -61,6 +63,8 @@ export interface TraceConfig {
   maxRate: number;
   entryOnly: boolean;
   contextHops: number;
+  /** Returns are carried out by our programs where the kernel lets them. */
+  emulateReturns: boolean;
   roots: boolean;
   unsampled: boolean;
   followForks: boolean;
@@ -144,6 +148,7 @@ export interface LogConfig {
 export interface LimitsConfig {
   /** Traced at once, of all rules together. */
   functions: number;
+  transport: Transport;
   ringBytes: number;
   /** How long the probes of an executable stay that nothing runs. */
   idleMs: number;

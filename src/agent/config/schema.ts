@@ -4,6 +4,7 @@
  */
 import { nameBeginsWith } from './glob.js';
 import { z } from 'zod';
+import { TRANSPORTS } from '../../session/transport.js';
 import { MAX_CONTEXT_HOPS } from '../../spans/records.generated.js';
 import type { AgentConfig } from './config.js';
 import {
@@ -104,6 +105,11 @@ const traceSchema = z
       .max(MAX_CONTEXT_HOPS)
       .default(32)
       .describe('Wrappers of a `context.Context` to look through.'),
+    emulateReturns: flag
+      .default(true)
+      .describe(
+        'Carry out returns in the probe where the kernel lets it (Linux 6.19), which is far cheaper. Off where other tools have uprobes on the same return instructions.',
+      ),
     roots: flag
       .default(false)
       .describe('Calls for which no context is found are traces of their own, not only counted.'),
@@ -285,14 +291,20 @@ const logSchema = z.strictObject({
 const limitsSchema = z
   .strictObject({
     functions: count.default(4_000).describe('Functions traced at once, of all rules together.'),
+    transport: z
+      .enum(TRANSPORTS)
+      .default('ring')
+      .describe('How records leave the kernel: `ring`, or `perf`, a buffer for each CPU.'),
     ringSize: ringSize
       .prefault('8MiB')
-      .describe('Buffer between the kernel and the agent: a power of two from 4 KiB to 1 GiB.'),
+      .describe(
+        'Buffer between the kernel and the agent, or all of them together: a power of two from 4 KiB to 1 GiB.',
+      ),
     idle: durationMs
       .prefault('10m')
       .describe('How long the probes of an executable stay that nothing runs.'),
   })
-  .transform(({ functions, ringSize, idle }) => ({ functions, ringBytes: ringSize, idleMs: idle }));
+  .transform(({ ringSize, idle, ...rest }) => ({ ...rest, ringBytes: ringSize, idleMs: idle }));
 
 export const agentSchema = z.strictObject({
   rules: z

@@ -1,6 +1,7 @@
 /** A request for a session, as a peer wrote it: checked, and what is missing filled in. */
 import { z } from 'zod';
 import { UnderspanError } from '../../errors.js';
+import { TRANSPORTS } from '../../session/transport.js';
 import { MAX_CONTEXT_HOPS } from '../../spans/records.generated.js';
 import type { SessionRequest } from './protocol.js';
 
@@ -51,9 +52,11 @@ const SCHEMA = z.strictObject({
   stack: flag(false),
   errorText: flag(true),
   redact: z.array(name).max(100).nullable().default([]),
+  emulateReturns: flag(true),
   roots: flag(true),
   unsampled: flag(false),
   maxFunctions: z.number().int().min(1).max(MAX_FUNCTIONS).default(2_000),
+  transport: z.enum(TRANSPORTS).default('ring'),
   ringBytes: z
     .number()
     .int()

@@ -1,0 +1,9 @@
+// What the kernel's uprobes make of an x86-64 instruction: arch/x86/kernel/uprobes.c.
+#pragma once
+
+#include <Zydis/Zydis.h>
+
+// It is executed inside the breakpoint, without a single step.
+bool is_emulated(const ZydisDecodedInstruction &decoded);
+// A probe on it is not refused.
+bool takes_probe(const ZydisDecodedInstruction &decoded);

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
+/* Threads that exit. Apart from the rest, whose programs have another kind of context. */
+#include "common.bpf.h"
+
+const volatile struct settings settings = {};
+
+#define CONTEXT struct bpf_raw_tracepoint_args
+#include "threads.bpf.h"
+#include "calls.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* What is open on the stack of a thread that exits will not return. */
+SEC("raw_tp/sched_process_exit")
+int thread_exited(struct bpf_raw_tracepoint_args *arguments)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct thread_stack *on = bpf_map_lookup_elem(&thread_stacks, &thread);
+	struct stack_key key = { .tgid = thread >> 32 };
+	struct hit hit = { .context = arguments, .now = bpf_ktime_get_ns(), .tgid = thread >> 32 };
+
+	if (!on)
+		return 0;
+	key.stack = on->stack;
+	hit.stack = key.stack;
+	bpf_map_delete_elem(&thread_stacks, &thread);
+	if (!bpf_map_lookup_elem(&stacks, &key))
+		return 0;
+	unwind_calls(&hit, 0, END_EXITED);
+	bpf_map_delete_elem(&stacks, &key);
+	return 0;
+}

@@ -1,0 +1,146 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+
+import { loadNative } from '../../src/native/load.js';
+import { has } from '../tools/modules.js';
+import {
+  type Build,
+  codeOfAll,
+  compile,
+  sharesOf,
+  sharesText,
+  stepperPlan,
+  SOURCES,
+  step,
+} from '../tools/native-code.js';
+
+const C = 'functions.c';
+const CXX = 'functions.cc';
+const RUST = 'functions.rs';
+const LLD = '-fuse-ld=lld';
+const of = (compiler: string, source: string, ...options: string[]): Build => ({
+  name: [compiler, ...options].join(' '),
+  compiler,
+  source,
+  options,
+});
+
+/** Each is executed instruction by instruction, so that those of C++ and Rust take seconds. */
+const builds: Build[] = [
+  ...['gcc', 'clang'].flatMap((compiler) => [
+    ...['-O0', '-O1', '-O2', '-O3', '-Os'].map((level) => of(compiler, C, level)),
+    of(compiler, C, '-O2', '-fcf-protection=full'),
+    of(compiler, C, '-O0', '-fcf-protection=full'),
+    of(compiler, C, '-O2', '-fno-pie', '-no-pie'),
+    of(compiler, C, '-O0', '-fno-pie', '-no-pie'),
+    of(compiler, C, '-O2', '-flto', ...(compiler === 'clang' ? [LLD] : [])),
+    of(compiler, C, '-O2', '-fno-omit-frame-pointer', '-fno-plt'),
+    of(compiler, C, '-O2', '-fpatchable-function-entry=5,2', '-fstack-protector-all'),
+    of(compiler, C, '-O2', '-march=haswell', '-mtune=haswell'),
+  ]),
+  of('gcc', C, '-O2', '-pg', '-mfentry'),
+  of('gcc', C, '-O1', '-foptimize-sibling-calls', '-static'),
+  of('g++', CXX, '-O0'),
+  of('g++', CXX, '-O2'),
+  of('clang++', CXX, '-Os'),
+  of('clang++', CXX, '-O2'),
+  of('rustc', RUST, '-Copt-level=0'),
+  of('rustc', RUST, '-Copt-level=3'),
+];
+
+const native = loadNative();
+const directory = mkdtempSync(join(tmpdir(), 'underspan-native-truth-'));
+const stepper = join(directory, 'stepper');
+after(() => {
+  rmSync(directory, { recursive: true });
+});
+
+/** rustc needs the symbol of a main function in its crate, which is named after the file. */
+const isMain = (name: string): boolean => name === 'main' || /^_ZN9functions4main17h/.test(name);
+
+async function planOf(
+  file: string,
+  source: string,
+): Promise<{ main: number; plan: string; shares: string }> {
+  const module = await native.openModule(file);
+  try {
+    const all = await codeOfAll(module);
+    const code = all.map(([, body]) => body);
+    const mains = all.filter(([{ name }]) => isMain(name));
+    // The main of Rust's runtime comes before the program's own.
+    const main = source === RUST ? mains.find(([{ name }]) => name !== 'main') : mains[0];
+    assert.ok(main);
+    const shares = sharesText(sharesOf(code));
+    return { main: main[0].address, plan: await stepperPlan(file, code), shares };
+  } finally {
+    module.close();
+  }
+}
+
+describe('native sites of compiled code', { skip: has('gcc') ? false : 'gcc is missing' }, () => {
+  before(() => {
+    execFileSync('gcc', ['-O2', '-o', stepper, join(SOURCES, 'stepper.c')]);
+  });
+
+  for (const build of builds) {
+    const missing = [build.compiler, ...(build.options.includes(LLD) ? ['ld.lld'] : [])].find(
+      (command) => !has(command),
+    );
+    test(build.name, { skip: missing ? `${missing} is missing` : false }, async (t) => {
+      const file = await compile(build, directory);
+      const { main, plan, shares } = await planOf(file, build.source);
+      t.diagnostic(shares);
+      const steps = await step(stepper, file, main, plan);
+      t.diagnostic(JSON.stringify(steps));
+      assert.deepEqual(steps.complaints, []);
+      assert.ok(steps.ends > 60);
+    });
+  }
+
+  test('a wrong plan is noticed', async () => {
+    const file = await compile(of('gcc', C, '-O0'), directory);
+    const { main, plan } = await planOf(file, C);
+    const wrong: [RegExp, string, RegExp][] = [
+      [/^exit .*\n/gm, '', /^ended elsewhere/],
+      [/^(function \w+) 0 0/gm, '$1 8 0', /^has another stack pointer/],
+      [/^exit (\w+) 0/gm, 'exit $1 10', /^ended elsewhere/],
+      [
+        /^function (\w+)(.*\nrange (\w+) .*\nexit )(\w+)/gm,
+        'function $4$2$4',
+        /^began|^has other|^has another/,
+      ],
+      [/^(range (\w+) .*)$/gm, '$1\nexit $2 0', /^did not end/],
+    ];
+    for (const [what, by, complaint] of wrong) {
+      assert.match(plan, what);
+      const { complaints } = await step(stepper, file, main, plan.replace(what, by));
+      assert.match(complaints[0] ?? '', complaint);
+    }
+  });
+});
+
+describe('native sites of real files', () => {
+  const files = [
+    '/usr/lib/postgresql/15/bin/postgres',
+    '/usr/lib/x86_64-linux-gnu/libc.so.6',
+    '/usr/lib/x86_64-linux-gnu/libstdc++.so.6',
+    '/usr/lib/x86_64-linux-gnu/libcrypto.so.3',
+  ];
+  for (const file of files) {
+    test(file, { skip: existsSync(file) ? false : 'is not there' }, async (t) => {
+      const module = await native.openModule(file);
+      try {
+        const code = (await codeOfAll(module)).map(([, body]) => body);
+        const shares = sharesOf(code);
+        t.diagnostic(sharesText(shares));
+        assert.ok(shares.full > 0.9 * shares.functions);
+      } finally {
+        module.close();
+      }
+    });
+  }
+});
