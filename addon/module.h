@@ -16,6 +16,7 @@
 #include "native_types.h"
 #include "pclntab.h"
 #include "symbols.h"
+#include "thread_locals.h"
 
 class ModuleFile {
   public:
@@ -58,6 +59,9 @@ class ModuleFile {
     describe_types(const std::vector<std::string> &names);
     std::vector<std::optional<std::string>> type_names(const std::vector<uint64_t> &addresses);
     std::vector<std::optional<SourceLine>> lines(const std::vector<uint64_t> &addresses);
+    std::optional<ThreadLocal> thread_local_variable(const std::string &name) const {
+        return find_thread_local(elf_, name);
+    }
 
     // Lets go of the DWARF sections and the type tables, which can be hundreds of megabytes, unless
     // they are in use.

@@ -125,6 +125,31 @@ Napi::Value to_line(Napi::Env env, const std::optional<SourceLine> &line) {
     return object;
 }
 
+Napi::Value to_thread_local(Napi::Env env, const std::optional<ThreadLocal> &variable) {
+    if (!variable)
+        return env.Null();
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("offset", number_or_null(env, variable->offset));
+    object.Set("slots",
+               to_array(env, variable->slots, [](Napi::Env env, const ThreadLocal::Slot &slot) {
+                   Napi::Object object = Napi::Object::New(env);
+                   object.Set("kind", slot.kind);
+                   object.Set("address", static_cast<double>(slot.address));
+                   return object;
+               }));
+    return object;
+}
+
+Napi::Value to_tls(Napi::Env env, const Segment *segment) {
+    if (!segment)
+        return env.Null();
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("address", static_cast<double>(segment->address));
+    object.Set("memorySize", static_cast<double>(segment->memory_size));
+    object.Set("alignment", static_cast<double>(segment->alignment));
+    return object;
+}
+
 Napi::Value to_functions(Napi::Env env, FunctionTable &table) {
     Napi::Object object = Napi::Object::New(env);
     object.Set("names", table.names);
@@ -186,6 +211,8 @@ Napi::Value to_facts(Napi::Env env, const ModuleFile &file) {
                    object.Set("writable", (segment.flags & PF_W) != 0);
                    return object;
                }));
+    object.Set("interpreter", text_or_null(env, file.elf().interpreter()));
+    object.Set("tls", to_tls(env, file.elf().segment_of_type(PT_TLS)));
     object.Set("go", to_go_facts(env, facts));
     return object;
 }
@@ -249,6 +276,7 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
                             InstanceMethod<&ModuleHandle::type_names>("typeNames"),
                             InstanceMethod<&ModuleHandle::interface_tables>("interfaceTables"),
                             InstanceMethod<&ModuleHandle::lines>("lines"),
+                            InstanceMethod<&ModuleHandle::thread_local_variable>("threadLocal"),
                             InstanceMethod<&ModuleHandle::close>("close")});
     }
 
@@ -409,6 +437,13 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
         return ask(
             info, [addresses](ModuleFile &file) { return file.lines(addresses); },
             [](Napi::Env env, auto &lines) { return to_array(env, lines, to_line); });
+    }
+
+    Napi::Value thread_local_variable(const Napi::CallbackInfo &info) {
+        std::string name = string_of(info[0], "the variable's name");
+        return ask(
+            info, [name](ModuleFile &file) { return file.thread_local_variable(name); },
+            [](Napi::Env env, auto &variable) { return to_thread_local(env, variable); });
     }
 
     void close(const Napi::CallbackInfo &) { module_->file.reset(); }

@@ -516,6 +516,23 @@ struct started_span {
 	__u32 pad;
 };
 
+/* What the variable that a thread publishes its context by points to. */
+enum thread_context_format {
+	THREAD_CONTEXT_NONE = 0,
+	THREAD_CONTEXT_OTEL = 1,	/* OTEP 4947 */
+	THREAD_CONTEXT_ELASTIC = 2,	/* of Elastic's agents */
+};
+
+/* Where each thread of a process has that variable. */
+struct thread_context_place {
+	__s64 offset;		/* from the thread pointer; with a module, in its TLS segment */
+	__u32 module;		/* its number in the thread's table of segments (DTV); 0: not by it */
+	__u8 format;		/* enum thread_context_format */
+	__u8 entry_size;	/* of that table: 16 in glibc, 8 in musl */
+	__u8 pad[2];
+};
+_Static_assert(sizeof(struct thread_context_place) == 16, "thread_context_place");
+
 /* A module of a target, with whose attachment it is probed. */
 struct target_module {
 	__u64 bias;		/* address of the module's lowest segment in memory, less that in the file */
@@ -526,10 +543,11 @@ struct target_module {
 /* A process whose hits count; key is its tgid. */
 struct target {
 	struct target_module modules[MAX_TARGET_MODULES];
+	struct thread_context_place thread_context;
 	__u8 follow_forks;	/* its children are targets from their first instruction */
 	__u8 pad[7];
 };
-_Static_assert(sizeof(struct target) == 136, "target");
+_Static_assert(sizeof(struct target) == 152, "target");
 
 /* The stack that a thread was last seen on. */
 struct thread_stack {

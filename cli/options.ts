@@ -60,7 +60,7 @@ export function addSelection(command: Command): Command {
     .option('--exe <path>', 'that run this executable', collect(text))
     .option('--comm <name>', 'of this name, as ps -o comm shows it', collect(text))
     .option('--container <id>', 'in this container; the first digits of its id do', collect(text))
-    .option('--otel-service <name>', 'whose OTEL_SERVICE_NAME this is', collect(text))
+    .option('--otel-service <name>', 'whose service.name this is', collect(text))
     .addOption(
       new Option('--wait [=duration]', 'wait until one starts, for no longer than that').argParser(
         (value: string) => (value === '' ? Infinity : parseTimeout(value)),

@@ -14,7 +14,7 @@ import { type CommandEnd, launch, type LaunchedCommand } from './targets/launch.
 import { findLibraries } from './targets/library-search.js';
 import { mappedLibraries } from './targets/mapped.js';
 import { Procfs } from './targets/procfs.js';
-import { fits, namesFile, selectTargets } from './targets/select.js';
+import { fits, mayFitSoon, namesFile, selectTargets } from './targets/select.js';
 import type { Target } from './targets/target.js';
 
 /** Which processes. All kinds that are given must hold; within a kind any may. */
@@ -184,7 +184,7 @@ function selectedBy(selection: Selection): Selects {
   return {
     id: 'selection',
     name: '',
-    fits: (pid) => (fits(selection, pid) ? 'yes' : 'no'),
+    fits: (pid) => (fits(selection, pid) ? 'yes' : mayFitSoon(selection, pid) ? 'not yet' : 'no'),
     reach: ({ exe, fileId }) => (!others && namesFile(exes, exe, fileId) ? 'all' : 'some'),
     followExecs: true,
     hold: [],

@@ -53,6 +53,10 @@ export interface ModuleFacts {
   hasSymbols: boolean;
   hasDwarf: boolean;
   segments: Segment[];
+  /** The dynamic loader that it asks for; null for a static program, and for most libraries. */
+  interpreter: string | null;
+  /** What each thread has a copy of; null: nothing. */
+  tls: { address: number; memorySize: number; alignment: number } | null;
   /** Not null when this is a Go program (by build info or pclntab). */
   go: GoFacts | null;
 }
@@ -317,6 +321,18 @@ export interface InterfaceTable {
   interfaceAddress: number | null;
 }
 
+/** A thread-local variable, as one module has it. */
+export interface ThreadLocal {
+  /** In the module's TLS segment; null: another module defines the variable. */
+  offset: number | null;
+  /**
+   * Words in the module that the dynamic loader fills in. `descriptor`: two, of which the second is
+   * the argument (TLSDESC); `module`: the number of the module that defines the variable, and its
+   * offset there; `own module`: the number of this module alone; `offset`: from the thread pointer.
+   */
+  slots: { kind: 'descriptor' | 'module' | 'own module' | 'offset'; address: number }[];
+}
+
 export interface Module {
   readonly facts: ModuleFacts;
   functions(): Promise<FunctionTable>;
@@ -365,6 +381,8 @@ export interface Module {
   interfaceTables(interfaceName: string): Promise<InterfaceTable[]>;
   /** Source positions of addresses, from DWARF or pclntab; null where unknown. */
   lines(addresses: Float64Array): Promise<({ file: string; line: number } | null)[]>;
+  /** Null if the module neither defines the variable nor refers to it. */
+  threadLocal(name: string): Promise<ThreadLocal | null>;
   close(): void;
 }
 

@@ -294,9 +294,9 @@ export class Followed {
 
   private decide(target: Target, known: FollowedProcess | null): Decision | 'unknown' | null {
     const decision = this.options.watchesExecs ? decide(this.rules, target) : null;
-    if (decision) return decision;
+    if (decision && decision !== 'unknown') return decision;
     const rule = known?.rule;
-    return rule?.followExecs ? { rule, whole: false } : null;
+    return rule?.followExecs ? { rule, whole: false } : decision;
   }
 
   private async exited(pid: number, endNs: bigint): Promise<void> {

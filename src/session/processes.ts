@@ -12,6 +12,7 @@ import type { Notice } from '../sinks/sink.js';
 import { mappedLibraries } from '../targets/mapped.js';
 import { hasEnded, type Procfs } from '../targets/procfs.js';
 import { isRunning, type Target } from '../targets/target.js';
+import type { ThreadContexts } from '../targets/thread-context.js';
 import type { Executables, ModuleFile, Probed } from './executables.js';
 import type { OpenStackCalls } from './open-calls.js';
 import type { ProcessResources } from './resources.js';
@@ -23,6 +24,7 @@ export interface ProcessesOptions {
   session: Session;
   executables: Executables;
   resources: ProcessResources;
+  threadContexts: Pick<ThreadContexts, 'find'>;
   procfs: Procfs;
   onNotice: (notice: Notice, rule: TraceRule) => void;
   /** All records of a process that has exited have come; its open calls are still in the table. */
@@ -95,6 +97,8 @@ export class Processes {
    */
   async takeLibraries(pid: number, expected: readonly ModuleFile[] = []): Promise<void> {
     const { executables, procfs, onNotice } = this.options;
+    const process = this.known.get(pid);
+    if (process && hasLibraries(process)) await this.findThreadContext(pid);
     for (let found = true; found;) {
       const known = this.known.get(pid);
       const rule = known?.rule;
@@ -120,6 +124,12 @@ export class Processes {
     }
   }
 
+  /** A library may have brought it, or taken it away. */
+  private async findThreadContext(pid: number): Promise<void> {
+    const place = await this.options.threadContexts.find(pid).catch(() => null);
+    if (this.known.has(pid)) this.options.session.setThreadContext(pid, place);
+  }
+
   /** What went wrong is of no interest where the process is gone. */
   private orEnded(target: Target, error: unknown): unknown {
     if (isRunning(target, this.options.procfs)) return error;
@@ -134,6 +144,8 @@ export class Processes {
 
   private async link(target: Target, rule: TraceRule, probed: Probed): Promise<void> {
     this.set(target, rule, probed);
+    // Before its first call counts.
+    if (probed.attachment.plan.kind === 'native') await this.findThreadContext(target.pid);
     await this.options.executables.link(probed, target);
   }
 

@@ -9,6 +9,7 @@ import { ErrorKind, stackKey } from '../spans/records.generated.js';
 import { Procfs } from '../targets/procfs.js';
 import type { ResourceSources } from '../targets/resource.js';
 import { type Target, tryReadTarget } from '../targets/target.js';
+import { ThreadContexts } from '../targets/thread-context.js';
 import {
   type DetachReason,
   Executables,
@@ -163,6 +164,7 @@ export class Running {
       session: this.session,
       executables: this.executables,
       resources: this.resources,
+      threadContexts: new ThreadContexts(native, procfs),
       holds: new Holds({
         ...this.session.holdMaps,
         procfs,

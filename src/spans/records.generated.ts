@@ -155,6 +155,12 @@ export const ProcessEvent = {
   MAPPED: 4,
 } as const;
 
+export const ThreadContextFormat = {
+  NONE: 0,
+  OTEL: 1,
+  ELASTIC: 2,
+} as const;
+
 export const ContextWraps = {
   AT: 1,
   NONE: 2,
@@ -523,6 +529,15 @@ export const startedSpan = {
   ended: 32,
 } as const;
 
+/** Byte offsets in struct thread_context_place. */
+export const threadContextPlace = {
+  size: 16,
+  offset: 0,
+  module: 8,
+  format: 12,
+  entrySize: 13,
+} as const;
+
 /** Byte offsets in struct target_module. */
 export const targetModule = {
   size: 16,
@@ -532,10 +547,11 @@ export const targetModule = {
 
 /** Byte offsets in struct target. */
 export const target = {
-  size: 136,
+  size: 152,
   modules: 0,
   modulesLength: 8,
-  followForks: 128,
+  threadContext: 128,
+  followForks: 144,
 } as const;
 
 /** Byte offsets in struct thread_stack. */

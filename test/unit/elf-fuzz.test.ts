@@ -133,6 +133,7 @@ async function askEverything(module: Module, original: Original): Promise<void> 
         module.typeNames(Float64Array.from(tables, ({ typeAddress }) => typeAddress ?? 0)),
       ),
     module.lines(addresses),
+    module.threadLocal('shared'),
   ]);
   for (const answer of answers) if (answer.status === 'rejected') checkError(answer.reason);
 }
@@ -234,9 +235,10 @@ const C_SOURCE = `
 #include <stdio.h>
 struct inner { int first; long second; };
 struct box { char name[8]; struct inner inner; };
+__thread struct box *shared;
 static inline int twice(int x) { return x * 2 + getchar(); }
 int apply(struct box *b, int x) { return twice(x) + (int)b->inner.second; }
-int main(int argc, char **argv) { struct box b = {{0}, {1, 2}}; puts(argv[0]); return apply(&b, argc); }
+int main(int argc, char **argv) { struct box b = {{0}, {1, 2}}; shared = &b; puts(argv[0]); return apply(&b, argc); }
 `;
 const CPP_SOURCE = `
 #include <functional>
