@@ -340,6 +340,23 @@ std::optional<std::string> ElfFile::build_id() const {
     return std::nullopt;
 }
 
+const Segment *ElfFile::segment_of_type(uint32_t type) const {
+    for (const Segment &segment : segments_)
+        if (segment.type == type)
+            return &segment;
+    return nullptr;
+}
+
+std::optional<std::string> ElfFile::interpreter() const {
+    const Segment *segment = segment_of_type(PT_INTERP);
+    // The kernel takes no longer path either (PATH_MAX).
+    if (!segment || segment->file_size < 2 || segment->file_size > 4096)
+        return std::nullopt;
+    Bytes path = read(segment->offset, segment->file_size);
+    return std::string(reinterpret_cast<const char *>(path.data()),
+                       strnlen(reinterpret_cast<const char *>(path.data()), path.size()));
+}
+
 std::string ElfFile::location() const {
     char target[PATH_MAX];
     std::string link = "/proc/self/fd/" + std::to_string(fd_.get());

@@ -1,5 +1,6 @@
 #include "features.h"
 
+#include <asm/ptrace.h>
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
@@ -8,14 +9,18 @@
 #include <unistd.h>
 
 #include <cinttypes>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <memory>
+#include <string_view>
 #include <thread>
 #include <vector>
 
 #include "attach_kernel.h"
 #include "attach_multi.h"
+#include "attach_perf.h"
 #include "kernel_api.h"
 #include "memlock.h"
 
@@ -163,6 +168,86 @@ static bool multi_sees_threads() {
     return bpf_map_lookup_elem(map.get(), &key, &hits) == 0 && hits == 2;
 }
 
+// The probed function of the test below: 1, and 0 if the instruction at the site is left out. It is
+// no ret, which would crash this process on a kernel that lets programs write registers and then
+// carries out the instruction all the same.
+extern "C" __attribute__((visibility("hidden"))) int underspan_try_skip();
+extern "C" __attribute__((visibility("hidden"))) const char underspan_try_skip_site[];
+asm(R"(
+    .pushsection .text
+    .type underspan_try_skip, @function
+underspan_try_skip:
+    xor %eax, %eax
+underspan_try_skip_site:
+    mov $1, %eax
+    ret
+    .size underspan_try_skip, . - underspan_try_skip
+    .popsection
+)");
+static constexpr int SKIPPED_BYTES = 5;
+
+// Moves ip over the probed instruction, and writes sp.
+static Fd load_skip(bool multi, bool sleepable) {
+    constexpr int LOAD = BPF_LDX | BPF_MEM | BPF_DW, STORE = BPF_STX | BPF_MEM | BPF_DW;
+    constexpr int16_t IP = offsetof(pt_regs, rip), SP = offsetof(pt_regs, rsp);
+    Instructions code = {
+        instruction(LOAD, 2, 1, IP, 0),
+        add(2, SKIPPED_BYTES),
+        instruction(STORE, 1, 2, IP, 0),
+        instruction(LOAD, 2, 1, SP, 0),
+        instruction(STORE, 1, 2, SP, 0),
+        set(0, 0),
+        leave(),
+    };
+    return load(code, sleepable ? BPF_F_SLEEPABLE : 0,
+                multi ? TRACE_UPROBE_MULTI : static_cast<bpf_attach_type>(0));
+}
+
+// A program must not carry out a ret where a shadow stack is on, and looks at its thread for that.
+static bool shadow_stacks_are_seen() {
+    bool possible = false;
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);)
+        possible |= line.starts_with("x86_Thread_features:");
+    if (!possible)
+        return true;
+    std::unique_ptr<btf, decltype(&btf__free)> types(btf__load_vmlinux_btf(), btf__free);
+    if (!types)
+        return false;
+    int id = btf__find_by_name_kind(types.get(), "thread_struct", BTF_KIND_STRUCT);
+    if (id < 0)
+        return false;
+    const btf_type *type = btf__type_by_id(types.get(), static_cast<uint32_t>(id));
+    for (int i = 0; i < btf_vlen(type); i++) {
+        uint32_t name = btf_members(type)[i].name_off;
+        if (btf__name_by_offset(types.get(), name) == std::string_view("features"))
+            return true;
+    }
+    return false;
+}
+
+// Commits 7384893d970e ("bpf: Allow uprobe program to change context registers") and 4363264111e1
+// ("uprobe: Do not emulate/sstep original instruction when ip is changed"), Linux 6.19. The one
+// without the other would be fatal, so a function of ours is probed and called, with programs of
+// the kind that will be used.
+static bool writes_registers(bool multi, bool sleepable) {
+    Fd program = load_skip(multi, sleepable);
+    OwnSite site = own_site(reinterpret_cast<uint64_t>(underspan_try_skip_site));
+    if (!program || site.path.empty() || !shadow_stacks_are_seen())
+        return false;
+    UprobeSites sites{site.path, getpid(), {site.offset}, {0}};
+    try {
+        std::vector<Fd> links;
+        if (multi)
+            links.push_back(attach_uprobe_multi(program.get(), sites));
+        else
+            links = attach_uprobe_perf(program.get(), sites);
+        return underspan_try_skip() == 0;
+    } catch (const NativeFailure &) {
+        return false;
+    }
+}
+
 // A system call that hardly any program makes: the probe is there for a moment only.
 static KernelSites tried_function(bool returns) {
     return {{}, {"__x64_sys_getppid"}, {0}, returns};
@@ -280,6 +365,7 @@ Features probe_features() {
     Fd program = load(trivial, 0, TRACE_UPROBE_MULTI);
     found.uprobe_multi = program && has_uprobe_multi(program);
     found.uprobe_multi_threads = found.uprobe_multi && multi_sees_threads();
+    found.writes_registers = writes_registers(found.uprobe_multi, found.sleepable);
     // Commit d46edd671a14 ("bpf: Sharing bpf runtime stats with BPF_ENABLE_STATS"), Linux 5.8.
     found.run_time_statistics = bool(Fd(bpf_enable_stats(BPF_STATS_RUN_TIME)));
     found.kprobes = has_kprobes();

@@ -13,6 +13,7 @@ struct Features {
     bool sleepable = false;
     bool atomics = false;
     bool finds_mappings = false;
+    bool writes_registers = false;
     bool run_time_statistics = false;
     bool kprobes = false;
     bool kprobe_multi = false;

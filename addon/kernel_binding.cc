@@ -354,6 +354,7 @@ Napi::Value features(const Napi::CallbackInfo &info) {
                                      result.Set("sleepable", found.sleepable);
                                      result.Set("atomics", found.atomics);
                                      result.Set("findsMappings", found.finds_mappings);
+                                     result.Set("writesRegisters", found.writes_registers);
                                      result.Set("runTimeStatistics", found.run_time_statistics);
                                      result.Set("kprobes", found.kprobes);
                                      result.Set("kprobeMulti", found.kprobe_multi);

@@ -30,6 +30,7 @@ struct hit {
 	void *context; /* of the program, for perf buffers */
 	__u64 now;
 	__u64 stack;
+	__u64 bias; /* of the module; once a call has ended, as its entry had it */
 	__u32 tgid;
 	__u32 function;
 	bool may_repeat; /* the site is hit again if the stack grows */
@@ -324,6 +325,7 @@ INLINE struct open_call *enter_call(struct stack *stack, struct hit *hit, __u64 
 	call = CALL_SLOT(stack, depth);
 	call->start_ns = hit->now;
 	call->offset = offset;
+	call->bias = hit->bias;
 	call->function = hit->function;
 	call->children_ns = 0;
 	call->descendants = 0;
@@ -353,12 +355,15 @@ INLINE struct open_call *call_to_leave(struct stack *stack, struct hit *hit, __u
 	return call->offset == offset && call->function == hit->function ? call : NULL;
 }
 
-/* A traced function ends. */
-INLINE void leave_call(struct stack *stack, struct hit *hit, __u64 offset)
+/* A traced function ends. Returns whether that was an open call. */
+INLINE bool leave_call(struct stack *stack, struct hit *hit, __u64 offset)
 {
-	if (call_to_leave(stack, hit, offset)) {
+	struct open_call *call = call_to_leave(stack, hit, offset);
+
+	if (call) {
+		hit->bias = call->bias;
 		close_call(stack, stack->depth, hit, END_RETURNED);
-		return;
+		return true;
 	}
 	/* Begun before this session, or too deep to be kept. */
 	if (stack->depth < MAX_OPEN_CALLS) {
@@ -367,6 +372,7 @@ INLINE void leave_call(struct stack *stack, struct hit *hit, __u64 offset)
 		if (stats)
 			ADD(stats->unpaired_returns, 1);
 	}
+	return false;
 }
 
 #endif

@@ -15,6 +15,15 @@ const volatile struct settings settings = {};
 #include "go_http.bpf.h"
 #include "sites.bpf.h"
 
+/* Calls that cannot be running: why they ended is not known. */
+INLINE void end_deeper(struct stack *stack, struct hit *hit, __u64 offset)
+{
+	if (stack->depth && CALL_SLOT(stack, stack->depth - 1)->offset > offset)
+		drop_deeper(stack, offset);
+}
+
+#include "returns.bpf.h"
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* struct gobuf, the same in every version that is traced. */
@@ -56,6 +65,7 @@ int enter(struct pt_regs *regs)
 	}
 	hit.tgid = key.tgid;
 	hit.function = site->function;
+	hit.bias = bias;
 	hit.may_repeat = site->condition == CONDITION_MAY_REPEAT;
 	context.source = explicit_context(regs, site, bias, &context);
 	if (context.source == SOURCE_NONE)
@@ -71,7 +81,8 @@ int enter(struct pt_regs *regs)
 	if (call && wanted && wanted->http_handler)
 		call->http_method = request_method(regs, site);
 	if (call && wanted && !call->dropped)
-		call->has_values = read_arguments(regs, wanted, load8(call->span_id), bias);
+		call->has_values = read_arguments(regs, STACK_POINTER(regs), wanted,
+						  load8(call->span_id), bias);
 	return 0;
 }
 
@@ -85,10 +96,10 @@ int leave(struct pt_regs *regs)
 	struct statistics *stats;
 	struct open_call *call;
 	struct site *site;
-	__u64 bias, offset, error[2];
+	__u64 stack_pointer, offset, error[2];
 
 	STAY_ON_THREAD_STACK();
-	site = find_site(regs, &key.tgid, &bias);
+	site = find_site(regs, &key.tgid, &hit.bias);
 	if (!site)
 		return 0;
 	hit.tgid = key.tgid;
@@ -97,16 +108,18 @@ int leave(struct pt_regs *regs)
 	if (goroutine && !goroutine->stack_hi)
 		goroutine->stack_hi = read_stack_hi(key.stack, STACK_POINTER(regs));
 	if (goroutine && goroutine->stack_hi) {
-		offset = goroutine->stack_hi - STACK_POINTER(regs);
+		stack_pointer = stack_pointer_at_return(regs, site, goroutine, goroutine->stack_hi, &hit);
+		offset = goroutine->stack_hi - stack_pointer;
 		wanted = values_of(site->function);
 		call = wanted ? call_to_leave(goroutine, &hit, offset) : NULL;
 		if (call) {
-			hit.failed = returned_error(regs, wanted, error);
-			if (!call->dropped &&
-			    read_results(regs, wanted, load8(call->span_id), bias, error))
+			hit.failed = returned_error(regs, wanted, stack_pointer, error);
+			if (!call->dropped && read_results(regs, wanted, load8(call->span_id),
+							   hit.bias, stack_pointer, error))
 				call->has_values = 1;
 		}
-		leave_call(goroutine, &hit, offset);
+		if (leave_call(goroutine, &hit, offset))
+			carry_out_return(regs, site, &hit);
 		return 0;
 	}
 	stats = statistics_of(site->function);

@@ -141,7 +141,7 @@ int enter(struct pt_regs *regs)
 	call = enter_function(&hit, function);
 	wanted = values_of(function);
 	if (call && wanted && !call->dropped)
-		call->has_values = read_arguments(regs, wanted, load8(call->span_id), 0);
+		call->has_values = read_arguments(regs, 0, wanted, load8(call->span_id), 0);
 	return 0;
 }
 

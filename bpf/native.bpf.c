@@ -11,17 +11,20 @@ const volatile struct settings settings = {};
 #include "threads.bpf.h"
 #include "calls.bpf.h"
 #include "sites.bpf.h"
+#include "thread_context.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Ends the calls that cannot be running, since something runs as far out as `offset`. */
-INLINE void end_unwound(struct stack *stack, struct hit *hit, __u64 offset)
+INLINE void end_deeper(struct stack *stack, struct hit *hit, __u64 offset)
 {
 	__u32 depth = stack->depth;
 
 	if (depth && CALL_SLOT(stack, depth - 1)->offset > offset)
 		unwind_calls(hit, offset, END_UNWOUND);
 }
+
+#include "returns.bpf.h"
 
 SEC("uprobe")
 int enter(struct pt_regs *regs)
@@ -33,12 +36,13 @@ int enter(struct pt_regs *regs)
 	struct thread_stack *on;
 	struct statistics *stats;
 	struct open_call *call;
+	struct target *target;
 	struct stack *stack;
 	struct site *site;
-	__u64 bias, slot;
+	__u64 slot;
 
 	STAY_ON_THREAD_STACK();
-	site = find_site(regs, &key.tgid, &bias);
+	site = find_site(regs, &key.tgid, &hit.bias);
 	if (!site)
 		return 0;
 	stats = statistics_of(site->function);
@@ -63,11 +67,17 @@ int enter(struct pt_regs *regs)
 	hit.stack = key.stack;
 	hit.tgid = key.tgid;
 	hit.function = site->function;
-	end_unwound(stack, &hit, on->high - slot - 1);
+	end_deeper(stack, &hit, on->high - slot - 1);
+	target = bpf_map_lookup_elem(&targets, &key.tgid);
+	if (target)
+		context.source = thread_context(&target->thread_context, &context);
+	date_context(stack, &context, hit.now);
+	if (context.source == SOURCE_UNREADABLE)
+		ADD(stats->contexts_unreadable, 1);
 	call = enter_call(stack, &hit, on->high - slot, &context, stats);
 	wanted = values_of(site->function);
 	if (call && wanted && !call->dropped)
-		call->has_values = read_arguments(regs, wanted, load8(call->span_id), bias);
+		call->has_values = read_arguments(regs, slot, wanted, load8(call->span_id), hit.bias);
 	if (call && site->kind == SITE_BOTH) {
 		hit.now = bpf_ktime_get_ns();
 		leave_call(stack, &hit, on->high - slot);
@@ -86,14 +96,13 @@ int leave(struct pt_regs *regs)
 	struct open_call *call;
 	struct stack *stack;
 	struct site *site;
-	__u64 bias, offset, slot, error[2];
+	__u64 offset, stack_pointer, error[2];
 
 	STAY_ON_THREAD_STACK();
-	site = find_site(regs, &key.tgid, &bias);
+	site = find_site(regs, &key.tgid, &hit.bias);
 	if (!site)
 		return 0;
-	slot = STACK_POINTER(regs) + site->stack_adjustment;
-	on = thread_stack_at(slot);
+	on = thread_stack_at(STACK_POINTER(regs));
 	key.stack = on ? on->stack : 0;
 	stack = bpf_map_lookup_elem(&stacks, &key);
 	if (!on || !stack) {
@@ -105,17 +114,19 @@ int leave(struct pt_regs *regs)
 	hit.stack = key.stack;
 	hit.tgid = key.tgid;
 	hit.function = site->function;
-	offset = on->high - slot;
-	end_unwound(stack, &hit, offset);
+	stack_pointer = stack_pointer_at_return(regs, site, stack, on->high, &hit);
+	offset = on->high - stack_pointer;
+	end_deeper(stack, &hit, offset);
 	wanted = values_of(site->function);
 	call = wanted ? call_to_leave(stack, &hit, offset) : NULL;
 	if (call) {
-		hit.failed = returned_error(regs, wanted, error);
-		if (!call->dropped &&
-		    read_results(regs, wanted, load8(call->span_id), bias, error))
+		hit.failed = returned_error(regs, wanted, stack_pointer, error);
+		if (!call->dropped && read_results(regs, wanted, load8(call->span_id), hit.bias,
+						   stack_pointer, error))
 			call->has_values = 1;
 	}
-	leave_call(stack, &hit, offset);
+	if (leave_call(stack, &hit, offset))
+		carry_out_return(regs, site, &hit);
 	return 0;
 }
 
@@ -159,7 +170,7 @@ int support(struct pt_regs *regs)
 			break;
 		hit.stack = key.stack;
 		hit.tgid = key.tgid;
-		end_unwound(stack, &hit, on->high - STACK_POINTER(regs) - 1);
+		end_deeper(stack, &hit, on->high - STACK_POINTER(regs) - 1);
 		break;
 	case SITE_LIBRARIES:
 		libraries_changed(regs, key.tgid, hit.now);

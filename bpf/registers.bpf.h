@@ -60,6 +60,19 @@ static __always_inline bool jump_is_taken(const struct pt_regs *regs, __u32 code
 		value;                                                                             \
 	})
 
+/* The counterpart, for the same reason. */
+#define STORE_REGISTER(regs, field, value)                                                         \
+	do {                                                                                       \
+		__u64 stored = (value);                                                            \
+                                                                                                   \
+		asm volatile(                                                                      \
+			"*(u64 *)(%[base] + %[at]) = %[stored]"                                    \
+			:                                                                          \
+			: [base] "r"(regs), [at] "i"(__builtin_offsetof(struct pt_regs, field)),   \
+			  [stored] "r"(stored)                                                     \
+			: "memory");                                                               \
+	} while (0)
+
 /* Integer argument word n; 0 for a register that the ABI does not use. */
 static __always_inline __u64 go_argument(const struct pt_regs *regs, __u32 n)
 {

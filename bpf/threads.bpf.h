@@ -19,7 +19,7 @@
 
 #define ARGUMENT native_argument
 
-/* Nothing says when a context of a thread began. */
+/* As the stack has seen it. */
 INLINE __u64 context_start(const struct context *context, __u32 tgid)
 {
 	return context->start_ns;

@@ -19,9 +19,10 @@ import { planRequest, ruleOf, type Selects, type TraceWishes } from './session/w
 import type { Notice, Sink, Summary } from './sinks/sink.js';
 import { interpreterOf, resolveExecutable } from './targets/executable.js';
 import { type CommandEnd, launch, type LaunchedCommand } from './targets/launch.js';
+import { findLibraries } from './targets/library-search.js';
 import { mappedLibraries } from './targets/mapped.js';
 import { Procfs } from './targets/procfs.js';
-import { fits, namesFile, selectTargets } from './targets/select.js';
+import { fits, mayFitSoon, namesFile, selectTargets } from './targets/select.js';
 import type { Target } from './targets/target.js';
 
 /** Which processes. All kinds that are given must hold; within a kind any may. */
@@ -166,7 +167,11 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
         // Whoever looks at a program by hand restarts it, and wants to see it again.
         idleMs: Infinity,
       },
-      targets.map((target) => ({ target, plan: mainPlan(plan, target) })),
+      targets.map((target) => ({
+        target,
+        plan: mainPlan(plan, target),
+        libraries: launched ? expectedLibraries(request) : [],
+      })),
     );
     await running.followed.settled();
     launched?.release();
@@ -185,6 +190,12 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
 const mainPlan = ({ modules }: Plan, { fileId }: Target): ModulePlan | null =>
   modules.find((module) => module.role.kind === 'main' && module.fileId === fileId)?.plan ?? null;
 
+/** Libraries with functions to trace, where a command that is about to run will find them. */
+function expectedLibraries({ patterns }: PlanRequest): ModuleFile[] {
+  const names = patterns.flatMap(({ module }) => (module.kind === 'library' ? [module.file] : []));
+  return [...new Set(names)].flatMap((name) => findLibraries(name));
+}
+
 /** What runs other programs: an interpreter of scripts, or what stands before another command. */
 const isShell = ({ script, target }: LaunchedCommand): boolean =>
   script !== null || LAUNCHERS.test(target.exe);
@@ -198,7 +209,7 @@ function selectedBy(selection: Selection): Selects {
   return {
     id: 'selection',
     name: '',
-    fits: (pid) => (fits(selection, pid) ? 'yes' : 'no'),
+    fits: (pid) => (fits(selection, pid) ? 'yes' : mayFitSoon(selection, pid) ? 'not yet' : 'no'),
     reach: ({ exe, fileId }) => (!others && namesFile(exes, exe, fileId) ? 'all' : 'some'),
     followExecs: true,
     hold: [],

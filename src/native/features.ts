@@ -16,7 +16,7 @@ export function runTimesAreOn(procRoot = '/proc'): boolean {
 }
 
 /** Each feature of the kernel: what it gives, and what happens without it. */
-const FEATURES: Record<
+export const FEATURES: Record<
   keyof Features,
   { name: string; gives: string; without: string; since: string; needed?: true }
 > = {
@@ -68,6 +68,12 @@ const FEATURES: Record<
     gives: 'coroutines and signal handlers on stacks of their own are told apart',
     without: 'a thread of a native program is taken to have one stack',
     since: 'Linux 5.17',
+  },
+  writesRegisters: {
+    name: 'probes that write registers',
+    gives: 'returns without a single step, at a fraction of the price',
+    without: 'each return is single-stepped: a second trap',
+    since: 'Linux 6.19',
   },
   runTimeStatistics: {
     name: 'BPF run times',

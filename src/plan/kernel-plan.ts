@@ -43,6 +43,8 @@ const KERNEL: Module = {
     hasSymbols: true,
     hasDwarf: false,
     segments: [],
+    interpreter: null,
+    tls: null,
     go: null,
   },
   lines: (addresses: Float64Array) => Promise.resolve(Array.from(addresses, () => null)),

@@ -51,6 +51,7 @@ function plannedValue(value: KernelValue, redact: ValueRequest['redact']): Plann
       place: ValuePlace.REGISTERS,
       at: value.register,
       hasMethods: false,
+      lengthAt: 0,
       size: value.size,
       limit: 0,
       path: value.steps,

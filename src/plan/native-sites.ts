@@ -43,6 +43,7 @@ const siteAt = (part: CodePart, instruction: Instruction, condition: number): Si
   address: part.address + instruction.offset,
   condition,
   emulated: isEmulated(instruction),
+  ...(instruction.kind === InstructionKind.RETURN ? { plainReturn: instruction.length === 1 } : {}),
 });
 
 /** Bytes by which the stack grows; NaN where that cannot be told. */

@@ -11,6 +11,8 @@ export interface Site {
   emulated: boolean;
   /** Of native code: bytes from the stack pointer to the return address's place; default 0. */
   stackAdjustment?: number;
+  /** A ret of one byte, which a program may carry out by itself where the kernel lets it. */
+  plainReturn?: boolean;
 }
 
 /** Code that lies in one piece. */
@@ -108,7 +110,11 @@ export function returnSites(code: FunctionCode): Choice<Site[]> {
       case InstructionKind.UNDECODABLE:
         return { reason: 'does not decode' };
       case InstructionKind.RETURN:
-        sites.push(siteAt(code, instruction, SiteCondition.ALWAYS));
+        sites.push({
+          ...siteAt(code, instruction, SiteCondition.ALWAYS),
+          // Not one that pops its arguments too, nor one with a prefix.
+          plainReturn: instruction.length === 1,
+        });
         break;
       case InstructionKind.JUMP:
         if (leaves(instruction.target)) {

@@ -14,6 +14,7 @@ import type { Notice } from '../sinks/sink.js';
 import { mappedLibraries } from '../targets/mapped.js';
 import { hasEnded, type Procfs } from '../targets/procfs.js';
 import { isRunning, type Target } from '../targets/target.js';
+import type { ThreadContexts } from '../targets/thread-context.js';
 import { type Executables, KERNEL_FILE, type ModuleFile, type Probed } from './executables.js';
 import type { OpenStackCalls } from './open-calls.js';
 import type { ProcessResources } from './resources.js';
@@ -25,6 +26,7 @@ export interface ProcessesOptions {
   session: Session;
   executables: Executables;
   resources: ProcessResources;
+  threadContexts: Pick<ThreadContexts, 'find'>;
   procfs: Procfs;
   onNotice: (notice: Notice, rule: TraceRule) => void;
   /** All records of a process that has exited have come; its open calls are still in the table. */
@@ -74,21 +76,26 @@ export class Processes {
   }
 
   /** Attaches to a process by a plan made before. */
-  async attach(target: Target, rule: TraceRule, plan: ModulePlan): Promise<void> {
+  async attach(
+    target: Target,
+    rule: TraceRule,
+    plan: ModulePlan,
+    libraries: readonly ModuleFile[],
+  ): Promise<void> {
     const whole = rule.reach(target) === 'all';
     try {
       const probed = await this.options.executables.need(rule, target, whole, plan);
       if (probed) await this.link(target, rule, probed);
-      await this.takeOthers(target.pid);
+      await this.takeOthers(target.pid, libraries);
     } catch (error) {
       throw this.orEnded(target, error);
     }
   }
 
   /** Links a process to what its rule has functions of besides its main executable. */
-  private async takeOthers(pid: number): Promise<void> {
+  private async takeOthers(pid: number, expected: readonly ModuleFile[] = []): Promise<void> {
     await this.takeKernel(pid);
-    await this.takeLibraries(pid);
+    await this.takeLibraries(pid, expected);
   }
 
   private async takeKernel(pid: number): Promise<void> {
@@ -112,16 +119,18 @@ export class Processes {
   /**
    * Links a process to the probes in its libraries: those that its rule has functions of, and, where
    * native functions are traced, those in which stacks change. Until nothing new is found: the dynamic
-   * linker is watched from its own first probe on.
+   * linker is watched from its own first probe on. `expected`: not mapped yet.
    */
-  async takeLibraries(pid: number): Promise<void> {
+  async takeLibraries(pid: number, expected: readonly ModuleFile[] = []): Promise<void> {
     const { executables, procfs, onNotice } = this.options;
+    const process = this.known.get(pid);
+    if (process && hasLibraries(process)) await this.findThreadContext(pid);
     for (let found = true; found;) {
       const known = this.known.get(pid);
       const rule = known?.rule;
       if (!known || !rule || !hasLibraries(known)) return;
       found = false;
-      for (const library of mappedLibraries(pid, procfs)) {
+      for (const library of [...expected, ...mappedLibraries(pid, procfs)]) {
         const isKnown = [...known.libraries].some(({ fileId }) => fileId === library.fileId);
         if (isKnown || library.fileId === known.target.fileId) continue;
         const role = { kind: 'library', path: library.exe } as const;
@@ -141,6 +150,12 @@ export class Processes {
     }
   }
 
+  /** A library may have brought it, or taken it away. */
+  private async findThreadContext(pid: number): Promise<void> {
+    const place = await this.options.threadContexts.find(pid).catch(() => null);
+    if (this.known.has(pid)) this.options.session.setThreadContext(pid, place);
+  }
+
   /** What went wrong is of no interest where the process is gone. */
   private orEnded(target: Target, error: unknown): unknown {
     if (isRunning(target, this.options.procfs)) return error;
@@ -155,6 +170,8 @@ export class Processes {
 
   private async link(target: Target, rule: TraceRule, probed: Probed): Promise<void> {
     this.set(target, rule, probed);
+    // Before its first call counts.
+    if (probed.attachment.plan.kind === 'native') await this.findThreadContext(target.pid);
     await this.options.executables.link(probed, target);
   }
 

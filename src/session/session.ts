@@ -17,7 +17,10 @@ import {
   statistics,
   target as targetLayout,
   targetModule,
+  ThreadContextFormat,
+  threadContextPlace,
 } from '../spans/records.generated.js';
+import type { ThreadContextPlace } from '../targets/thread-context.js';
 import { KernelAttachment } from './kernel-attachment.js';
 import {
   Attachment,
@@ -92,6 +95,8 @@ export class Session {
   private attached = 0;
   /** What the map `targets` says of each. */
   private readonly targets = new Map<number, TargetEntry>();
+  /** Where their threads publish contexts, as far as they do. */
+  private readonly threadContexts = new Map<number, ThreadContextPlace>();
   private runTimeStatistics: { close(): void } | null = null;
   private readonly startedAt = process.hrtime.bigint();
   /** What removed attachments had come to. */
@@ -312,14 +317,23 @@ export class Session {
     this.writeTarget(pid);
   }
 
+  /** Null: its threads publish no context, as far as is known. */
+  setThreadContext(pid: number, place: ThreadContextPlace | null): void {
+    if (place) this.threadContexts.set(pid, place);
+    else this.threadContexts.delete(pid);
+    this.writeTarget(pid);
+  }
+
   removeTarget(pid: number): void {
     this.targets.delete(pid);
+    this.threadContexts.delete(pid);
     this.map('targets').delete(pidKey(pid));
   }
 
   private writeTarget(pid: number): void {
     const entry = this.targets.get(pid);
-    if (entry) this.map('targets').update(pidKey(pid), encodeTarget(entry));
+    const place = this.threadContexts.get(pid) ?? null;
+    if (entry) this.map('targets').update(pidKey(pid), encodeTarget(entry, place));
   }
 
   openCallsOn(stack: bigint, pid: number): OpenStackCalls | null {
@@ -461,7 +475,12 @@ const loadForFile: Load = async (native, features, plan, first, options, rule) =
     plan.kind === 'native' ? await rule.threadStacks() : null,
   );
 
-function encodeTarget({ modules, go, followForks }: TargetEntry): Buffer {
+const DTV_ENTRY = { glibc: 16, musl: 8 };
+
+function encodeTarget(
+  { modules, go, followForks }: TargetEntry,
+  place: ThreadContextPlace | null,
+): Buffer {
   const value = Buffer.alloc(targetLayout.size);
   modules.forEach(({ bias, attachment }, index) => {
     const at = targetLayout.modules + index * targetModule.size;
@@ -472,6 +491,16 @@ function encodeTarget({ modules, go, followForks }: TargetEntry): Buffer {
   if (go) {
     value.writeInt32LE(go.threadOffset, targetLayout.gOffset);
     value.writeUInt16LE(go.currentOffset, targetLayout.currentOffset);
+  }
+  if (place) {
+    const at = targetLayout.threadContext;
+    const { OTEL, ELASTIC } = ThreadContextFormat;
+    value.writeBigInt64LE(BigInt(place.offset), at + threadContextPlace.offset);
+    value.writeUInt8(place.format === 'otel' ? OTEL : ELASTIC, at + threadContextPlace.format);
+    if (place.kind === 'dynamic') {
+      value.writeUInt32LE(place.module, at + threadContextPlace.module);
+      value.writeUInt8(DTV_ENTRY[place.libc], at + threadContextPlace.entrySize);
+    }
   }
   return value;
 }

@@ -1,5 +1,6 @@
 /** What a user wants of the functions of one selection, and the rule that it makes. */
 import type { Features } from '../native/native.js';
+import type { ErrorMode } from '../plan/error-modes.js';
 import type { PlanRequest } from '../plan/plan-module.js';
 import { sampleThreshold } from '../spans/sampling.js';
 import { inProcess, parsePattern } from '../symbols/patterns.js';
@@ -32,12 +33,16 @@ export interface TraceWishes {
   stack: boolean;
   /** Texts of errors and panics, not only their types. */
   errorText: boolean;
+  /** What results of C, C++ and Rust are errors; null: Rust's Err alone. */
+  errors: ErrorMode[] | null;
   /** Names of values that are not shown, besides those that look like secrets; null: show all. */
   redact: string[] | null;
   /** Calls without a context become traces of their own. */
   roots: boolean;
   /** Spans also where the program's own trace is not sampled. */
   unsampled: boolean;
+  /** Returns are carried out by our programs where the kernel lets them. */
+  emulateReturns: boolean;
   /** Functions that may be attached in one executable. */
   maxFunctions: number;
 }
@@ -61,6 +66,7 @@ export function planRequest(wishes: TraceWishes, features: Features): PlanReques
       returns: wishes.returns,
       stack: wishes.stack,
       redact: wishes.redact,
+      errors: wishes.errors,
     },
     maxFunctions: wishes.maxFunctions,
     maxSites: features.uprobeMulti ? Infinity : MAX_SINGLE_SITES,
@@ -84,6 +90,7 @@ export function ruleOf(wishes: TraceWishes, features: Features, selects: Selects
       entryOnly: wishes.entryOnly,
       contextHops: wishes.contextHops,
       errorText: wishes.errorText,
+      emulateReturns: wishes.emulateReturns,
     },
     filter: { minDurationNs, slowerThanNs, errorsOnly },
     followForks,

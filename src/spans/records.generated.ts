@@ -106,6 +106,7 @@ export const ValueKind = {
   MAP: 4,
   INTERFACE: 5,
   HIDDEN: 6,
+  CSTRING: 7,
 } as const;
 
 export const ValuePlace = {
@@ -132,6 +133,14 @@ export const ErrorTextKind = {
   PLAIN: 2,
 } as const;
 
+export const ErrorKind = {
+  NONE: 0,
+  INTERFACE: 1,
+  NEGATIVE: 2,
+  EQUAL: 3,
+  UNEQUAL: 4,
+} as const;
+
 export const RecordKind = {
   CALL: 1,
   PROGRAM_SPAN: 2,
@@ -144,6 +153,12 @@ export const ProcessEvent = {
   EXECUTED: 2,
   EXITED: 3,
   MAPPED: 4,
+} as const;
+
+export const ThreadContextFormat = {
+  NONE: 0,
+  OTEL: 1,
+  ELASTIC: 2,
 } as const;
 
 export const ContextWraps = {
@@ -164,6 +179,7 @@ export const valuePlan = {
   limit: 8,
   path: 12,
   pathLength: 6,
+  lengthAt: 36,
 } as const;
 
 /** Byte offsets in struct value_header. */
@@ -185,7 +201,7 @@ export const errorText = {
 
 /** Byte offsets in struct function_values. */
 export const functionValues = {
-  size: 16,
+  size: 32,
   first: 0,
   arguments: 4,
   results: 5,
@@ -193,6 +209,12 @@ export const functionValues = {
   stackTrace: 7,
   errorAt: 8,
   httpHandler: 10,
+  errorKind: 11,
+  errorSize: 12,
+  errorInMemory: 13,
+  errorPlan: 14,
+  errorOffset: 16,
+  errorValue: 24,
 } as const;
 
 /** Byte offsets in struct record_header. */
@@ -366,7 +388,7 @@ export const spanType = {
 
 /** Byte offsets in struct settings. */
 export const settings = {
-  size: 256,
+  size: 248,
   minDurationNs: 0,
   sampleThreshold: 8,
   treeIntervalNs: 16,
@@ -399,7 +421,9 @@ export const settings = {
   errorText: 242,
   never: 243,
   findsMappings: 244,
-  arguments: 245,
+  writesRegisters: 245,
+  emulateReturns: 246,
+  arguments: 247,
 } as const;
 
 /** Byte offsets in struct stack_key. */
@@ -411,30 +435,31 @@ export const stackKey = {
 
 /** Byte offsets in struct open_call. */
 export const openCall = {
-  size: 96,
+  size: 104,
   startNs: 0,
   offset: 8,
-  traceId: 16,
+  bias: 16,
+  traceId: 24,
   traceIdLength: 16,
-  spanId: 32,
+  spanId: 40,
   spanIdLength: 8,
-  parentId: 40,
+  parentId: 48,
   parentIdLength: 8,
-  contextId: 48,
+  contextId: 56,
   contextIdLength: 8,
-  childrenNs: 56,
-  descendants: 64,
-  function: 68,
-  treeSpans: 72,
-  treeLost: 76,
-  tree: 80,
-  source: 81,
-  traceFlags: 82,
-  dropped: 83,
-  parentKind: 84,
-  hasValues: 85,
-  httpStatus: 86,
-  httpMethod: 88,
+  childrenNs: 64,
+  descendants: 72,
+  function: 76,
+  treeSpans: 80,
+  treeLost: 84,
+  tree: 88,
+  source: 89,
+  traceFlags: 90,
+  dropped: 91,
+  parentKind: 92,
+  hasValues: 93,
+  httpStatus: 94,
+  httpMethod: 96,
 } as const;
 
 /** Byte offsets in struct program_span. */
@@ -471,7 +496,7 @@ export const openPanic = {
 
 /** Byte offsets in struct stack. */
 export const stack = {
-  size: 2248,
+  size: 2376,
   id: 0,
   stackHi: 8,
   depth: 16,
@@ -484,9 +509,9 @@ export const stack = {
   labels: 168,
   calls: 208,
   callsLength: 16,
-  spans: 1744,
+  spans: 1872,
   spansLength: 8,
-  record: 2128,
+  record: 2256,
 } as const;
 
 /** Byte offsets in struct span_key. */
@@ -507,6 +532,15 @@ export const startedSpan = {
   ended: 32,
 } as const;
 
+/** Byte offsets in struct thread_context_place. */
+export const threadContextPlace = {
+  size: 16,
+  offset: 0,
+  module: 8,
+  format: 12,
+  entrySize: 13,
+} as const;
+
 /** Byte offsets in struct target_module. */
 export const targetModule = {
   size: 16,
@@ -516,12 +550,13 @@ export const targetModule = {
 
 /** Byte offsets in struct target. */
 export const target = {
-  size: 136,
+  size: 152,
   modules: 0,
   modulesLength: 8,
-  followForks: 128,
-  currentOffset: 130,
-  gOffset: 132,
+  threadContext: 128,
+  followForks: 144,
+  currentOffset: 146,
+  gOffset: 148,
 } as const;
 
 /** Byte offsets in struct thread_stack. */

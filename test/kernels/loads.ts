@@ -46,6 +46,7 @@ const OPTIONS: Omit<KernelOptions, 'perfBuffers'> = {
   entryOnly: false,
   contextHops: 100,
   errorText: true,
+  emulateReturns: true,
   programSpans: true,
   filterTargets: true,
   attachment: 1,

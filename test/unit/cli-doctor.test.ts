@@ -18,6 +18,7 @@ const ALL: Features = {
   sleepable: true,
   atomics: true,
   findsMappings: true,
+  writesRegisters: true,
   runTimeStatistics: true,
   kprobes: true,
   kprobeMulti: true,

@@ -55,7 +55,7 @@ const request = (patterns: string[], more: Partial<PlanRequest> = {}): PlanReque
   handlers: [],
   excludes: [],
   entryOnly: false,
-  values: { args: [], returns: false, stack: false, redact: null },
+  values: { args: [], returns: false, errors: null, stack: false, redact: null },
   maxFunctions: 100,
   maxSites: 100,
   ...more,
@@ -162,7 +162,7 @@ test('arguments are read as BTF says, and what looks like a secret is not', asyn
     },
   };
   const args = ['count', 'key.token', 'file.gone'];
-  const values = { args, returns: false, stack: false, redact: [] };
+  const values = { args, returns: false, errors: null, stack: false, redact: [] };
   const planned = await planKernel(
     native,
     MULTI,

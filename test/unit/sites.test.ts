@@ -109,6 +109,17 @@ describe('returnSites', () => {
     );
   });
 
+  it('tells a ret of one byte from those that do more, and from jumps', () => {
+    const choice = returnSites(
+      code(RETURN, [3, Kind.RETURN], [2, Kind.RETURN], [5, Kind.JUMP, Flag.EMULATED, 0x9000]),
+    );
+    assert.ok('sites' in choice);
+    assert.deepEqual(
+      choice.sites.map(({ plainReturn }) => plainReturn === true),
+      [true, false, false, false],
+    );
+  });
+
   it('finds none in a function that never returns', () => {
     assert.deepEqual(returnSites(code(MOVE, [2, Kind.TRAP])), { sites: [] });
   });

@@ -1,14 +1,16 @@
 // Command tiny calls a few functions from several goroutines, within spans of the official SDK that
 // go nowhere. It counts the calls itself and writes what it knows as JSON to the file it is given:
-// the smallest program whose traced calls can be checked. It pauses after each round, if told to.
+// the smallest program whose traced calls can be checked. It pauses after each round, if told to,
+// and begins when its standard input ends, if told to wait.
 //
-//	tiny FILE ROUNDS [PAUSE]
+//	tiny FILE ROUNDS [PAUSE [wait]]
 package main
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"sync"
@@ -81,7 +83,11 @@ type truth struct {
 	Calls   map[string]int64  `json:"calls"`
 	Rounds  map[string]string `json:"rounds"`
 	Growths map[string]string `json:"growths"`
-	mutex   sync.Mutex
+	// Sum of what work returned.
+	Worked int64 `json:"worked"`
+	// How long all of it took.
+	Nanoseconds int64 `json:"nanoseconds"`
+	mutex       sync.Mutex
 }
 
 func (t *truth) within(spans map[string]string, tracer trace.Tracer, name string, do func(context.Context)) {
@@ -97,19 +103,25 @@ func (t *truth) within(spans map[string]string, tracer trace.Tracer, name string
 func run(rounds int, pause time.Duration) *truth {
 	known := &truth{Rounds: map[string]string{}, Growths: map[string]string{}}
 	tracer := sdktrace.NewTracerProvider().Tracer("tiny")
+	began := time.Now()
 	var running sync.WaitGroup
+	var results atomic.Int64
 	for g := 0; g < goroutines; g++ {
 		running.Add(1)
 		go func() {
 			defer running.Done()
 			known.within(known.Growths, tracer, "growth", func(context.Context) { grow(growthDepth) })
 			for round := 0; round < rounds; round++ {
-				known.within(known.Rounds, tracer, "round", func(ctx context.Context) { work(ctx, round) })
+				known.within(known.Rounds, tracer, "round", func(ctx context.Context) {
+					results.Add(int64(work(ctx, round)))
+				})
 				time.Sleep(pause)
 			}
 		}()
 	}
 	running.Wait()
+	known.Nanoseconds = time.Since(began).Nanoseconds()
+	known.Worked = results.Load()
 	known.Calls = map[string]int64{
 		"main.work":    worked.Load(),
 		"main.step":    stepped.Load(),
@@ -120,18 +132,22 @@ func run(rounds int, pause time.Duration) *truth {
 }
 
 func main() {
-	if len(os.Args) < 3 || len(os.Args) > 4 {
-		fmt.Fprintln(os.Stderr, "usage: tiny FILE ROUNDS [PAUSE]")
+	waits := len(os.Args) == 5 && os.Args[4] == "wait"
+	if len(os.Args) < 3 || len(os.Args) > 4 && !waits {
+		fmt.Fprintln(os.Stderr, "usage: tiny FILE ROUNDS [PAUSE [wait]]")
 		os.Exit(2)
 	}
 	rounds, err := strconv.Atoi(os.Args[2])
 	var pause time.Duration
-	if err == nil && len(os.Args) == 4 {
+	if err == nil && len(os.Args) > 3 {
 		pause, err = time.ParseDuration(os.Args[3])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "tiny:", err)
 		os.Exit(2)
+	}
+	if waits {
+		io.Copy(io.Discard, os.Stdin)
 	}
 	known, err := json.Marshal(run(rounds, pause))
 	if err == nil {
