@@ -111,8 +111,7 @@ int leave(struct pt_regs *regs)
 	call = wanted ? call_to_leave(stack, &hit, offset) : NULL;
 	if (call) {
 		hit.failed = returned_error(regs, wanted, error);
-		if (!call->dropped &&
-		    read_results(regs, wanted, load8(call->span_id), bias, error))
+		if (!call->dropped && read_results(regs, wanted, load8(call->span_id), bias, error))
 			call->has_values = 1;
 	}
 	leave_call(stack, &hit, offset);
