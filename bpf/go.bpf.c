@@ -59,8 +59,7 @@ int enter(struct pt_regs *regs)
 	goroutine = need_goroutine(&key, STACK_POINTER(regs), &result);
 	if (!goroutine) {
 		ADD(stats->calls, 1);
-		count_lost(stats,
-			   result == STACK_TABLE_FULL ? LOST_TABLE_FULL : LOST_UNREADABLE);
+		count_lost(stats, result == STACK_TABLE_FULL ? LOST_TABLE_FULL : LOST_UNREADABLE);
 		return 0;
 	}
 	hit.tgid = key.tgid;

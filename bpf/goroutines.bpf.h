@@ -58,7 +58,7 @@ OUT_OF_LINE struct stack *add_goroutine(struct stack_key *key, __u64 hi)
 
 /* The goroutine's element with a true stack_hi, or NULL and why in *result. */
 INLINE struct stack *need_goroutine(struct stack_key *key, __u64 stack_pointer,
-					enum stack_result *result)
+				    enum stack_result *result)
 {
 	struct stack *goroutine = bpf_map_lookup_elem(&stacks, key);
 	__u64 hi;

@@ -26,10 +26,14 @@ INLINE __u64 context_start(const struct context *context, __u32 tgid)
 }
 
 /* What an exception carries is not read. */
-INLINE void note_panic(struct stack *stack, struct open_call *call) {}
+INLINE void note_panic(struct stack *stack, struct open_call *call)
+{
+}
 
 /* A thread inherits no context. */
-INLINE void inherit(struct stack *stack, __u64 key, __u32 tgid, struct context *context) {}
+INLINE void inherit(struct stack *stack, __u64 key, __u32 tgid, struct context *context)
+{
+}
 
 struct task_struct;
 
