@@ -1,4 +1,5 @@
-// Programs at functions of the kernel. As with uprobes, a link is the file descriptors that keep it.
+// Programs at functions of the kernel. As with uprobes, a link is the file descriptors that keep
+// it.
 #pragma once
 
 #include <cstdint>

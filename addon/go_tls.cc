@@ -4,11 +4,12 @@
 
 #include "symbols.h"
 
-// The executable's own thread-local storage ends at the thread pointer (the ABI's variant II, x86-64).
+// The executable's own thread-local storage ends at the thread pointer (the ABI's variant II,
+// x86-64).
 std::optional<int64_t> go_thread_offset(const ElfFile &elf) {
     constexpr uint64_t LARGEST = 1 << 20;
-    // What Go's own linker makes has room for the g and nothing else, in a static executable without
-    // saying so.
+    // What Go's own linker makes has room for the g and nothing else, in a static executable
+    // without saying so.
     constexpr auto ALONE = -static_cast<int64_t>(sizeof(uint64_t));
     const Segment *storage = nullptr;
     for (const Segment &segment : elf.segments())

@@ -7,7 +7,7 @@
 
 // An argument, or what lies behind it; or why it cannot be read.
 struct KernelValue {
-    uint32_t function; // index
+    uint32_t function;   // index
     uint32_t parameters; // how many the function has
     std::string path;
     std::string reason;

@@ -7,8 +7,8 @@
 
 #include "arguments.h"
 #include "conversions.h"
-#include "handles.h"
 #include "go_tls.h"
+#include "handles.h"
 #include "module.h"
 #include "native_binding.h"
 #include "task.h"

@@ -107,7 +107,8 @@ int leave(struct pt_regs *regs)
 	if (goroutine && !goroutine->stack_hi)
 		goroutine->stack_hi = read_stack_hi(key.stack, STACK_POINTER(regs));
 	if (goroutine && goroutine->stack_hi) {
-		stack_pointer = stack_pointer_at_return(regs, site, goroutine, goroutine->stack_hi, &hit);
+		stack_pointer =
+			stack_pointer_at_return(regs, site, goroutine, goroutine->stack_hi, &hit);
 		offset = goroutine->stack_hi - stack_pointer;
 		wanted = values_of(site->function);
 		call = wanted ? call_to_leave(goroutine, &hit, offset) : NULL;

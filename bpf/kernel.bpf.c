@@ -12,7 +12,9 @@ const volatile struct settings settings = {};
 #include "program_spans.bpf.h"
 
 /* The kernel does not panic in the way of Go. */
-INLINE void note_panic(struct stack *stack, struct open_call *call) {}
+INLINE void note_panic(struct stack *stack, struct open_call *call)
+{
+}
 
 /* What a goroutine inherits is kept with it; a thread inherits nothing. */
 INLINE void inherit(struct stack *stack, __u64 key, __u32 tgid, struct context *context)
@@ -32,7 +34,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 INLINE struct open_call *enter_function(struct kernel_hit *at, __u32 function)
 {
-	struct hit hit = { .context = at->program, .now = bpf_ktime_get_ns(), .function = function };
+	struct hit hit = { .context = at->program,
+			   .now = bpf_ktime_get_ns(),
+			   .function = function };
 	struct context context = {};
 	enum stack_found found;
 	struct stack *stack = NULL;

@@ -50,11 +50,12 @@ extern const struct pcpu_hot pcpu_hot __ksym __weak;
 
 /* A hit, as far as it does not matter which kind of probe made it. */
 struct kernel_hit {
-	void *program;	/* its context */
-	__u64 thread;	/* pid_tgid */
+	void *program; /* its context */
+	__u64 thread; /* pid_tgid */
 	struct task_struct *task;
-	__u64 top;	/* end of the task's kernel stack */
-	__u64 slot;	/* where the call's return address lies, or what is as far from it in all calls */
+	__u64 top; /* end of the task's kernel stack */
+	__u64 slot; /* where the call's return address lies, or what is as far from it in all calls
+		     */
 	struct target *target;
 };
 
@@ -98,7 +99,8 @@ INLINE bool works_for_probe(const struct kernel_hit *hit)
 	       byte == BREAKPOINT;
 }
 
-/* Whether the hit is the work of a target; if it is not the program's own call, *foreign says so. */
+/* Whether the hit is the work of a target; if it is not the program's own call, *foreign says so.
+ */
 INLINE bool of_target(struct kernel_hit *hit, bool *foreign)
 {
 	struct task_struct *task;

@@ -77,7 +77,8 @@ int enter(struct pt_regs *regs)
 	call = enter_call(stack, &hit, on->high - slot, &context, stats);
 	wanted = values_of(site->function);
 	if (call && wanted && !call->dropped)
-		call->has_values = read_arguments(regs, slot, wanted, load8(call->span_id), hit.bias);
+		call->has_values =
+			read_arguments(regs, slot, wanted, load8(call->span_id), hit.bias);
 	if (call && site->kind == SITE_BOTH) {
 		hit.now = bpf_ktime_get_ns();
 		leave_call(stack, &hit, on->high - slot);

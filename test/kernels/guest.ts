@@ -202,6 +202,7 @@ async function main(): Promise<Report> {
     }
     const few = TRANSPORTS.map(checkFew);
     const parts = [loaded.join(', '), ...few, checkMany(), checkNative()];
+    parts.push(checkKernelTree(), await checkKernelCalls(native, features));
     if (features.writesRegisters) parts.push(await checkReturns(native, say));
     return { features, summary: parts.join('; '), failure: null };
   } catch (error) {

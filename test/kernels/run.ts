@@ -15,7 +15,7 @@ const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const CACHE = join(ROOT, '.cache/kernels');
 const AT_ONCE = 2;
 const MEMORY_MEGABYTES = 1536;
-const TIME_LIMIT_SECONDS = 600;
+const TIME_LIMIT_SECONDS = 900;
 const CONSOLE_TAIL_LINES = 40;
 /** An oops ends the machine; these do not. */
 const KERNEL_COMPLAINT = /^.*(?:WARNING: CPU|BUG: |INFO: task .* blocked|possible circular).*$/m;
