@@ -71,13 +71,18 @@ export class Processes {
     this.options.session.addTarget(target.pid, rule?.followForks ?? false);
   }
 
-  /** Attaches to a process by a plan made before. */
+  /**
+   * Attaches to a process by a plan made before. Its libraries come first, so that no call is seen to
+   * begin that longjmp then leaves unseen; but not in a child, which is known to the kernel as its
+   * parent was, until it is linked to the first module of its own.
+   */
   async attach(target: Target, rule: TraceRule, plan: ModulePlan): Promise<void> {
     const whole = rule.reach(target) === 'all';
     try {
       const probed = await this.options.executables.need(rule, target, whole, plan);
-      if (probed) await this.link(target, rule, probed);
+      if (probed) this.set(target, rule, probed);
       await this.takeLibraries(target.pid);
+      if (probed) await this.options.executables.link(probed, target);
     } catch (error) {
       throw this.orEnded(target, error);
     }
