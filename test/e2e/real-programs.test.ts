@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { chown, cp, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -261,15 +262,16 @@ async function postgresCounts({ tool }: Postgres): Promise<PostgresCounts> {
   };
 }
 
-const POSTGRES_FUNCTIONS = [
-  'PostgresMain',
-  'AtEOXact_PgStat',
-  'XLogInsert',
-  'pg_parse_query',
-].concat(
-  ['pg_plan_query', 'errfinish', 'standard_ExecutorStart', 'standard_ExecutorRun'],
-  ['standard_ExecutorEnd', 'standard_ProcessUtility', 'AbortCurrentTransaction', 'pg_sleep'],
-);
+const POSTGRES_FUNCTIONS = {
+  pid: ['PostgresMain', 'AtEOXact_PgStat', 'XLogInsert', 'pg_parse_query', 'pg_plan_query'].concat([
+    'errfinish',
+    'standard_ExecutorStart',
+    'standard_ExecutorRun',
+    'standard_ProcessUtility',
+  ]),
+  // What is called next after a failure lies deeper than what failed.
+  exe: ['XLogInsert', 'standard_ExecutorRun', 'subquery_planner'],
+};
 const TRANSACTIONS = 400;
 const FAILURES = 10;
 const SETTINGS = {
@@ -284,8 +286,11 @@ const SETTINGS = {
   wal_level: 'minimal',
 };
 
-/** Statements that fail while they are planned, while they run, and within a block that goes on. */
-async function fail({ tool }: Postgres): Promise<void> {
+/**
+ * Statements that fail while they are planned, while they run, and within a block that goes on.
+ * `begin`: a command of the client's before them.
+ */
+async function fail({ tool }: Postgres, begin: string): Promise<void> {
   const planned = 'select 1 / 0;';
   const executed = 'select 1 / (n - n) from generate_series(1, 3) n;';
   const caught = `do $$ begin perform 1 / (n - n) from generate_series(1, 3) n;
@@ -293,7 +298,7 @@ async function fail({ tool }: Postgres): Promise<void> {
   const statements = `${planned} ${executed} ${caught} select 'goes on';`;
   const commands = statements.split(/(?<=;) (?=select|do)/).flatMap((each) => ['-c', each]);
   const calls = Array.from({ length: FAILURES }, () => commands).flat();
-  const text = await tool('psql', ...PSQL, ...calls);
+  const text = await tool('psql', ...PSQL, '-c', begin, ...calls);
   assert.equal(text.match(/division by zero/g)?.length, 2 * FAILURES);
   assert.equal(text.match(/goes on/g)?.length, FAILURES);
 }
@@ -338,17 +343,26 @@ for (const by of ['exe', 'pid'] as const) {
         const before = await postgresCounts(database);
         const statements = statementsLogged(server);
         const selection = { exe: join(bin, 'postgres'), pid: String(server.pid) }[by];
+        // Of what is selected by its executable the back end is there before the tracer is.
+        const wait = `\\! touch ${folder}/waits; until [ -e ${folder}/go ]; do sleep 0.05; done`;
+        const early = by === 'exe' ? fail(database, wait) : null;
+        if (early) {
+          await server.until('a client waits', () =>
+            existsSync(join(folder, 'waits')) ? true : null,
+          );
+        }
         const tracer = await Tracer.attach([
           `--${by}`,
           selection,
           ...ATTACH,
-          ...POSTGRES_FUNCTIONS,
+          ...POSTGRES_FUNCTIONS[by],
         ]);
         const load = ['-n', '-c', '4', '-j', '2', '-t', String(TRANSACTIONS / 4), 'postgres'];
         const told = await tool('pgbench', ...load);
         assert.match(told, new RegExp(`actually processed: ${TRANSACTIONS}/${TRANSACTIONS}`));
         assert.match(told, /failed transactions: 0 /);
-        await fail(database);
+        await writeFile(join(folder, 'go'), '');
+        await (early ?? fail(database, '\\conninfo'));
         await terminateSleeper(database);
         await postgresCounts(database);
         assert.equal(await tracer.stop(), 0, tracer.stderr);
@@ -359,16 +373,22 @@ for (const by of ['exe', 'pid'] as const) {
         const made = (what: keyof PostgresCounts): number =>
           after[what] - before[what] - (before[what] - first[what]);
         assertWhole(tracer);
-        assertCalls(tracer, {
+        const counted: Record<string, number> = {
           PostgresMain: made('sessions'),
           AtEOXact_PgStat: made('transactions'),
           XLogInsert: made('records'),
           pg_parse_query: logged,
-          AbortCurrentTransaction: 2 * FAILURES,
-        });
-        assert.equal(failed(tracer, 'pg_plan_query').length, FAILURES);
+        };
+        const traced = POSTGRES_FUNCTIONS[by].filter((name) => name in counted);
+        assertCalls(tracer, Object.fromEntries(traced.map((name) => [name, counted[name] ?? 0])));
         assert.equal(failed(tracer, 'standard_ExecutorRun').length, 2 * FAILURES);
-        assert.equal(failed(tracer, 'errfinish').length, 3 * FAILURES);
+        if (by === 'pid') {
+          assert.equal(failed(tracer, 'errfinish').length, 3 * FAILURES);
+          assert.equal(failed(tracer, 'pg_plan_query').length, FAILURES);
+        }
+        const left = new Set(failed(tracer, 'standard_ExecutorRun').map(({ spanId }) => spanId));
+        const beneath = tracer.spans.filter(({ parentSpanId }) => left.has(parentSpanId ?? ''));
+        if (by === 'exe') assert.deepEqual(beneath, []);
       } finally {
         await server.stop('SIGINT');
       }
