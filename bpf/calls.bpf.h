@@ -244,7 +244,9 @@ INLINE void place_call(struct stack *stack, struct open_call *call, __u32 depth,
 		       struct context *context, struct hit *hit)
 {
 	struct open_call *around = depth ? CALL_SLOT(stack, depth - 1) : NULL;
-	__u64 id = mix(hit->now + stack->id * 0x9e3779b97f4a7c15ULL) ^
+	/* Processes of one parent have the same stacks, and call at the same nanosecond. */
+	__u64 id = mix(hit->now + stack->id * 0x9e3779b97f4a7c15ULL +
+		       hit->tgid * 0xd1b54a32d192ed03ULL) ^
 		   mix(call->offset + hit->stack + settings.seed);
 
 	store8(call->span_id, id ?: 1);

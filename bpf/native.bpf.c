@@ -10,6 +10,7 @@ const volatile struct settings settings = {};
 #define CONTEXT struct bpf_user_pt_regs_t
 #include "threads.bpf.h"
 #include "calls.bpf.h"
+#include "long_jumps.bpf.h"
 #include "sites.bpf.h"
 #include "thread_context.bpf.h"
 
@@ -144,6 +145,18 @@ INLINE void libraries_changed(struct pt_regs *regs, __u32 tgid, __u64 now)
 	output_record(regs, &record, sizeof(record));
 }
 
+/* The calls of a stack that lie deeper than `offset` are over. */
+INLINE void end_below(struct hit *hit, const struct stack_key *key, __u64 offset)
+{
+	struct stack *stack = bpf_map_lookup_elem(&stacks, key);
+
+	if (!stack)
+		return;
+	hit->stack = key->stack;
+	hit->tgid = key->tgid;
+	end_deeper(stack, hit, offset);
+}
+
 /* What the C library and the language's runtime do with stacks. */
 SEC("uprobe")
 int support(struct pt_regs *regs)
@@ -151,9 +164,8 @@ int support(struct pt_regs *regs)
 	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns() };
 	struct stack_key key = {};
 	struct thread_stack *on;
-	struct stack *stack;
 	struct site *site;
-	__u64 bias;
+	__u64 bias, left;
 
 	STAY_ON_THREAD_STACK();
 	site = find_site(regs, &key.tgid, &bias);
@@ -164,14 +176,17 @@ int support(struct pt_regs *regs)
 		stack_switched(ARGUMENT(regs, site->context_at));
 		break;
 	case SITE_CATCH:
+	case SITE_LONG_JUMP:
 		on = thread_stack_at(STACK_POINTER(regs));
-		key.stack = on ? on->stack : 0;
-		stack = bpf_map_lookup_elem(&stacks, &key);
-		if (!on || !stack)
+		if (!on)
 			break;
-		hit.stack = key.stack;
-		hit.tgid = key.tgid;
-		end_deeper(stack, &hit, on->high - STACK_POINTER(regs) - 1);
+		key.stack = on->stack;
+		left = STACK_POINTER(regs) + 1;
+		if (site->kind == SITE_LONG_JUMP)
+			left = jump_target(ARGUMENT(regs, site->context_at), STACK_POINTER(regs),
+					   on->high);
+		if (left)
+			end_below(&hit, &key, on->high - left);
 		break;
 	case SITE_LIBRARIES:
 		libraries_changed(regs, key.tgid, hit.now);

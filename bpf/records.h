@@ -46,6 +46,7 @@ enum site_kind {
 	SITE_CATCH = 14,	/* an exception is caught: what lies deeper than here is over */
 	SITE_LIBRARIES = 15,	/* the dynamic linker has changed what is mapped */
 	SITE_BOTH = 16,		/* a traced function that is a single ret or jump: it begins and ends */
+	SITE_LONG_JUMP = 17,	/* longjmp: the jmp_buf is argument word context_at */
 };
 
 /* What else is known of a site. */

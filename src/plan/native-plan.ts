@@ -9,7 +9,7 @@ import type { FunctionCode } from './sites.js';
 
 const NOWHERE = { place: ContextPlace.NOWHERE, at: 0 };
 
-/** What changes a thread's stack, or tells of libraries, by symbol; `at`: argument word. */
+/** What changes or leaves a thread's stack, or tells of libraries, by symbol; `at`: argument word. */
 const SUPPORT: Record<string, { kind: number; at: number }> = {
   swapcontext: { kind: SiteKind.SWITCH_STACK, at: 1 },
   setcontext: { kind: SiteKind.SWITCH_STACK, at: 0 },
@@ -17,6 +17,11 @@ const SUPPORT: Record<string, { kind: number; at: number }> = {
   __cxa_begin_catch: { kind: SiteKind.CATCH, at: 0 },
   // Rust: where catch_unwind takes the panic.
   __rust_panic_cleanup: { kind: SiteKind.CATCH, at: 0 },
+  // glibc and musl; what is compiled with _FORTIFY_SOURCE calls the last.
+  longjmp: { kind: SiteKind.LONG_JUMP, at: 0 },
+  _longjmp: { kind: SiteKind.LONG_JUMP, at: 0 },
+  siglongjmp: { kind: SiteKind.LONG_JUMP, at: 0 },
+  __longjmp_chk: { kind: SiteKind.LONG_JUMP, at: 0 },
   // Called whenever the list of libraries has changed: the debugger interface of glibc and musl.
   _dl_debug_state: { kind: SiteKind.LIBRARIES, at: 0 },
 };

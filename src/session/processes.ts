@@ -58,6 +58,7 @@ export class Processes {
     const isCopy = parent?.target.fileId === child.fileId;
     this.set(child, rule, null);
     if (!rule || !isCopy || parent?.probed?.attachment.plan.kind === 'go') return;
+    this.options.session.copyTarget(parent.target.pid, child.pid);
     if (parent?.probed) await this.link(child, rule, parent.probed);
     await this.takeOthers(child.pid);
   }
@@ -75,7 +76,10 @@ export class Processes {
     this.options.session.addTarget(target.pid, rule?.followForks ?? false);
   }
 
-  /** Attaches to a process by a plan made before. */
+  /**
+   * Attaches to a process by a plan made before. Its libraries come first, so that no call is seen to
+   * begin that longjmp then leaves unseen.
+   */
   async attach(
     target: Target,
     rule: TraceRule,
@@ -85,8 +89,9 @@ export class Processes {
     const whole = rule.reach(target) === 'all';
     try {
       const probed = await this.options.executables.need(rule, target, whole, plan);
-      if (probed) await this.link(target, rule, probed);
+      if (probed) this.set(target, rule, probed);
       await this.takeOthers(target.pid, libraries);
+      if (probed) await this.link(target, rule, probed);
     } catch (error) {
       throw this.orEnded(target, error);
     }

@@ -287,6 +287,14 @@ export class Session {
     this.writeTarget(pid);
   }
 
+  /** A child that was forked is to the kernel what its parent was: what is added comes on top. */
+  copyTarget(parent: number, child: number): void {
+    const entry = this.targets.get(parent);
+    const place = this.threadContexts.get(parent);
+    if (entry) this.targets.set(child, { ...entry, modules: [...entry.modules] });
+    if (place) this.threadContexts.set(child, place);
+  }
+
   /**
    * Hits of this attachment count in the process. False: it has as many modules as the kernel side
    * can tell apart.

@@ -38,6 +38,7 @@ export const SiteKind = {
   CATCH: 14,
   LIBRARIES: 15,
   BOTH: 16,
+  LONG_JUMP: 17,
 } as const;
 
 export const SiteFlag = {

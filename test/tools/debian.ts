@@ -30,3 +30,32 @@ export async function debianPackage(suite: string, name: string): Promise<string
     await rm(work, { recursive: true });
   }
 }
+
+/** Where packages have their libraries. */
+const LIBRARIES = ['usr/lib/x86_64-linux-gnu', 'lib/x86_64-linux-gnu'];
+
+/**
+ * LD_LIBRARY_PATH for unpacked programs: empty where the host has all that they need, else with
+ * the libraries of `packages`. Rejects if those do not suffice.
+ */
+export async function debianLibraries(
+  suite: string,
+  programs: readonly string[],
+  packages: readonly string[],
+): Promise<string> {
+  if ((await missingLibraries(programs, '')) === null) return '';
+  const folders: string[] = [];
+  for (const name of packages) folders.push(await debianPackage(suite, name));
+  const path = folders.flatMap((folder) => LIBRARIES.map((each) => join(folder, each))).join(':');
+  const missing = await missingLibraries(programs, path);
+  if (missing !== null) throw new Error(`no package has a library: ${missing}`);
+  return path;
+}
+
+/** What the dynamic linker says of the first that it does not find; null: it finds all. */
+async function missingLibraries(programs: readonly string[], path: string): Promise<string | null> {
+  const env = { ...process.env, LD_LIBRARY_PATH: path };
+  const { stdout, stderr } = await run('ldd', programs, { env });
+  const missing = `${stdout}${stderr}`.split('\n').find((line) => line.includes('not found'));
+  return missing?.trim() ?? null;
+}
