@@ -11,6 +11,7 @@ const volatile struct settings settings = {};
 #include "threads.bpf.h"
 #include "calls.bpf.h"
 #include "sites.bpf.h"
+#include "thread_context.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -35,6 +36,7 @@ int enter(struct pt_regs *regs)
 	struct thread_stack *on;
 	struct statistics *stats;
 	struct open_call *call;
+	struct target *target;
 	struct stack *stack;
 	struct site *site;
 	__u64 slot;
@@ -66,10 +68,17 @@ int enter(struct pt_regs *regs)
 	hit.tgid = key.tgid;
 	hit.function = site->function;
 	end_deeper(stack, &hit, on->high - slot - 1);
+	target = bpf_map_lookup_elem(&targets, &key.tgid);
+	if (target)
+		context.source = thread_context(&target->thread_context, &context);
+	date_context(stack, &context, hit.now);
+	if (context.source == SOURCE_UNREADABLE)
+		ADD(stats->contexts_unreadable, 1);
 	call = enter_call(stack, &hit, on->high - slot, &context, stats);
 	wanted = values_of(site->function);
 	if (call && wanted && !call->dropped)
-		call->has_values = read_arguments(regs, wanted, load8(call->span_id), hit.bias);
+		call->has_values =
+			read_arguments(regs, slot, wanted, load8(call->span_id), hit.bias);
 	if (call && site->kind == SITE_BOTH) {
 		hit.now = bpf_ktime_get_ns();
 		leave_call(stack, &hit, on->high - slot);

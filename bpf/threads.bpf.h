@@ -12,31 +12,28 @@
 #include "memory.bpf.h"
 #include "open_calls.bpf.h"
 #include "registers.bpf.h"
+#include "thread_stacks.bpf.h"
 #include <bpf/bpf_core_read.h>
 
 /* What calls.bpf.h asks of a front end. */
 
 #define ARGUMENT native_argument
 
-/* Nothing says when a context of a thread began. */
+/* As the stack has seen it. */
 INLINE __u64 context_start(const struct context *context, __u32 tgid)
 {
 	return context->start_ns;
 }
 
 /* What an exception carries is not read. */
-INLINE void note_panic(struct stack *stack, struct open_call *call) {}
+INLINE void note_panic(struct stack *stack, struct open_call *call)
+{
+}
 
 /* A thread inherits no context. */
-INLINE void inherit(struct stack *stack, __u64 key, __u32 tgid, struct context *context) {}
-
-/* By thread (pid_tgid). What is forgotten is found again. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
-	__type(key, __u64);
-	__type(value, struct thread_stack);
-} thread_stacks SEC(".maps");
+INLINE void inherit(struct stack *stack, __u64 key, __u32 tgid, struct context *context)
+{
+}
 
 struct task_struct;
 
@@ -45,8 +42,6 @@ struct vm_area_struct {
 	unsigned long vm_end;
 } __attribute__((preserve_access_index));
 
-/* Key of a thread whose mappings cannot be seen: all that it runs counts as one stack. */
-#define THREAD_KEY (1ULL << 63)
 #define END_OF_USER_MEMORY (1ULL << 56)
 
 #if ATOMICS
