@@ -8,6 +8,7 @@
 #include "handles.h"
 #include "module.h"
 #include "task.h"
+#include "unwinders.h"
 
 namespace {
 
@@ -396,7 +397,15 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
 
 } // namespace
 
+static Napi::Value ask_may_unwind(const Napi::CallbackInfo &info) {
+    std::string path = string_of(info[0], "path");
+    return Task<bool>::start(
+        info.Env(), [path] { return within_memory([&] { return may_unwind(path); }); },
+        [](Napi::Env env, bool &may) { return Napi::Boolean::New(env, may); });
+}
+
 void init_modules(Napi::Env env, Napi::Object exports) {
+    exports.Set("mayUnwind", Napi::Function::New(env, ask_may_unwind, "mayUnwind"));
     // One per environment, shared by the function that uses it.
     auto constructor =
         std::make_shared<Napi::FunctionReference>(Napi::Persistent(ModuleHandle::define(env)));

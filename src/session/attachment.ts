@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import type { BpfMap, Features, Link, Module, Native, Programs } from '../native/native.js';
 import type { ModulePlan } from '../plan/plan.js';
 import {
+  encodeClosed,
   encodeContextTypes,
   encodeErrorTexts,
   encodeSettings,
@@ -33,6 +34,7 @@ export const SESSION_MAPS = [
   'inheritances',
   'statistics',
   'told',
+  'trampolines',
 ] as const;
 
 /** Maps that all attachments of a rule have in common. */
@@ -55,7 +57,7 @@ const THREAD_MAPS = [
 /** Those of them that each object has. */
 export const MAPS: Record<ModulePlan['kind'] | 'threads', readonly SharedMap[]> = {
   go: [...SESSION_MAPS, ...RULE_MAPS],
-  native: [...THREAD_MAPS, 'targets'],
+  native: [...THREAD_MAPS, 'targets', 'trampolines'],
   threads: THREAD_MAPS,
 };
 
@@ -125,7 +127,7 @@ export class Attachment {
       maps,
       attach: features.uprobeMulti ? 'multi' : 'perf',
       sleepable: features.sleepable,
-      programs: ['enter', 'leave', 'support'],
+      programs: ['enter', 'leave', 'support', ...(encoded.around.length > 0 ? ['around'] : [])],
     });
     try {
       fill(programs, plan, encoded, features);
@@ -150,17 +152,23 @@ export class Attachment {
         offsets: Float64Array.from(sites, ({ address }) => this.offsetOf(address)),
         cookies: Float64Array.from(sites, ({ index }) => index),
       });
-    const { support, returns, entries } = this.encoded;
+    const { support, returns, entries, around } = this.encoded;
     const made: Links = { entries: null, others: [] };
     try {
       if (support.length > 0) made.others.push(await link('support', support));
       if (returns.length > 0) made.others.push(await link('leave', returns));
+      if (around.length > 0) made.others.push(await link('around', around));
       if (entries.length > 0) made.entries = await link('enter', entries);
     } catch (error) {
       await Promise.all(made.others.map((each) => each.detach()));
       throw error;
     }
     this.links.set(pid, made);
+  }
+
+  /** Some of its functions need return addresses to be replaced. */
+  get hasTrampolines(): boolean {
+    return this.encoded.around.length > 0;
   }
 
   /** Whether the function's number is one of its own. */
@@ -176,6 +184,9 @@ export class Attachment {
 
   /** No call is counted any more; those that are open may still end. */
   async detachEntries(): Promise<void> {
+    // One link has both ends of these calls.
+    const { keys, values } = encodeClosed(this.encoded);
+    if (keys.length > 0) this.programs.map('sites').updateMany(keys, values);
     const gone = [...this.links.values()].map(({ entries }) => entries);
     for (const links of this.links.values()) links.entries = null;
     await Promise.all(gone.map((entries) => entries?.detach()));
@@ -232,8 +243,8 @@ function fillValues(
   if (texts.keys.length > 0) programs.map('error_texts').updateMany(texts.keys, texts.values);
 }
 
-function indexByAddress(map: BpfMap, { entries, returns, support }: EncodedSites): void {
-  const all = [...entries, ...returns, ...support];
+function indexByAddress(map: BpfMap, encoded: EncodedSites): void {
+  const all = [...encoded.entries, ...encoded.returns, ...encoded.support];
   const keys = Buffer.alloc(all.length * 8);
   const values = Buffer.alloc(all.length * 4);
   all.forEach(({ address, index }, i) => {

@@ -9,6 +9,7 @@ import {
 } from '../plan/module-role.js';
 import type { ModulePlan } from '../plan/plan.js';
 import type { Notice } from '../sinks/sink.js';
+import { SiteKind } from '../spans/records.generated.js';
 import { mappedLibraries } from '../targets/mapped.js';
 import { hasEnded, type Procfs } from '../targets/procfs.js';
 import { isRunning, type Target } from '../targets/target.js';
@@ -18,11 +19,13 @@ import type { ProcessResources } from './resources.js';
 import type { Decision, TraceRule } from './rule.js';
 import type { FollowedProcess } from './rule-change.js';
 import type { Session } from './session.js';
+import type { Trampolines } from './trampolines.js';
 
 export interface ProcessesOptions {
   session: Session;
   executables: Executables;
   resources: ProcessResources;
+  trampolines: Trampolines;
   procfs: Procfs;
   onNotice: (notice: Notice, rule: TraceRule) => void;
   /** All records of a process that has exited have come; its open calls are still in the table. */
@@ -113,6 +116,21 @@ export class Processes {
         if (wanted) onNotice(followed(probed, `in process ${pid}`), rule);
       }
     }
+    await this.judgeTrampolines(pid);
+  }
+
+  /** Only where the kernel side hears of further libraries, or where none can come. */
+  private async judgeTrampolines(pid: number): Promise<void> {
+    const { trampolines, procfs } = this.options;
+    const known = this.known.get(pid);
+    if (!known?.rule || known.rule.options.returnTrampoline) return;
+    if (!probesOf(known).some(({ attachment }) => attachment.hasTrampolines)) return;
+    const isWatched = [...known.libraries].some(({ attachment }) =>
+      attachment.plan.support.some(({ kind }) => kind === SiteKind.LIBRARIES),
+    );
+    const { fileId } = known.target;
+    const isStatic = mappedLibraries(pid, procfs).every((file) => file.fileId === fileId);
+    if (isWatched || isStatic) await trampolines.judge(pid);
   }
 
   /** What went wrong is of no interest where the process is gone. */

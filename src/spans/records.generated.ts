@@ -43,6 +43,7 @@ export const SiteKind = {
 export const SiteFlag = {
   ENTRY_ONLY: 1,
   PLAIN_RETURN: 2,
+  CLOSED: 4,
 } as const;
 
 export const SiteCondition = {
@@ -144,6 +145,11 @@ export const ProcessEvent = {
   EXECUTED: 2,
   EXITED: 3,
   MAPPED: 4,
+} as const;
+
+export const TrampolineVerdict = {
+  ASKED: 1,
+  ALLOWED: 2,
 } as const;
 
 export const ContextWraps = {
@@ -365,7 +371,7 @@ export const spanType = {
 
 /** Byte offsets in struct settings. */
 export const settings = {
-  size: 248,
+  size: 256,
   minDurationNs: 0,
   sampleThreshold: 8,
   treeIntervalNs: 16,
@@ -399,6 +405,8 @@ export const settings = {
   findsMappings: 240,
   writesRegisters: 241,
   emulateReturns: 242,
+  hasSessions: 243,
+  trampolines: 244,
 } as const;
 
 /** Byte offsets in struct stack_key. */
@@ -524,10 +532,11 @@ export const target = {
 
 /** Byte offsets in struct thread_stack. */
 export const threadStack = {
-  size: 24,
+  size: 32,
   low: 0,
   high: 8,
   stack: 16,
+  ownEnd: 24,
 } as const;
 
 /** Byte offsets in struct context_type. */

@@ -46,6 +46,7 @@ const OPTIONS: Omit<KernelOptions, 'perfBuffers'> = {
   contextHops: 100,
   errorText: true,
   emulateReturns: true,
+  returnTrampoline: false,
   programSpans: true,
   filterTargets: true,
   attachment: 1,
