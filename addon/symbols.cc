@@ -47,10 +47,7 @@ void SymbolTable::for_each(const std::function<void(const Symbol &)> &visit) con
         uint8_t type = ELF64_ST_TYPE(symbol.st_info);
         if (symbol.st_shndx == SHN_UNDEF || (symbol.st_name == 0 && type != STT_FILE))
             continue;
-        visit({name_at(symbol.st_name),
-               symbol.st_value,
-               symbol.st_size,
-               type,
+        visit({name_at(symbol.st_name), symbol.st_value, symbol.st_size, type,
                static_cast<uint8_t>(ELF64_ST_BIND(symbol.st_info)),
                (cursor.at() / sizeof symbol) - 1});
     }

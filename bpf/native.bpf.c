@@ -161,8 +161,7 @@ INLINE int enter_around(struct pt_regs *regs, const struct site *site, struct hi
 		count_lost(stats, LOST_TOO_DEEP);
 		return LEAVE_RETURN;
 	}
-	return begin_call(regs, site, hit, on, slot, stats, &stack) ? REPLACE_RETURN :
-								      LEAVE_RETURN;
+	return begin_call(regs, site, hit, on, slot, stats, &stack) ? REPLACE_RETURN : LEAVE_RETURN;
 }
 
 /* The call may be gone: a tail caller's has ended already, a forked child's is its parent's. */

@@ -58,7 +58,7 @@ export class Processes {
     this.set(child, rule, null);
     if (!rule || !isCopy || parent?.probed?.attachment.plan.kind === 'go') return;
     if (parent?.probed) await this.link(child, rule, parent.probed);
-    await this.takeLibraries(child.pid);
+    else await this.takeLibraries(child.pid);
   }
 
   private set(target: Target, rule: TraceRule | null, probed: Probed | null): void {
@@ -80,7 +80,7 @@ export class Processes {
     try {
       const probed = await this.options.executables.need(rule, target, whole, plan);
       if (probed) await this.link(target, rule, probed);
-      await this.takeLibraries(target.pid);
+      else await this.takeLibraries(target.pid);
     } catch (error) {
       throw this.orEnded(target, error);
     }
@@ -145,8 +145,11 @@ export class Processes {
     );
   }
 
+  /** Libraries first, so that what is known of the process by them holds for the first call. */
   private async link(target: Target, rule: TraceRule, probed: Probed): Promise<void> {
     this.set(target, rule, probed);
+    await this.takeLibraries(target.pid);
+    if (this.known.get(target.pid)?.probed !== probed) return;
     await this.options.executables.link(probed, target);
   }
 
@@ -160,7 +163,6 @@ export class Processes {
       if (isNew && probed.attachment.plan.functions.length > 0) {
         onNotice(followed(probed, `in process ${target.pid}`), rule);
       }
-      await this.takeLibraries(target.pid);
       return probed;
     }
     if (rule.followExecs || wantsLibraries(rule.request)) this.watch(target, rule);

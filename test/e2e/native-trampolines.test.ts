@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { dirname, join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { promisify } from 'node:util';
-import { rm, mkdtemp } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { loadNative } from '../../src/native/load.js';
 import { featuresOf } from '../../src/engine.js';
@@ -252,17 +252,36 @@ describe('return trampolines', () => {
     });
   }
 
+  test('tracers that come and go while it runs', async (t) => {
+    if (!(await requireSessions(t))) return;
+    const running = await Program.start(await build(), 'loops');
+    running.goOn();
+    await running.waits();
+    running.goOn();
+    for (let round = 0; round < 3; round++) {
+      const tracer = await Tracer.attach(['--pid', running.pid, ...PATTERNS]);
+      await sleep(300);
+      await tracer.stop();
+      const { functions } = tracer.result;
+      const calls = functions.reduce((sum, each) => sum + each.calls, 0);
+      assert.ok(calls > 100, String(calls));
+      assert.equal(tracer.spans.length + totalLost(tracer.result), calls);
+      assert.equal(tracer.result.lost['entryOnly'] ?? 0, 0);
+      assert.ok(tracer.spans.every(({ status }) => status.code === 'unset'));
+    }
+    running.child.kill();
+    assert.match(await running.ended(), /loops\ndispatch \d+ twice \d+\n0$/);
+  });
+
   test('--return-trampoline: all functions of a program, from its first instruction', async (t) => {
     if (!(await requireSessions(t))) return;
     const file = await build();
     for (const part of ['jumps', 'longjmp', 'threads', 'fork', 'coroutines', 'signals']) {
-      const { stdout: expected } = await execute(file, [part, 'at once']);
-      const tracer = Tracer.start(['--return-trampoline', '*', '--', file, part, 'at once']);
-      let output = '';
-      tracer.child.stdout?.on('data', (text: string) => (output += text));
+      const output = join(dirname(file), part);
+      const { stdout: expected } = await execute(file, [part, '-']);
+      const tracer = Tracer.start(['--return-trampoline', '*', '--', file, part, output]);
       assert.equal(await tracer.ended(), 0, `${part}: ${tracer.stderr}`);
-      const own = output.split('\n').filter((line) => !line.startsWith('{"type":'));
-      assert.equal(own.join('\n'), expected, part);
+      assert.equal(await readFile(output, 'utf8'), expected, part);
       // The program's first function has no return address.
       const { functions, lost } = tracer.result;
       assert.equal(functions.find(({ name }) => name === '_start')?.spans, 0);

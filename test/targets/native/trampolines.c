@@ -190,12 +190,27 @@ KEEP long wait_within(long n)
 static char *self;
 KEEP long exec_within(long n)
 {
-	execl(self, self, "jumps", "at once", NULL);
+	execl(self, self, "jumps", "-", NULL);
 	return n;
 }
 
 static volatile long handled;
 static void on_signal(int signal) { handled += dispatch(signal, TWICE); }
+
+static volatile sig_atomic_t stopped;
+static void on_stop(int signal) { stopped = 1; }
+
+static void loops(void)
+{
+	signal(SIGTERM, on_stop);
+	await();
+	while (!stopped) {
+		if (dispatch(9, RUNG) != 9 || dispatch(4, TWICE) != 8)
+			exit(4);
+		usleep(50);
+	}
+	puts("loops");
+}
 
 static void signals(void)
 {
@@ -309,8 +324,13 @@ int main(int count, char **arguments)
 	const char *part = count > 1 ? arguments[1] : "";
 
 	self = arguments[0];
+	/* What stands below them is the number of the arguments. */
+	if (arguments[count])
+		return 6;
 	if (count < 3)
 		await();
+	else if (strcmp(arguments[2], "-") && !freopen(arguments[2], "w", stdout))
+		return 5;
 	if (!strcmp(part, "jumps"))
 		jumps(1000);
 	else if (!strcmp(part, "coroutines"))
@@ -325,6 +345,8 @@ int main(int count, char **arguments)
 		forks();
 	else if (!strcmp(part, "vfork"))
 		printf("vfork %ld\n", dispatch(3, VFORK));
+	else if (!strcmp(part, "loops"))
+		loops();
 	else if (!strcmp(part, "signals"))
 		signals();
 	else if (!strcmp(part, "threads"))
