@@ -186,6 +186,13 @@ describe('return trampolines', () => {
     assertCalls(await run('signals'), { dispatch: 100, twice: 100 }, { entryOnly: 50 });
   });
 
+  test('a function that nobody has called is left alone', async (t) => {
+    if (!(await requireSessions(t))) return;
+    const args = ['--return-trampoline', '--symbol', 'restorer'];
+    const tracer = await run('restorer', { args });
+    assertCalls(tracer, { dispatch: 20, restorer: 20, twice: 20 }, { entryOnly: 20 });
+  });
+
   test('threads', async (t) => {
     if (!(await requireSessions(t))) return;
     assertCalls(await run('threads'), { dispatch: 4010, twice: 2000 });

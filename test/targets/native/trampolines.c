@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -194,8 +195,27 @@ KEEP long exec_within(long n)
 	return n;
 }
 
+
 static volatile long handled;
 static void on_signal(int signal) { handled += dispatch(signal, TWICE); }
+
+/* What a handler returns to. It begins with the kernel's frame on top of the stack. */
+__attribute__((naked)) KEEP void restorer(void) { asm("mov $15, %eax\n\tsyscall\n\tud2"); }
+
+static void restores(void)
+{
+	struct {
+		void (*handler)(int);
+		unsigned long flags;
+		void (*restorer)(void);
+		unsigned long mask;
+	} action = { on_signal, 0x04000000 /* SA_RESTORER */, restorer, 0 };
+
+	syscall(SYS_rt_sigaction, SIGUSR1, &action, NULL, sizeof(action.mask));
+	for (int i = 0; i < 20; i++)
+		raise(SIGUSR1);
+	printf("handled %ld\n", handled);
+}
 
 static volatile sig_atomic_t stopped;
 static void on_stop(int signal) { stopped = 1; }
@@ -347,6 +367,8 @@ int main(int count, char **arguments)
 		printf("vfork %ld\n", dispatch(3, VFORK));
 	else if (!strcmp(part, "loops"))
 		loops();
+	else if (!strcmp(part, "restorer"))
+		restores();
 	else if (!strcmp(part, "signals"))
 		signals();
 	else if (!strcmp(part, "threads"))
