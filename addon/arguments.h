@@ -50,6 +50,15 @@ inline std::vector<uint64_t> whole_numbers_of(Napi::Value value, const char *wha
     return whole_numbers;
 }
 
+// The kernel's own addresses are too large for a number.
+inline std::vector<uint64_t> addresses_of(Napi::Value value, const char *what) {
+    if (!value.IsTypedArray() ||
+        value.As<Napi::TypedArray>().TypedArrayType() != napi_biguint64_array)
+        throw wrong(value.Env(), std::string(what) + " must be a BigUint64Array");
+    auto addresses = value.As<Napi::BigUint64Array>();
+    return {addresses.Data(), addresses.Data() + addresses.ElementLength()};
+}
+
 inline Napi::Buffer<uint8_t> buffer_of(Napi::Value value, const char *what) {
     if (!value.IsBuffer())
         throw wrong(value.Env(), std::string(what) + " must be a Buffer");

@@ -87,6 +87,11 @@ std::string_view Entry::text(uint16_t name) const {
     return attribute && attribute->kind == Class::TEXT ? attribute->bytes : std::string_view();
 }
 
+bool Entry::flag(uint16_t name) const {
+    const Attribute *attribute = find(name);
+    return attribute && attribute->number != 0;
+}
+
 Reader::Reader(const ElfFile &elf) : elf_(elf) { read_units(); }
 
 const Bytes &Reader::part(Part part) const {
@@ -121,8 +126,10 @@ void Reader::read_units() {
             unit.abbreviations = cursor.unsigned_of(unit.offset_size);
             if (type == UNIT_SKELETON || type == UNIT_SPLIT_COMPILE)
                 cursor.skip(8);
-            else if (type == UNIT_TYPE || type == UNIT_SPLIT_TYPE)
-                cursor.skip(8 + unit.offset_size);
+            else if (type == UNIT_TYPE || type == UNIT_SPLIT_TYPE) {
+                uint64_t signature = cursor.u64();
+                signatures_[signature] = unit.offset + cursor.unsigned_of(unit.offset_size);
+            }
         } else {
             unit.abbreviations = cursor.unsigned_of(unit.offset_size);
             unit.address_size = cursor.u8();
@@ -150,7 +157,8 @@ void Reader::read_unit_entry(Unit &unit) const {
     unit.locations_base = entry.number(AT_LOCLISTS_BASE, Class::OFFSET);
     read(unit, unit.entries, entry);
     unit.low_pc = entry.number(AT_LOW_PC, Class::ADDRESS).value_or(0);
-    unit.is_go = entry.number(AT_LANGUAGE, Class::CONSTANT) == LANGUAGE_GO;
+    unit.language = entry.number(AT_LANGUAGE, Class::CONSTANT).value_or(0);
+    unit.is_go = unit.language == LANGUAGE_GO;
     // "Go cmd/compile go1.26.8; regabi"
     unit.go_registers =
         unit.is_go && entry.text(AT_PRODUCER).find("regabi") != std::string_view::npos;
@@ -359,8 +367,13 @@ void Reader::read_form(const Unit &unit, Cursor &cursor, uint16_t form, int64_t 
         return set(Class::LOCATIONS_INDEX, cursor.uleb128());
     case FORM_RNGLISTX:
         return set(Class::RANGES_INDEX, cursor.uleb128());
-    // In type units or in another file: not followed.
-    case FORM_REF_SIG8:
+    case FORM_REF_SIG8: {
+        // Those of DWARF 4 are in a section of their own, and not followed.
+        auto known = signatures_.find(cursor.u64());
+        return known == signatures_.end() ? set(Class::OTHER, 0)
+                                          : set(Class::REFERENCE, known->second);
+    }
+    // In another file: not followed.
     case FORM_REF_SUP8:
         return set(Class::OTHER, cursor.u64());
     case FORM_GNU_ADDR_INDEX:

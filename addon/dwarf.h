@@ -27,13 +27,24 @@ enum Tag : uint16_t {
     TAG_SUBROUTINE_TYPE = 0x15,
     TAG_TYPEDEF = 0x16,
     TAG_UNION = 0x17,
+    TAG_VARIANT = 0x19,
+    TAG_INHERITANCE = 0x1c,
     TAG_INLINED_SUBROUTINE = 0x1d,
+    TAG_POINTER_TO_MEMBER = 0x1f,
     TAG_SUBRANGE = 0x21,
     TAG_BASE_TYPE = 0x24,
     TAG_CONST = 0x26,
+    TAG_ENUMERATOR = 0x28,
     TAG_SUBPROGRAM = 0x2e,
+    TAG_TEMPLATE_TYPE = 0x2f,
+    TAG_VARIANT_PART = 0x33,
     TAG_VOLATILE = 0x35,
+    TAG_RESTRICT = 0x37,
+    TAG_NAMESPACE = 0x39,
+    TAG_UNSPECIFIED_TYPE = 0x3b,
     TAG_PARTIAL_UNIT = 0x3c,
+    TAG_RVALUE_REFERENCE = 0x42,
+    TAG_ATOMIC = 0x47,
     TAG_SKELETON_UNIT = 0x4a,
 };
 
@@ -41,27 +52,41 @@ enum Name : uint16_t {
     AT_LOCATION = 0x02,
     AT_NAME = 0x03,
     AT_BYTE_SIZE = 0x0b,
+    AT_BIT_SIZE = 0x0d,
     AT_STMT_LIST = 0x10,
     AT_LOW_PC = 0x11,
     AT_HIGH_PC = 0x12,
     AT_LANGUAGE = 0x13,
+    AT_DISCR = 0x15,
+    AT_DISCR_VALUE = 0x16,
     AT_COMP_DIR = 0x1b,
+    AT_CONST_VALUE = 0x1c,
     AT_PRODUCER = 0x25,
     AT_UPPER_BOUND = 0x2f,
     AT_ABSTRACT_ORIGIN = 0x31,
+    AT_ARTIFICIAL = 0x34,
+    AT_CALLING_CONVENTION = 0x36,
     AT_COUNT = 0x37,
     AT_DATA_MEMBER_LOCATION = 0x38,
     AT_DECLARATION = 0x3c,
+    AT_DISCR_LIST = 0x3d,
     AT_ENCODING = 0x3e,
+    AT_EXTERNAL = 0x3f,
+    AT_FRAME_BASE = 0x40,
     AT_SPECIFICATION = 0x47,
     AT_TYPE = 0x49,
     AT_VARIABLE_PARAMETER = 0x4b,
+    AT_VIRTUALITY = 0x4c,
     AT_RANGES = 0x55,
+    AT_SIGNATURE = 0x69,
     AT_LINKAGE_NAME = 0x6e,
     AT_STR_OFFSETS_BASE = 0x72,
     AT_ADDR_BASE = 0x73,
     AT_RNGLISTS_BASE = 0x74,
+    AT_ALIGNMENT = 0x88,
+    AT_DEFAULTED = 0x8b,
     AT_LOCLISTS_BASE = 0x8c,
+    AT_GNU_VECTOR = 0x2107,
     AT_MIPS_LINKAGE_NAME = 0x2007,
     AT_GO_KIND = 0x2900,
     AT_GO_KEY = 0x2901,
@@ -98,6 +123,7 @@ struct Unit {
     uint16_t version = 0;
     uint8_t address_size = 8;
     uint8_t offset_size = 4;
+    uint64_t language = 0; // DW_LANG_*
     bool is_go = false;
     bool go_registers = false; // Go's register ABI
     uint64_t low_pc = 0;
@@ -114,6 +140,8 @@ struct Entry {
     const Attribute *find(uint16_t name) const;
     std::optional<uint64_t> number(uint16_t name, Class kind) const;
     std::string_view text(uint16_t name) const;
+    // Present, and not zero.
+    bool flag(uint16_t name) const;
 };
 
 enum class Part : uint8_t {
@@ -184,6 +212,7 @@ class Reader {
 
     const ElfFile &elf_;
     std::vector<Unit> units_;
+    std::unordered_map<uint64_t, uint64_t> signatures_; // of type units: where their type is
     mutable std::array<std::optional<Bytes>, static_cast<size_t>(Part::COUNT)> parts_;
     mutable std::unordered_map<uint64_t, Abbreviations> abbreviations_;
     // Most often the same as for the entry before.

@@ -165,17 +165,14 @@ static Cursor cursor_over(std::string_view bytes) {
     return {reinterpret_cast<const uint8_t *>(bytes.data()), bytes.size()};
 }
 
-std::optional<Pieces> registers_at_entry(const Reader &reader, const Unit &unit,
-                                         const Entry &parameter, uint64_t address) {
-    const Attribute *location = parameter.find(AT_LOCATION);
-    if (!location)
-        return std::nullopt;
-    if (location->kind == Class::BLOCK)
-        return registers_of(cursor_over(location->bytes));
+// The expression of the first range of a location list that is wanted.
+template <typename Wanted>
+static std::optional<Cursor> find_location(const Reader &reader, const Unit &unit,
+                                           const Attribute &location, Wanted wanted) {
     bool is_new = unit.version >= 5;
     const Bytes &section = reader.part(is_new ? Part::LOCLISTS : Part::LOC);
     std::optional<uint64_t> offset =
-        list_offset(unit, *location, Class::LOCATIONS_INDEX, section, unit.locations_base);
+        list_offset(unit, location, Class::LOCATIONS_INDEX, section, unit.locations_base);
     if (!offset)
         return std::nullopt;
     Cursor cursor(section, *offset);
@@ -190,9 +187,32 @@ std::optional<Pieces> registers_at_entry(const Reader &reader, const Unit &unit,
             continue;
         uint64_t size = is_new ? cursor.uleb128() : cursor.u16();
         const uint8_t *expression = cursor.take(size);
-        if (step == Step::RANGE && range.start <= address && address < range.end)
-            return registers_of({expression, size});
+        if (step == Step::RANGE && wanted(range))
+            return Cursor(expression, size);
     }
+}
+
+std::optional<Cursor> location_at_entry(const Reader &reader, const Unit &unit,
+                                        const Attribute &location, uint64_t address) {
+    if (location.kind == Class::BLOCK)
+        return cursor_over(location.bytes);
+    return find_location(reader, unit, location, [&](const Range &range) {
+        return range.start <= address && address < range.end;
+    });
+}
+
+std::optional<Cursor> first_location(const Reader &reader, const Unit &unit,
+                                     const Attribute &location) {
+    return find_location(reader, unit, location, [](const Range &) { return true; });
+}
+
+std::optional<Pieces> registers_at_entry(const Reader &reader, const Unit &unit,
+                                         const Entry &parameter, uint64_t address) {
+    const Attribute *location = parameter.find(AT_LOCATION);
+    if (!location)
+        return std::nullopt;
+    std::optional<Cursor> expression = location_at_entry(reader, unit, *location, address);
+    return expression ? registers_of(*expression) : std::nullopt;
 }
 
 } // namespace dwarf

@@ -25,4 +25,12 @@ using Pieces = std::vector<std::optional<uint64_t>>;
 std::optional<Pieces> registers_at_entry(const Reader &reader, const Unit &unit,
                                          const Entry &parameter, uint64_t address);
 
+// The expression that says where a parameter is when the function at `address` begins; nothing
+// if DWARF says nothing of that moment.
+std::optional<Cursor> location_at_entry(const Reader &reader, const Unit &unit,
+                                        const Attribute &location, uint64_t address);
+// The first expression of a location list.
+std::optional<Cursor> first_location(const Reader &reader, const Unit &unit,
+                                     const Attribute &location);
+
 } // namespace dwarf

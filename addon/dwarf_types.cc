@@ -5,6 +5,8 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "dwarf_lists.h"
+
 namespace dwarf {
 
 static constexpr unsigned MOST_LINKS = 32;
@@ -37,8 +39,18 @@ void Index::sort(std::vector<Row> &rows) {
     rows.shrink_to_fit();
 }
 
-static std::optional<uint64_t> code_address(const ElfFile &elf, const Entry &entry) {
-    std::optional<uint64_t> address = entry.number(AT_LOW_PC, Class::ADDRESS);
+// Where a function begins: of one in several ranges, the first.
+static std::optional<uint64_t> start_of(const Reader &reader, const Unit &unit,
+                                        const Entry &entry) {
+    if (!entry.find(AT_RANGES))
+        return entry.number(AT_LOW_PC, Class::ADDRESS);
+    std::vector<Range> ranges = ranges_of(reader, unit, entry);
+    return ranges.empty() ? std::nullopt : std::optional(ranges[0].start);
+}
+
+static std::optional<uint64_t> code_address(const ElfFile &elf, const Reader &reader,
+                                            const Unit &unit, const Entry &entry) {
+    std::optional<uint64_t> address = start_of(reader, unit, entry);
     // Linkers leave entries of functions that they dropped, at zero.
     return address && elf.is_code(*address) ? address : std::nullopt;
 }
@@ -47,7 +59,7 @@ Index::Index(const ElfFile &elf, const Reader &reader) {
     for (const Unit &unit : reader.units())
         reader.walk(unit, [&](const Entry &entry, unsigned depth) {
             if (entry.tag == TAG_SUBPROGRAM) {
-                if (std::optional<uint64_t> address = code_address(elf, entry))
+                if (std::optional<uint64_t> address = code_address(elf, reader, unit, entry))
                     functions_.push_back({*address, entry.offset});
             } else if (depth == 1 && is_type(entry.tag) && !entry.find(AT_DECLARATION)) {
                 std::string_view name = entry.text(AT_NAME);
@@ -109,7 +121,7 @@ std::optional<Entry> underlying_type(const Reader &reader, uint64_t offset) {
 }
 
 // Where a member lies in its struct: a constant, or up to DWARF 3 DW_OP_plus_uconst.
-static std::optional<uint64_t> member_offset(const Entry &member) {
+std::optional<uint64_t> member_offset(const Entry &member) {
     const Attribute *location = member.find(AT_DATA_MEMBER_LOCATION);
     if (!location)
         return 0;
@@ -212,7 +224,7 @@ static std::vector<TypeDescription::Field> describe_fields(const Reader &reader,
     return fields;
 }
 
-static std::optional<uint64_t> array_count(const Reader &reader, const Entry &array) {
+std::optional<uint64_t> array_count(const Reader &reader, const Entry &array) {
     std::optional<uint64_t> count;
     reader.children(array.offset, [&](const Entry &child) {
         if (child.tag != TAG_SUBRANGE)
@@ -269,8 +281,7 @@ std::vector<Inlined> inlined_functions(const ElfFile &elf, const Reader &reader)
         reader.walk(unit, [&](const Entry &entry, unsigned depth) {
             if (function != 0 && depth <= function_depth)
                 function = 0;
-            if (entry.tag == TAG_SUBPROGRAM &&
-                (code_address(elf, entry) || entry.find(AT_RANGES))) {
+            if (entry.tag == TAG_SUBPROGRAM && code_address(elf, reader, unit, entry)) {
                 function = entry.offset;
                 function_depth = depth;
                 with_code.insert(reader.name_of(entry));

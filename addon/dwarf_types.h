@@ -33,6 +33,12 @@ class Index {
 // Through typedefs, const and volatile; nothing if it leads nowhere.
 std::optional<Entry> underlying_type(const Reader &reader, uint64_t offset);
 
+// Where a member lies in its record; nothing where that is not a constant.
+std::optional<uint64_t> member_offset(const Entry &member);
+
+// Elements of an array type; nothing where that is not a constant.
+std::optional<uint64_t> array_count(const Reader &reader, const Entry &array);
+
 // Of a field, nested by "."
 std::optional<uint64_t> field_offset(const Reader &reader, const Index &index,
                                      const std::string &type, const std::string &field);

@@ -195,7 +195,7 @@ void ElfFile::read_segments(uint64_t offset, uint64_t count, uint16_t entry_size
         if (header.p_type == PT_LOAD && header.p_filesz > header.p_memsz)
             malformed("a segment is larger in the file than in memory");
         segments_.push_back({header.p_type, header.p_flags, header.p_offset, header.p_vaddr,
-                             header.p_filesz, header.p_memsz});
+                             header.p_filesz, header.p_memsz, header.p_align});
     }
 }
 
@@ -338,6 +338,23 @@ std::optional<std::string> ElfFile::build_id() const {
     if (const Section *note = section(".note.gnu.build-id"))
         return build_id_in(contents(*note));
     return std::nullopt;
+}
+
+const Segment *ElfFile::segment_of_type(uint32_t type) const {
+    for (const Segment &segment : segments_)
+        if (segment.type == type)
+            return &segment;
+    return nullptr;
+}
+
+std::optional<std::string> ElfFile::interpreter() const {
+    const Segment *segment = segment_of_type(PT_INTERP);
+    // The kernel takes no longer path either (PATH_MAX).
+    if (!segment || segment->file_size < 2 || segment->file_size > 4096)
+        return std::nullopt;
+    Bytes path = read(segment->offset, segment->file_size);
+    return std::string(reinterpret_cast<const char *>(path.data()),
+                       strnlen(reinterpret_cast<const char *>(path.data()), path.size()));
 }
 
 std::string ElfFile::location() const {

@@ -65,6 +65,7 @@ struct Segment {
     uint64_t address = 0;
     uint64_t file_size = 0;
     uint64_t memory_size = 0;
+    uint64_t alignment = 0;
 };
 
 struct Section {
@@ -94,6 +95,9 @@ class ElfFile {
     const Section *section_of_type(uint32_t type) const;
     // In hex.
     std::optional<std::string> build_id() const;
+    // The dynamic loader that it asks for.
+    std::optional<std::string> interpreter() const;
+    const Segment *segment_of_type(uint32_t type) const;
 
     Bytes read(uint64_t offset, uint64_t size) const;
     // As it stands in the file, still compressed where it is.

@@ -5,6 +5,7 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstddef>
@@ -15,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "attach_kernel.h"
 #include "attach_multi.h"
 #include "attach_perf.h"
 #include "kernel_api.h"
@@ -222,6 +224,97 @@ static bool writes_registers(bool multi, bool sleepable) {
     }
 }
 
+// A system call that hardly any program makes: the probe is there for a moment only.
+static KernelSites tried_function(bool returns) {
+    return {{}, {"__x64_sys_getppid"}, {0}, returns};
+}
+
+static bool has_kprobes() {
+    Fd program = load({set(0, 0), leave()});
+    try {
+        return program && !attach_kprobe_perf(program.get(), tried_function(false)).empty();
+    } catch (const NativeFailure &) {
+        return false;
+    }
+}
+
+// Commit 0dcac2725406 ("bpf: Add multi kprobe link"), Linux 5.18.
+static bool has_kprobe_multi() {
+    Fd program = load({set(0, 0), leave()}, 0, TRACE_KPROBE_MULTI);
+    return program && Fd(create_kprobe_multi_link(program.get(), tried_function(false)));
+}
+
+// Commit fec56f5890d9 ("bpf: Introduce BPF trampoline"), Linux 5.5; whether a function can carry
+// one is seen only when it is attached. The kernel has a function for such tries.
+static bool has_fentry() {
+    btf *types = btf__load_vmlinux_btf();
+    int function =
+        types != nullptr ? btf__find_by_name_kind(types, "bpf_fentry_test1", BTF_KIND_FUNC) : -1;
+    btf__free(types);
+    if (function <= 0)
+        return false;
+    Instructions code = {set(0, 0), leave()};
+    LIBBPF_OPTS(bpf_prog_load_opts, options);
+    options.expected_attach_type = BPF_TRACE_FENTRY;
+    options.attach_btf_id = static_cast<uint32_t>(function);
+    Fd program(bpf_prog_load(BPF_PROG_TYPE_TRACING, "underspan_try", "GPL", code.data(),
+                             code.size(), &options));
+    return program && Fd(bpf_raw_tracepoint_open(nullptr, program.get()));
+}
+
+// Keeps the stack pointer of this process's hits in an element of an array.
+static Fd load_stack_pointer_keeper(int map, int32_t element, bool multi) {
+    constexpr int16_t STACK_POINTER = 152; // of struct pt_regs
+    Instructions code = {
+        copy(6, 1),
+        call(BPF_FUNC_get_current_pid_tgid),
+        instruction(BPF_ALU64 | BPF_RSH | BPF_K, 0, 0, 0, 32),
+        instruction(BPF_JMP | BPF_JNE | BPF_K, 0, 0, 9, getpid()),
+        instruction(BPF_ST | BPF_MEM | BPF_W, 10, 0, -4, element),
+        copy(2, 10),
+        add(2, -4),
+        instruction(BPF_LD | BPF_IMM | BPF_DW, 1, BPF_PSEUDO_MAP_FD, 0, map),
+        instruction(0, 0, 0, 0, 0),
+        call(BPF_FUNC_map_lookup_elem),
+        instruction(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 2, 0),
+        instruction(BPF_LDX | BPF_MEM | BPF_DW, 1, 6, STACK_POINTER, 0),
+        instruction(BPF_STX | BPF_MEM | BPF_DW, 0, 1, 0, 0),
+        set(0, 0),
+        leave(),
+    };
+    return load(code, 0, multi ? TRACE_KPROBE_MULTI : static_cast<bpf_attach_type>(0));
+}
+
+static std::vector<Fd> keep_stack_pointers(const std::vector<Fd> &programs, bool multi) {
+    std::vector<Fd> links;
+    for (size_t i = 0; i < programs.size(); i++) {
+        KernelSites sites = tried_function(i == 1);
+        if (multi)
+            links.push_back(attach_kprobe_multi(programs[i].get(), sites));
+        else
+            for (Fd &link : attach_kprobe_perf(programs[i].get(), sites))
+                links.push_back(std::move(link));
+    }
+    return links;
+}
+
+std::optional<int64_t> return_distance(bool multi) {
+    Fd map(bpf_map_create(BPF_MAP_TYPE_ARRAY, "underspan_try", 4, 8, 2, nullptr));
+    std::vector<Fd> programs;
+    for (int32_t element : {0, 1})
+        programs.push_back(load_stack_pointer_keeper(map.get(), element, multi));
+    if (!map || !programs[0] || !programs[1])
+        return std::nullopt;
+    std::vector<Fd> links = keep_stack_pointers(programs, multi);
+    // In one call: where the kernel's stack begins is random at each.
+    syscall(SYS_getppid);
+    uint64_t pointers[2] = {};
+    for (uint32_t key : {0, 1})
+        if (bpf_map_lookup_elem(map.get(), &key, &pointers[key]) != 0 || pointers[key] == 0)
+            return std::nullopt;
+    return static_cast<int64_t>(pointers[1] - pointers[0]);
+}
+
 bool counts_locked_memory() {
     // The helper came with the release that counts otherwise (commit d05512618056, Linux 5.11);
     // libbpf goes by it, too.
@@ -252,5 +345,8 @@ Features probe_features() {
     found.writes_registers = writes_registers(found.uprobe_multi, found.sleepable);
     // Commit d46edd671a14 ("bpf: Sharing bpf runtime stats with BPF_ENABLE_STATS"), Linux 5.8.
     found.run_time_statistics = bool(Fd(bpf_enable_stats(BPF_STATS_RUN_TIME)));
+    found.kprobes = has_kprobes();
+    found.kprobe_multi = has_kprobe_multi();
+    found.fentry = has_fentry();
     return found;
 }

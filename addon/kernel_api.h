@@ -27,3 +27,21 @@ struct UprobeMultiAttr {
     uint32_t pad;
 };
 static_assert(sizeof(UprobeMultiAttr) == 64);
+
+// Commit 0dcac2725406 ("bpf: Add multi kprobe link"), Linux 5.18.
+inline constexpr auto TRACE_KPROBE_MULTI = static_cast<bpf_attach_type>(42);
+inline constexpr uint32_t KPROBE_MULTI_RETURN = 1;
+
+// The part of union bpf_attr that BPF_LINK_CREATE reads for such a link.
+struct KprobeMultiAttr {
+    uint32_t prog_fd;
+    uint32_t target_fd;
+    uint32_t attach_type;
+    uint32_t link_flags;
+    uint32_t flags;
+    uint32_t count;
+    uint64_t symbols;
+    uint64_t addresses;
+    uint64_t cookies;
+};
+static_assert(sizeof(KprobeMultiAttr) == 48);

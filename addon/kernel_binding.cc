@@ -9,9 +9,11 @@
 #include <thread>
 
 #include "arguments.h"
+#include "attach_kernel.h"
 #include "attach_multi.h"
 #include "attach_perf.h"
 #include "features.h"
+#include "kernel_types.h"
 #include "lease.h"
 #include "link.h"
 #include "map_binding.h"
@@ -82,6 +84,7 @@ class ProgramsHandle : public Napi::ObjectWrap<ProgramsHandle> {
     struct Contents {
         Object object;
         bool multi;
+        bool kprobe_multi;
     };
 
     explicit ProgramsHandle(const Napi::CallbackInfo &info)
@@ -91,6 +94,7 @@ class ProgramsHandle : public Napi::ObjectWrap<ProgramsHandle> {
     static Napi::Function define(Napi::Env env) {
         return DefineClass(env, "Programs",
                            {InstanceMethod<&ProgramsHandle::attach_uprobes>("attachUprobes"),
+                            InstanceMethod<&ProgramsHandle::attach_kernel>("attachKernel"),
                             InstanceMethod<&ProgramsHandle::attach_tracepoint>("attachTracepoint"),
                             InstanceMethod<&ProgramsHandle::map>("map"),
                             InstanceMethod<&ProgramsHandle::run_times>("runTimes"),
@@ -150,6 +154,40 @@ class ProgramsHandle : public Napi::ObjectWrap<ProgramsHandle> {
                               std::vector<Fd> fds;
                               fds.push_back(attach_uprobe_multi(program, sites, type));
                               return fds;
+                          });
+        });
+    }
+
+    static KernelSites kernel_sites_of(Napi::Value value) {
+        auto object = object_of(value, "sites");
+        KernelSites sites;
+        sites.addresses = addresses_of(object.Get("addresses"), "sites.addresses");
+        sites.cookies = whole_numbers_of(object.Get("cookies"), "sites.cookies");
+        sites.returns = object.Get("returns").ToBoolean();
+        if (sites.addresses.empty() || sites.addresses.size() != sites.cookies.size())
+            throw wrong(value.Env(), "sites must have addresses and as many cookies");
+        return sites;
+    }
+
+    static std::vector<Fd> attach_to_kernel(int program, const std::string &section, bool multi,
+                                            const KernelSites &sites) {
+        if (section == "kprobe" && !multi)
+            return attach_kprobe_perf(program, sites);
+        std::vector<Fd> fds;
+        fds.push_back(section == "kprobe" ? attach_kprobe_multi(program, sites)
+                                          : attach_trampoline(program));
+        return fds;
+    }
+
+    Napi::Value attach_kernel(const Napi::CallbackInfo &info) {
+        std::string name = string_of(info[0], "program");
+        KernelSites sites = kernel_sites_of(info[1]);
+        return guarded_promise(info.Env(), [&] {
+            const Program &found = program(name);
+            return attach(info.Env(), found, sites.addresses.size(),
+                          [section = found.section, multi = contents_.kprobe_multi,
+                           sites = std::move(sites)](int program) {
+                              return attach_to_kernel(program, section, multi, sites);
                           });
         });
     }
@@ -272,6 +310,9 @@ ObjectOptions object_options_of(Napi::Value value) {
         throw wrong(value.Env(), "options.attach must be \"multi\" or \"perf\"");
     options.multi = attach == "multi";
     options.sleepable = object.Get("sleepable").ToBoolean();
+    options.kprobe_multi = object.Get("kprobeMulti").ToBoolean();
+    if (object.Get("kernelFunction").IsString())
+        options.kernel_function = string_of(object.Get("kernelFunction"), "kernelFunction");
     if (!object.Get("settings").IsUndefined()) {
         auto settings = buffer_of(object.Get("settings"), "options.settings");
         options.settings.emplace(settings.Data(), settings.Data() + settings.Length());
@@ -297,7 +338,8 @@ Napi::Value load(const Napi::CallbackInfo &info) {
             info.Env(), [options] { return load_object(*options); },
             [classes = classes_of(info), options](Napi::Env env, Object &object) -> Napi::Value {
                 return make_handle(env, classes->programs, classes,
-                                   ProgramsHandle::Contents{std::move(object), options->multi});
+                                   ProgramsHandle::Contents{std::move(object), options->multi,
+                                                            options->kprobe_multi});
             });
     });
 }
@@ -317,8 +359,62 @@ Napi::Value features(const Napi::CallbackInfo &info) {
                                      result.Set("findsMappings", found.finds_mappings);
                                      result.Set("writesRegisters", found.writes_registers);
                                      result.Set("runTimeStatistics", found.run_time_statistics);
+                                     result.Set("kprobes", found.kprobes);
+                                     result.Set("kprobeMulti", found.kprobe_multi);
+                                     result.Set("fentry", found.fentry);
                                      return result;
                                  });
+}
+
+std::vector<std::string> strings_of(Napi::Value value, const char *what) {
+    if (!value.IsArray())
+        throw wrong(value.Env(), std::string(what) + " must be an array");
+    auto array = value.As<Napi::Array>();
+    std::vector<std::string> strings;
+    for (uint32_t i = 0; i < array.Length(); i++)
+        strings.push_back(string_of(array.Get(i), what));
+    return strings;
+}
+
+Napi::Object to_kernel_value(Napi::Env env, const KernelValue &value) {
+    auto object = Napi::Object::New(env);
+    object.Set("function", value.function);
+    object.Set("parameters", value.parameters);
+    object.Set("path", value.path);
+    object.Set("reason", value.reason.empty() ? env.Null() : Napi::String::New(env, value.reason));
+    object.Set("register", value.register_index);
+    auto steps = Napi::Array::New(env);
+    for (uint32_t step : value.steps)
+        steps.Set(steps.Length(), step);
+    object.Set("steps", steps);
+    object.Set("kind", value.kind);
+    object.Set("size", value.size);
+    object.Set("type", value.type);
+    return object;
+}
+
+Napi::Value read_kernel_values(const Napi::CallbackInfo &info) {
+    auto functions = strings_of(info[0], "functions");
+    auto paths = strings_of(info[1], "paths");
+    return Task<std::vector<KernelValue>>::start(
+        info.Env(), [functions, paths] { return kernel_values(functions, paths); },
+        [](Napi::Env env, std::vector<KernelValue> &values) -> Napi::Value {
+            auto result = Napi::Array::New(env);
+            for (const KernelValue &value : values)
+                result.Set(result.Length(), to_kernel_value(env, value));
+            return result;
+        });
+}
+
+Napi::Value kernel_return_distance(const Napi::CallbackInfo &info) {
+    bool multi = info[0].ToBoolean();
+    return Task<std::optional<int64_t>>::start(
+        info.Env(), [multi] { return return_distance(multi); },
+        [](Napi::Env env, std::optional<int64_t> &distance) -> Napi::Value {
+            if (!distance)
+                return env.Null();
+            return Napi::Number::New(env, static_cast<double>(*distance));
+        });
 }
 
 Napi::Value read_ring(const Napi::CallbackInfo &info) {
@@ -400,6 +496,8 @@ void init_kernel(Napi::Env env, Napi::Object exports) {
     };
     add("load", load);
     add("features", features);
+    add("kernelReturnDistance", kernel_return_distance);
+    add("kernelValues", read_kernel_values);
     add("read", read_ring);
     add("enableRunTimeStatistics", enable_run_time_statistics);
     add("leaseFile", lease_file);

@@ -121,6 +121,43 @@ ModuleFile::parameters(const std::vector<uint64_t> &addresses) {
     return parameters;
 }
 
+native::TypeReader &ModuleFile::native_type_reader() {
+    if (!native_types_)
+        native_types_ = std::make_unique<native::TypeReader>(reader());
+    return *native_types_;
+}
+
+std::vector<std::optional<native::Function>>
+ModuleFile::native_parameters(const std::vector<uint64_t> &addresses) {
+    std::vector<std::optional<native::Function>> functions(addresses.size());
+    if (!facts_.has_dwarf)
+        return functions;
+    std::lock_guard lock(lock_);
+    std::vector<const ElfFile *> files = {&elf_};
+    if (debug_)
+        files.push_back(debug_.get());
+    native::ParameterReader from(files, index(), native_type_reader());
+    for (size_t i = 0; i < addresses.size(); i++)
+        functions[i] = from.function(addresses[i]);
+    return functions;
+}
+
+std::vector<native::Type> ModuleFile::native_types(const std::vector<uint64_t> &ids) {
+    std::vector<native::Type> types(ids.size());
+    std::lock_guard lock(lock_);
+    for (size_t i = 0; i < ids.size(); i++)
+        types[i] = native_type_reader().type(ids[i]);
+    return types;
+}
+
+std::vector<std::string> ModuleFile::native_type_names(const std::vector<uint64_t> &ids) {
+    std::vector<std::string> names(ids.size());
+    std::lock_guard lock(lock_);
+    for (size_t i = 0; i < ids.size(); i++)
+        names[i] = native_type_reader().qualified_name(ids[i]);
+    return names;
+}
+
 std::vector<std::optional<uint64_t>>
 ModuleFile::argument_bytes(const std::vector<uint64_t> &addresses) const {
     std::vector<std::optional<uint64_t>> bytes(addresses.size());
@@ -319,6 +356,7 @@ void ModuleFile::trim() {
     std::unique_lock lock(lock_, std::try_to_lock);
     if (!lock || (!reader_ && !types_))
         return;
+    native_types_.reset();
     reader_.reset();
     types_.reset();
     types_sought_ = false;

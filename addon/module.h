@@ -12,8 +12,11 @@
 #include "elf.h"
 #include "go_parameters.h"
 #include "go_types.h"
+#include "native_parameters.h"
+#include "native_types.h"
 #include "pclntab.h"
 #include "symbols.h"
+#include "thread_locals.h"
 
 class ModuleFile {
   public:
@@ -37,6 +40,11 @@ class ModuleFile {
                        const std::vector<uint64_t> &owners) const;
     std::vector<std::optional<std::vector<Parameter>>>
     parameters(const std::vector<uint64_t> &addresses);
+    // Of functions of C, C++ and Rust.
+    std::vector<std::optional<native::Function>>
+    native_parameters(const std::vector<uint64_t> &addresses);
+    std::vector<native::Type> native_types(const std::vector<uint64_t> &ids);
+    std::vector<std::string> native_type_names(const std::vector<uint64_t> &ids);
     std::vector<std::optional<uint64_t>>
     argument_bytes(const std::vector<uint64_t> &addresses) const;
     std::vector<dwarf::Inlined> inlined();
@@ -51,6 +59,9 @@ class ModuleFile {
     describe_types(const std::vector<std::string> &names);
     std::vector<std::optional<std::string>> type_names(const std::vector<uint64_t> &addresses);
     std::vector<std::optional<SourceLine>> lines(const std::vector<uint64_t> &addresses);
+    std::optional<ThreadLocal> thread_local_variable(const std::string &name) const {
+        return find_thread_local(elf_, name);
+    }
 
     // Lets go of the DWARF sections and the type tables, which can be hundreds of megabytes, unless
     // they are in use.
@@ -61,6 +72,7 @@ class ModuleFile {
     const dwarf::Reader &reader();
     const dwarf::Index &index();
     const GoTypes *types();
+    native::TypeReader &native_type_reader();
     std::optional<uint64_t> runtime_type_by_dwarf(const std::string &name);
     std::optional<uint64_t> find_types_base();
 
@@ -74,6 +86,7 @@ class ModuleFile {
     std::mutex lock_; // for what follows
     std::unique_ptr<dwarf::Reader> reader_;
     std::unique_ptr<dwarf::Index> index_;
+    std::unique_ptr<native::TypeReader> native_types_;
     std::optional<uint64_t> types_base_;
     std::optional<GoTypes> types_;
     bool types_sought_ = false;

@@ -2,11 +2,15 @@
 
 #include <elf.h>
 
+#include <charconv>
 #include <chrono>
 
 #include "arguments.h"
+#include "conversions.h"
+#include "go_tls.h"
 #include "handles.h"
 #include "module.h"
+#include "native_binding.h"
 #include "task.h"
 #include "unwinders.h"
 
@@ -46,25 +50,6 @@ Napi::Array array_of(Napi::Value value, const char *what) {
     if (!value.IsArray())
         throw wrong(value.Env(), std::string(what) + " must be an array");
     return value.As<Napi::Array>();
-}
-
-Napi::Value number_or_null(Napi::Env env, const std::optional<uint64_t> &number) {
-    return number ? Napi::Number::New(env, static_cast<double>(*number)).As<Napi::Value>()
-                  : env.Null();
-}
-
-template <typename Item, typename Convert>
-Napi::Array to_array(Napi::Env env, const std::vector<Item> &items, Convert convert) {
-    Napi::Array array = Napi::Array::New(env, items.size());
-    for (size_t i = 0; i < items.size(); i++) {
-        Napi::HandleScope scope(env);
-        array.Set(static_cast<uint32_t>(i), convert(env, items[i]));
-    }
-    return array;
-}
-
-Napi::Value to_value(Napi::Env env, const std::string &text) {
-    return Napi::String::New(env, text);
 }
 
 Napi::Float64Array to_numbers(Napi::Env env, const std::vector<double> &numbers) {
@@ -142,6 +127,31 @@ Napi::Value to_line(Napi::Env env, const std::optional<SourceLine> &line) {
     return object;
 }
 
+Napi::Value to_thread_local(Napi::Env env, const std::optional<ThreadLocal> &variable) {
+    if (!variable)
+        return env.Null();
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("offset", number_or_null(env, variable->offset));
+    object.Set("slots",
+               to_array(env, variable->slots, [](Napi::Env env, const ThreadLocal::Slot &slot) {
+                   Napi::Object object = Napi::Object::New(env);
+                   object.Set("kind", slot.kind);
+                   object.Set("address", static_cast<double>(slot.address));
+                   return object;
+               }));
+    return object;
+}
+
+Napi::Value to_tls(Napi::Env env, const Segment *segment) {
+    if (!segment)
+        return env.Null();
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("address", static_cast<double>(segment->address));
+    object.Set("memorySize", static_cast<double>(segment->memory_size));
+    object.Set("alignment", static_cast<double>(segment->alignment));
+    return object;
+}
+
 Napi::Value to_functions(Napi::Env env, FunctionTable &table) {
     Napi::Object object = Napi::Object::New(env);
     object.Set("names", table.names);
@@ -203,6 +213,8 @@ Napi::Value to_facts(Napi::Env env, const ModuleFile &file) {
                    object.Set("writable", (segment.flags & PF_W) != 0);
                    return object;
                }));
+    object.Set("interpreter", text_or_null(env, file.elf().interpreter()));
+    object.Set("tls", to_tls(env, file.elf().segment_of_type(PT_TLS)));
     object.Set("go", to_go_facts(env, facts));
     return object;
 }
@@ -255,14 +267,19 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
                            {InstanceMethod<&ModuleHandle::functions>("functions"),
                             InstanceMethod<&ModuleHandle::instructions>("instructions"),
                             InstanceMethod<&ModuleHandle::parameters>("parameters"),
+                            InstanceMethod<&ModuleHandle::native_functions>("nativeFunctions"),
+                            InstanceMethod<&ModuleHandle::native_types>("nativeTypes"),
+                            InstanceMethod<&ModuleHandle::native_type_names>("nativeTypeNames"),
                             InstanceMethod<&ModuleHandle::argument_bytes>("argumentBytes"),
                             InstanceMethod<&ModuleHandle::inlined>("inlined"),
                             InstanceMethod<&ModuleHandle::field_offsets>("fieldOffsets"),
                             InstanceMethod<&ModuleHandle::runtime_types>("runtimeTypes"),
                             InstanceMethod<&ModuleHandle::describe_types>("describeTypes"),
                             InstanceMethod<&ModuleHandle::type_names>("typeNames"),
+                            InstanceMethod<&ModuleHandle::thread_offset>("goThreadOffset"),
                             InstanceMethod<&ModuleHandle::interface_tables>("interfaceTables"),
                             InstanceMethod<&ModuleHandle::lines>("lines"),
+                            InstanceMethod<&ModuleHandle::thread_local_variable>("threadLocal"),
                             InstanceMethod<&ModuleHandle::close>("close")});
     }
 
@@ -321,6 +338,41 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
             });
     }
 
+    Napi::Value native_functions(const Napi::CallbackInfo &info) {
+        auto addresses = whole_numbers_of(info[0], "addresses");
+        return ask(
+            info, [addresses](ModuleFile &file) { return file.native_parameters(addresses); },
+            [](Napi::Env env, auto &functions) {
+                return to_array(env, functions, to_native_function);
+            });
+    }
+
+    static std::vector<uint64_t> ids_of(const Napi::CallbackInfo &info) {
+        std::vector<uint64_t> ids;
+        for (const std::string &name : names_of(info)) {
+            uint64_t id = native::NO_TYPE;
+            if (name != "void" && std::from_chars(name.data(), name.data() + name.size(), id).ptr !=
+                                      name.data() + name.size())
+                throw wrong(info.Env(), "an id must be one that the module gave");
+            ids.push_back(id);
+        }
+        return ids;
+    }
+
+    Napi::Value native_types(const Napi::CallbackInfo &info) {
+        std::vector<uint64_t> ids = ids_of(info);
+        return ask(
+            info, [ids](ModuleFile &file) { return file.native_types(ids); },
+            [](Napi::Env env, auto &types) { return to_array(env, types, to_native_type); });
+    }
+
+    Napi::Value native_type_names(const Napi::CallbackInfo &info) {
+        std::vector<uint64_t> ids = ids_of(info);
+        return ask(
+            info, [ids](ModuleFile &file) { return file.native_type_names(ids); },
+            [](Napi::Env env, auto &names) { return to_array(env, names, to_value); });
+    }
+
     Napi::Value argument_bytes(const Napi::CallbackInfo &info) {
         auto addresses = whole_numbers_of(info[0], "addresses");
         return ask(
@@ -369,6 +421,16 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
             [](Napi::Env env, auto &names) { return to_array(env, names, text_or_null); });
     }
 
+    Napi::Value thread_offset(const Napi::CallbackInfo &info) {
+        return ask(
+            info, [](ModuleFile &file) { return go_thread_offset(file.elf()); },
+            [](Napi::Env env, auto &offset) -> Napi::Value {
+                if (!offset)
+                    return env.Null();
+                return Napi::Number::New(env, static_cast<double>(*offset));
+            });
+    }
+
     Napi::Value runtime_types(const Napi::CallbackInfo &info) {
         std::vector<std::string> names = names_of(info);
         return ask(
@@ -388,6 +450,13 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
         return ask(
             info, [addresses](ModuleFile &file) { return file.lines(addresses); },
             [](Napi::Env env, auto &lines) { return to_array(env, lines, to_line); });
+    }
+
+    Napi::Value thread_local_variable(const Napi::CallbackInfo &info) {
+        std::string name = string_of(info[0], "the variable's name");
+        return ask(
+            info, [name](ModuleFile &file) { return file.thread_local_variable(name); },
+            [](Napi::Env env, auto &variable) { return to_thread_local(env, variable); });
     }
 
     void close(const Napi::CallbackInfo &) { module_->file.reset(); }

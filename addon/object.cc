@@ -95,6 +95,19 @@ bpf_attach_type attach_type_of(const std::string &section) {
     return section == "uprobe/session" ? TRACE_UPROBE_SESSION : TRACE_UPROBE_MULTI;
 }
 
+static void prepare_for_kernel(bpf_program *program, const ObjectOptions &options) {
+    const std::string section = section_of(program);
+    if (section == "kprobe" && options.kprobe_multi)
+        bpf_program__set_expected_attach_type(program, TRACE_KPROBE_MULTI);
+    if (!options.kernel_function || !bpf_program__autoload(program) ||
+        (section != "fentry" && section != "fexit"))
+        return;
+    int error = bpf_program__set_attach_target(program, 0, options.kernel_function->c_str());
+    if (error != 0)
+        throw failure_of("ATTACH_FAILED",
+                         "The kernel's types do not know " + *options.kernel_function, -error);
+}
+
 static bool ends_in_settings(const std::string &name) {
     static const std::string suffix = "_settings";
     return name == "settings" ||
@@ -242,6 +255,7 @@ Object load_object(const ObjectOptions &options) {
     bpf_program *program;
     bpf_object__for_each_program(program, object.get()) {
         bpf_program__set_log_buf(program, log.data(), VerifierLog::SIZE);
+        prepare_for_kernel(program, options);
         if (!is_uprobe(program))
             continue;
         if (options.multi)

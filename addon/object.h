@@ -27,6 +27,10 @@ struct ObjectOptions {
     std::vector<MapChange> maps;
     bool multi = false;
     bool sleepable = false;
+    // How programs of section kprobe will be attached.
+    bool kprobe_multi = false;
+    // The kernel's function that programs of sections fentry and fexit are for.
+    std::optional<std::string> kernel_function;
     std::optional<std::vector<std::string>> programs;
 };
 

@@ -37,8 +37,8 @@ struct hit {
 	bool failed; /* the call returns an error */
 };
 
-INLINE void fill_record(struct call_record *record, struct stack *stack,
-			struct open_call *call, __u32 depth, struct hit *hit, __u8 end)
+INLINE void fill_record(struct call_record *record, struct stack *stack, struct open_call *call,
+			__u32 depth, struct hit *hit, __u8 end)
 {
 	struct open_call *outermost = CALL_SLOT(stack, call->tree);
 
@@ -87,8 +87,8 @@ INLINE bool send_with_values(struct call_values *values, struct stack *stack,
 }
 
 /* Sends the record of a call that has ended, or counts why not. */
-INLINE void send_call(struct stack *stack, struct open_call *call, __u32 depth,
-		      struct hit *hit, __u8 end, struct statistics *stats)
+INLINE void send_call(struct stack *stack, struct open_call *call, __u32 depth, struct hit *hit,
+		      __u8 end, struct statistics *stats)
 {
 	struct open_call *outermost = CALL_SLOT(stack, call->tree);
 	struct call_values *values = NULL;
@@ -200,8 +200,7 @@ __noinline int close_deeper(CONTEXT *context, __u64 address, __u64 now, __u64 of
 	struct stack *stack = bpf_map_lookup_elem(&stacks, &key);
 	struct hit hit = { .context = context, .now = now, .stack = address, .tgid = tgid };
 
-	if (!stack || !stack->depth ||
-	    CALL_SLOT(stack, stack->depth - 1)->offset <= offset)
+	if (!stack || !stack->depth || CALL_SLOT(stack, stack->depth - 1)->offset <= offset)
 		return 0;
 	if (end == END_PANICKED)
 		note_panic(stack, CALL_SLOT(stack, stack->depth - 1));

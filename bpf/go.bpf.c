@@ -59,8 +59,7 @@ int enter(struct pt_regs *regs)
 	goroutine = need_goroutine(&key, STACK_POINTER(regs), &result);
 	if (!goroutine) {
 		ADD(stats->calls, 1);
-		count_lost(stats,
-			   result == STACK_TABLE_FULL ? LOST_TABLE_FULL : LOST_UNREADABLE);
+		count_lost(stats, result == STACK_TABLE_FULL ? LOST_TABLE_FULL : LOST_UNREADABLE);
 		return 0;
 	}
 	hit.tgid = key.tgid;
@@ -81,7 +80,8 @@ int enter(struct pt_regs *regs)
 	if (call && wanted && wanted->http_handler)
 		call->http_method = request_method(regs, site);
 	if (call && wanted && !call->dropped)
-		call->has_values = read_arguments(regs, wanted, load8(call->span_id), bias);
+		call->has_values = read_arguments(regs, STACK_POINTER(regs), wanted,
+						  load8(call->span_id), bias);
 	return 0;
 }
 
@@ -107,7 +107,8 @@ int leave(struct pt_regs *regs)
 	if (goroutine && !goroutine->stack_hi)
 		goroutine->stack_hi = read_stack_hi(key.stack, STACK_POINTER(regs));
 	if (goroutine && goroutine->stack_hi) {
-		stack_pointer = stack_pointer_at_return(regs, site, goroutine, goroutine->stack_hi, &hit);
+		stack_pointer =
+			stack_pointer_at_return(regs, site, goroutine, goroutine->stack_hi, &hit);
 		offset = goroutine->stack_hi - stack_pointer;
 		wanted = values_of(site->function);
 		call = wanted ? call_to_leave(goroutine, &hit, offset) : NULL;

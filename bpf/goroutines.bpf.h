@@ -10,6 +10,7 @@
 #include "memory.bpf.h"
 #include "open_calls.bpf.h"
 
+#define M_OFFSET 48 /* g.m, in every Go version */
 #define STACK_HI_OFFSET 8 /* g.stack.hi, in every Go version */
 #define LARGEST_STACK (1ULL << 32) /* Go's own limit is 1 GB; threads may have more */
 
@@ -57,7 +58,7 @@ OUT_OF_LINE struct stack *add_goroutine(struct stack_key *key, __u64 hi)
 
 /* The goroutine's element with a true stack_hi, or NULL and why in *result. */
 INLINE struct stack *need_goroutine(struct stack_key *key, __u64 stack_pointer,
-					enum stack_result *result)
+				    enum stack_result *result)
 {
 	struct stack *goroutine = bpf_map_lookup_elem(&stacks, key);
 	__u64 hi;

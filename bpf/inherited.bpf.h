@@ -9,8 +9,6 @@
 #include "labels.bpf.h"
 #include "program_spans.bpf.h"
 
-#define M_OFFSET 48 /* g.m, in every Go version */
-
 /* The goroutine that runs on the thread whose system stack g0 is; 0 if none does, as where the
  * runtime starts the first of all. False: that cannot be read. */
 INLINE bool current_goroutine(__u64 g0, __u64 *current)

@@ -19,8 +19,10 @@ struct layout {
 	enum value_state value_state;
 	enum special_value special_value;
 	enum error_text_kind error_text_kind;
+	enum error_kind error_kind;
 	enum record_kind record_kind;
 	enum process_event process_event;
+	enum thread_context_format thread_context_format;
 	struct call_record call_record;
 	struct program_span_record program_span_record;
 	struct tracer_record tracer_record;
@@ -46,6 +48,7 @@ struct layout {
 	enum trampoline_verdict trampoline_verdict;
 	struct span_key span_key;
 	struct started_span started_span;
+	struct thread_context_place thread_context_place;
 	struct target target;
 	struct context_type context_type;
 	struct process_settings process_settings;

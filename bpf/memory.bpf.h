@@ -12,9 +12,13 @@
  */
 INLINE long read_user(void *to, __u64 size, __u64 from)
 {
+#ifdef VALUES_OF_KERNEL
+	long error = bpf_probe_read_kernel(to, size, (const void *)from);
+#else
 	long error = bpf_probe_read_user(to, size, (const void *)from);
+#endif
 
-#if SLEEPABLE
+#if SLEEPABLE && !defined(VALUES_OF_KERNEL)
 	if (error)
 		error = bpf_copy_from_user(to, size, (const void *)from);
 #endif

@@ -11,6 +11,7 @@ const volatile struct settings settings = {};
 #include "threads.bpf.h"
 #include "calls.bpf.h"
 #include "sites.bpf.h"
+#include "thread_context.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -35,6 +36,7 @@ INLINE struct open_call *begin_call(struct pt_regs *regs, const struct site *sit
 	struct context context = {};
 	struct function_values *wanted;
 	struct open_call *call;
+	struct target *target;
 	struct stack *stack = NULL;
 	__u64 offset;
 
@@ -56,10 +58,17 @@ INLINE struct open_call *begin_call(struct pt_regs *regs, const struct site *sit
 		end_tail_caller(stack, hit, offset, slot);
 	}
 	end_deeper(stack, hit, offset - 1);
+	target = bpf_map_lookup_elem(&targets, &key.tgid);
+	if (target)
+		context.source = thread_context(&target->thread_context, &context);
+	date_context(stack, &context, hit->now);
+	if (context.source == SOURCE_UNREADABLE)
+		ADD(stats->contexts_unreadable, 1);
 	call = enter_call(stack, hit, offset, &context, stats);
 	wanted = values_of(site->function);
 	if (call && wanted && !call->dropped)
-		call->has_values = read_arguments(regs, wanted, load8(call->span_id), hit->bias);
+		call->has_values =
+			read_arguments(regs, slot, wanted, load8(call->span_id), hit->bias);
 	return call;
 }
 

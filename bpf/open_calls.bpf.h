@@ -31,7 +31,6 @@ struct {
 #define PANIC_SLOT(stack, n) (&(stack)->panics[slot_index(n, MAX_OPEN_PANICS)])
 #define CALL_SLOT(stack, n) (&(stack)->calls[slot_index(n, MAX_OPEN_CALLS)])
 
-
 enum stack_result { STACK_OK, STACK_UNREADABLE, STACK_TABLE_FULL };
 
 /* A new element, or the one that is there; NULL: the table is full. */

@@ -224,8 +224,8 @@ int process_forked(struct bpf_raw_tracepoint_args *arguments)
 struct bpf_map;
 
 /* Drops what is known of one stack of the process in *tgid. */
-static long forget_stack(struct bpf_map *map, const struct stack_key *key,
-			 struct stack *stack, const __u32 *tgid)
+static long forget_stack(struct bpf_map *map, const struct stack_key *key, struct stack *stack,
+			 const __u32 *tgid)
 {
 	if (key->tgid != *tgid)
 		return 0;

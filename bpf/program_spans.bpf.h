@@ -33,8 +33,7 @@ INLINE void pop_ended_spans(struct stack *goroutine)
  * The innermost span of this goroutine that has not ended. Unreadable where that is not known: its
  * slot was taken by newer ones, or its end may have been missed since the table forgot it.
  */
-INLINE enum context_source current_span(struct stack *goroutine, __u32 tgid,
-					struct context *found)
+INLINE enum context_source current_span(struct stack *goroutine, __u32 tgid, struct context *found)
 {
 	struct span_key key = { .tgid = tgid };
 	struct started_span *started;

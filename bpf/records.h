@@ -123,6 +123,7 @@ enum value_kind {
 	VALUE_MAP = 4,		/* pointer to a map whose first word is its length */
 	VALUE_INTERFACE = 5,	/* type word, data: the dynamic type */
 	VALUE_HIDDEN = 6,	/* not read, since it may be a secret */
+	VALUE_CSTRING = 7,	/* pointer to text that ends with a zero: up to `limit` bytes of it */
 };
 
 /* Where the way to a value begins. */
@@ -153,7 +154,7 @@ struct value_plan {
 	__u16 size;	/* VALUE_PLAIN: bytes, at most MAX_VALUE_BYTES; VALUE_SLICE: of one element */
 	__u32 limit;	/* most bytes of text or elements, at most MAX_VALUE_BYTES; of an interface: not 0 if it is an error whose text is wanted */
 	__u32 path[MAX_VALUE_PATH];
-	__u32 pad;
+	__s32 length_at;	/* VALUE_STRING, VALUE_SLICE: bytes from the pointer to the length; of 8 each in registers */
 };
 _Static_assert(sizeof(struct value_plan) == 40, "value_plan");
 
@@ -186,18 +187,34 @@ struct error_text {
 	__u32 offset;
 };
 
+/* When the result of a call says that it has failed. */
+enum error_kind {
+	ERROR_NONE = 0,
+	ERROR_INTERFACE = 1,	/* Go's type error: it is not nil */
+	ERROR_NEGATIVE = 2,	/* it is below zero */
+	ERROR_EQUAL = 3,	/* it is error_value: NULL, or the discriminant of an Err */
+	ERROR_UNEQUAL = 4,	/* it is not */
+};
+
 /* Where the values of a function are; one for each, as in `statistics` without its shards. */
 struct function_values {
 	__u32 first;		/* index into value_plans */
 	__u8 arguments;		/* plans from `first` on that are read at the entry */
 	__u8 results;		/* plans after those, read at a return */
-	__u8 error_place;	/* enum value_place of the result of type error, or 0: has none */
+	__u8 error_place;	/* enum value_place of what tells of an error */
 	__u8 stack_trace;
-	__u16 error_at;
+	__u16 error_at;		/* as in struct value_plan */
 	__u8 http_handler;	/* its calls are HTTP requests */
-	__u8 pad[5];
+	__u8 error_kind;	/* enum error_kind */
+	__u8 error_size;	/* bytes of it: 1, 2, 4 or 8; but for ERROR_INTERFACE */
+	__u8 error_in_memory;	/* the register holds the address of the result */
+	__u8 error_plan;	/* one more plan after the results is read of a call that failed */
+	__u8 pad;
+	__u32 error_offset;	/* bytes into the register or the result */
+	__u32 pad2;
+	__u64 error_value;	/* ERROR_EQUAL, ERROR_UNEQUAL */
 };
-_Static_assert(sizeof(struct function_values) == 16, "function_values");
+_Static_assert(sizeof(struct function_values) == 32, "function_values");
 
 enum record_kind {
 	RECORD_CALL = 1,
@@ -354,6 +371,7 @@ struct statistics {
 	__u64 contexts_unreadable;	/* calls whose context could not be read */
 	__u64 values_lost;	/* calls whose values found no room while they were open */
 	__u64 contexts_truncated;	/* of those, with more than max_hops wrappers around it */
+	__u64 foreign;		/* hits in the kernel that are no call: in interrupts, or for a probe */
 	__u64 total_ns;
 	__u64 self_ns;
 	__u64 max_ns;
@@ -390,6 +408,7 @@ struct settings {
 	__u32 request_context;	/* offset of ctx in http.Request */
 	__u32 max_hops;
 	__u32 attachment;	/* number of the module's programs, as targets name it */
+	__u32 return_distance;	/* kernel: how far the stack pointer at a return lies from that at the entry */
 	__u8 position_independent;
 	__u8 filter_targets;	/* a hit counts only if its process is a target of this attachment */
 	__u8 has_cookies;
@@ -405,9 +424,10 @@ struct settings {
 	__u8 finds_mappings;	/* bpf_find_vma is there */
 	__u8 writes_registers;	/* uprobe programs may write registers: ours, and those of others */
 	__u8 emulate_returns;	/* ours do, where a call returns */
+	__u8 arguments;		/* kernel, by fentry: how many arguments the function has */
 	__u8 has_sessions;	/* returns may be seen through trampolines */
 	__u8 trampolines;	/* in every process, whatever `trampolines` says of it */
-	__u8 pad[7];
+	__u8 pad[6];
 };
 
 /* Key of a stack: a goroutine's g, or where a thread's stack ends. */
@@ -502,6 +522,23 @@ struct started_span {
 	__u32 pad;
 };
 
+/* What the variable that a thread publishes its context by points to. */
+enum thread_context_format {
+	THREAD_CONTEXT_NONE = 0,
+	THREAD_CONTEXT_OTEL = 1,	/* OTEP 4947 */
+	THREAD_CONTEXT_ELASTIC = 2,	/* of Elastic's agents */
+};
+
+/* Where each thread of a process has that variable. */
+struct thread_context_place {
+	__s64 offset;		/* from the thread pointer; with a module, in its TLS segment */
+	__u32 module;		/* its number in the thread's table of segments (DTV); 0: not by it */
+	__u8 format;		/* enum thread_context_format */
+	__u8 entry_size;	/* of that table: 16 in glibc, 8 in musl */
+	__u8 pad[2];
+};
+_Static_assert(sizeof(struct thread_context_place) == 16, "thread_context_place");
+
 /* A module of a target, with whose attachment it is probed. */
 struct target_module {
 	__u64 bias;		/* address of the module's lowest segment in memory, less that in the file */
@@ -512,10 +549,13 @@ struct target_module {
 /* A process whose hits count; key is its tgid. */
 struct target {
 	struct target_module modules[MAX_TARGET_MODULES];
+	struct thread_context_place thread_context;
 	__u8 follow_forks;	/* its children are targets from their first instruction */
-	__u8 pad[7];
+	__u8 pad;
+	__u16 current_offset;	/* Go: of curg in runtime.m */
+	__s32 g_offset;		/* Go: of a thread's g from its thread pointer; 0: not known */
 };
-_Static_assert(sizeof(struct target) == 136, "target");
+_Static_assert(sizeof(struct target) == 152, "target");
 
 /* The stack that a thread was last seen on. */
 struct thread_stack {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
 /*
- * The registers of a hit: by what Go's ABIInternal uses them for (Go 1.17+, abi-internal.md), and by
- * what the System V ABI does.
+ * The registers of a hit: by what Go's ABIInternal uses them for (Go 1.17+, abi-internal.md), and
+ * by what the System V ABI does.
  */
 #ifndef UNDERSPAN_REGISTERS_BPF_H
 #define UNDERSPAN_REGISTERS_BPF_H

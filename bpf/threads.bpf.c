@@ -10,7 +10,16 @@ const volatile struct settings settings = {};
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* What is open on the stack of a thread that exits will not return. */
+INLINE void end_stack(struct hit *hit, struct stack_key *key)
+{
+	if (!bpf_map_lookup_elem(&stacks, key))
+		return;
+	hit->stack = key->stack;
+	unwind_calls(hit, 0, END_EXITED);
+	bpf_map_delete_elem(&stacks, key);
+}
+
+/* What is open on the stack of a thread that exits, and in the kernel, will not return. */
 SEC("raw_tp/sched_process_exit")
 int thread_exited(struct bpf_raw_tracepoint_args *arguments)
 {
@@ -19,14 +28,12 @@ int thread_exited(struct bpf_raw_tracepoint_args *arguments)
 	struct stack_key key = { .tgid = thread >> 32 };
 	struct hit hit = { .context = arguments, .now = bpf_ktime_get_ns(), .tgid = thread >> 32 };
 
-	if (!on)
-		return 0;
-	key.stack = on->stack;
-	hit.stack = key.stack;
-	bpf_map_delete_elem(&thread_stacks, &thread);
-	if (!bpf_map_lookup_elem(&stacks, &key))
-		return 0;
-	unwind_calls(&hit, 0, END_EXITED);
-	bpf_map_delete_elem(&stacks, &key);
+	if (on) {
+		key.stack = on->stack;
+		bpf_map_delete_elem(&thread_stacks, &thread);
+		end_stack(&hit, &key);
+	}
+	key.stack = TASK_KEY | (__u32)thread;
+	end_stack(&hit, &key);
 	return 0;
 }

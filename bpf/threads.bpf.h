@@ -13,38 +13,33 @@
 #include "open_calls.bpf.h"
 #include "registers.bpf.h"
 #include "task.bpf.h"
+#include "thread_stacks.bpf.h"
 
 /* What calls.bpf.h asks of a front end. */
 
 #define ARGUMENT native_argument
 
-/* Nothing says when a context of a thread began. */
+/* As the stack has seen it. */
 INLINE __u64 context_start(const struct context *context, __u32 tgid)
 {
 	return context->start_ns;
 }
 
 /* What an exception carries is not read. */
-INLINE void note_panic(struct stack *stack, struct open_call *call) {}
+INLINE void note_panic(struct stack *stack, struct open_call *call)
+{
+}
 
 /* A thread inherits no context. */
-INLINE void inherit(struct stack *stack, __u64 key, __u32 tgid, struct context *context) {}
-
-/* By thread (pid_tgid). What is forgotten is found again. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
-	__type(key, __u64);
-	__type(value, struct thread_stack);
-} thread_stacks SEC(".maps");
+INLINE void inherit(struct stack *stack, __u64 key, __u32 tgid, struct context *context)
+{
+}
 
 struct vm_area_struct {
 	unsigned long vm_start;
 	unsigned long vm_end;
 } __attribute__((preserve_access_index));
 
-/* Key of a thread whose mappings cannot be seen: all that it runs counts as one stack. */
-#define THREAD_KEY (1ULL << 63)
 #define END_OF_USER_MEMORY (1ULL << 56)
 
 #if ATOMICS
@@ -67,8 +62,8 @@ INLINE __u64 own_stack_end(const struct thread_stack *found, __u64 thread)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	bool is_main = (__u32)thread == thread >> 32;
-	__u64 end = is_main ? BPF_CORE_READ(task, mm, start_stack) :
-			      BPF_CORE_READ(task, thread.fsbase);
+	__u64 end =
+		is_main ? BPF_CORE_READ(task, mm, start_stack) : BPF_CORE_READ(task, thread.fsbase);
 
 	return end >= found->low && end < found->high ? end : 0;
 }

@@ -61,9 +61,8 @@ INLINE struct function_values *values_of(__u32 function)
 	return bpf_map_lookup_elem(&function_values, &index);
 }
 
-/* The call's element with the registers of this hit, made if need be; NULL: no room. */
-INLINE struct call_values *need_values(const struct pt_regs *regs, __u64 span_id, __u64 bias,
-				       __u64 stack_pointer)
+/* The call's element, made if need be; NULL: no room. */
+INLINE struct call_values *add_values(__u64 span_id)
 {
 	struct call_values *values = bpf_map_lookup_elem(&call_values, &span_id);
 	__u32 zero = 0;
@@ -75,13 +74,22 @@ INLINE struct call_values *need_values(const struct pt_regs *regs, __u64 span_id
 			return NULL;
 		bpf_map_update_elem(&call_values, &span_id, blank, BPF_NOEXIST);
 		values = bpf_map_lookup_elem(&call_values, &span_id);
-		if (!values)
-			return NULL;
 	}
+	return values;
+}
+
+/* The same with the registers of this hit. `slot` is where the return address is. */
+INLINE struct call_values *need_values(const struct pt_regs *regs, __u64 slot, __u64 span_id,
+				       __u64 bias)
+{
+	struct call_values *values = add_values(span_id);
+
+	if (!values)
+		return NULL;
 #pragma unroll
 	for (__u32 i = 0; i < ARGUMENT_WORDS; i++)
 		values->words[i] = ARGUMENT(regs, i);
-	values->stack_pointer = stack_pointer;
+	values->stack_pointer = slot;
 	values->bias = bias;
 	return values;
 }
@@ -123,6 +131,39 @@ INLINE void read_bytes(struct call_values *values, struct value_header *header, 
 	values->size += (size + 7) & ~7ULL;
 }
 
+/* Text up to its zero behind its header; `limit` is at most MAX_VALUE_BYTES / 2. */
+INLINE void read_cstring(struct call_values *values, struct value_header *header, __u64 from,
+			 __u64 limit)
+{
+	__u32 at = slot_index(values->size, MAX_CALL_BYTES);
+	/* The zero, and one byte by which longer text is known. */
+	__u64 room = limit + 2;
+	long size;
+	__u8 byte;
+
+	asm volatile("" : "+r"(room));
+	if (room > MAX_VALUE_BYTES)
+		return;
+	size = bpf_probe_read_user_str(&values->bytes[at], room, (const void *)from);
+	/* Pages that are not resident are faulted in by another helper, which needs a size. */
+	if (size < 0 && !read_user(&byte, sizeof(byte), from)) {
+		read_user(&byte, sizeof(byte), (from | 4095) + 1);
+		size = bpf_probe_read_user_str(&values->bytes[at], room, (const void *)from);
+	}
+	if (size <= 0) {
+		header->state = VALUE_UNREADABLE;
+		return;
+	}
+	size--;
+	header->length = size;
+	if (size > limit) {
+		header->state = VALUE_CUT;
+		size = limit;
+	}
+	header->size = size;
+	values->size += (size + 7) & 0x1f8;
+}
+
 /* The text of an error behind its header, if it is known where values of its type keep it. */
 INLINE void read_text(struct call_values *values, struct value_header *header, __u64 data)
 {
@@ -154,7 +195,7 @@ __noinline int read_value(__u64 span_id, __u64 plan_index, __u64 index)
 	struct call_values *values = bpf_map_lookup_elem(&call_values, &span_id);
 	__u32 plan_at = plan_index;
 	struct value_plan *plan = bpf_map_lookup_elem(&value_plans, &plan_at);
-	__u64 address = 0, words[3] = {}, size;
+	__u64 address = 0, words[3] = {}, size, length_word;
 	struct value_header *header;
 
 	if (!values || !plan)
@@ -184,7 +225,12 @@ __noinline int read_value(__u64 span_id, __u64 plan_index, __u64 index)
 		return 0;
 	}
 	if (address) {
-		if (read_user(words, plan->kind == VALUE_MAP ? 8 : 16, address)) {
+		bool has_one = plan->kind == VALUE_MAP || plan->kind == VALUE_CSTRING;
+		bool is_apart = !has_one && plan->length_at != 8;
+
+		if (read_user(words, has_one || is_apart ? 8 : 16, address) ||
+		    (is_apart &&
+		     read_user(&words[1], sizeof(words[1]), address + plan->length_at))) {
 			header->state = VALUE_UNREADABLE;
 			return 0;
 		}
@@ -192,6 +238,9 @@ __noinline int read_value(__u64 span_id, __u64 plan_index, __u64 index)
 		for (__u64 i = 0; i < 3; i++)
 			if (plan->at + i < ARGUMENT_WORDS)
 				words[i] = values->words[plan->at + i];
+		length_word = plan->at + ((__s64)plan->length_at >> 3);
+		if (plan->kind != VALUE_PLAIN && length_word < ARGUMENT_WORDS)
+			words[1] = values->words[length_word];
 	}
 	switch (plan->kind) {
 	case VALUE_PLAIN: {
@@ -220,6 +269,12 @@ __noinline int read_value(__u64 span_id, __u64 plan_index, __u64 index)
 		}
 		if (size)
 			read_bytes(values, header, words[0], size);
+		return 0;
+	case VALUE_CSTRING:
+		if (words[0])
+			read_cstring(values, header, words[0], plan->limit);
+		else
+			header->state = VALUE_NIL;
 		return 0;
 	case VALUE_MAP:
 		if (!words[0])
@@ -290,10 +345,10 @@ __noinline int read_stack(__u64 span_id, __u64 stack_pointer, __u64 frame)
 }
 
 /* What the function's plans ask for at its entry. Returns whether the call has values. */
-INLINE bool read_arguments(const struct pt_regs *regs, const struct function_values *wanted,
-			   __u64 span_id, __u64 bias)
+INLINE bool read_arguments(const struct pt_regs *regs, __u64 slot,
+			   const struct function_values *wanted, __u64 span_id, __u64 bias)
 {
-	if (!wanted->arguments || !need_values(regs, span_id, bias, STACK_POINTER(regs)))
+	if (!wanted->arguments || !need_values(regs, slot, span_id, bias))
 		return false;
 	for (__u64 i = 0; i < MAX_VALUES; i++) {
 		if (i >= wanted->arguments)
@@ -303,12 +358,50 @@ INLINE bool read_arguments(const struct pt_regs *regs, const struct function_val
 	return true;
 }
 
-/* The type word of the error that a function returns; 0: nil. */
+/* Whether a number, or what tells of an error in the result, says that the call has failed. */
+INLINE bool tells_error(const struct pt_regs *regs, const struct function_values *wanted)
+{
+	__u64 value = ARGUMENT(regs, wanted->error_at), sign;
+	__u32 bits = 8 * wanted->error_size;
+
+	if (wanted->error_in_memory) {
+		__u64 from = value + wanted->error_offset;
+
+		/* Of a size that the verifier knows: no more may be there. */
+		value = 0;
+		if (wanted->error_size == 1   ? read_user(&value, 1, from)
+		    : wanted->error_size == 2 ? read_user(&value, 2, from)
+		    : wanted->error_size == 4 ? read_user(&value, 4, from)
+					      : read_user(&value, 8, from))
+			return false;
+	} else {
+		value >>= 8 * (wanted->error_offset & 7);
+	}
+	if (bits < 64)
+		value &= (1ULL << (bits & 63)) - 1;
+	sign = 1ULL << ((bits - 1) & 63);
+	switch (wanted->error_kind) {
+	case ERROR_NEGATIVE:
+		return value & sign;
+	case ERROR_EQUAL:
+		return value == wanted->error_value;
+	case ERROR_UNEQUAL:
+		return value != wanted->error_value;
+	default:
+		return false;
+	}
+}
+
+/* Whether the call has failed, by what it returns; of Go's errors their two words too. */
 INLINE bool returned_error(const struct pt_regs *regs, const struct function_values *wanted,
 			   __u64 stack_pointer, __u64 *error)
 {
 	error[0] = error[1] = 0;
-	if (wanted->error_place == VALUE_REGISTERS) {
+	if (wanted->error_kind == ERROR_NONE)
+		return false;
+	if (wanted->error_kind != ERROR_INTERFACE) {
+		error[0] = tells_error(regs, wanted);
+	} else if (wanted->error_place == VALUE_REGISTERS) {
 		error[0] = ARGUMENT(regs, wanted->error_at);
 		error[1] = ARGUMENT(regs, wanted->error_at + 1);
 	} else if (wanted->error_place == VALUE_STACK) {
@@ -326,15 +419,20 @@ INLINE bool read_results(const struct pt_regs *regs, const struct function_value
 
 	if (!error[0] && !wanted->results && !wanted->stack_trace)
 		return false;
-	if (!need_values(regs, span_id, bias, stack_pointer))
+	if (!need_values(regs, stack_pointer, span_id, bias))
 		return false;
 	for (__u64 i = 0; i < MAX_VALUES; i++) {
 		if (i >= wanted->results)
 			break;
 		read_value(span_id, wanted->first + wanted->arguments + i, wanted->arguments + i);
 	}
+	if (error[0] && wanted->error_plan &&
+	    (settings.error_text || wanted->error_kind == ERROR_NEGATIVE))
+		read_value(span_id, wanted->first + wanted->arguments + wanted->results,
+			   SPECIAL_RESULT_ERROR);
 	/* The type is the second word of the itab. */
-	if (error[0] && !read_user(&type, sizeof(type), error[0] + 8))
+	if (error[0] && wanted->error_kind == ERROR_INTERFACE &&
+	    !read_user(&type, sizeof(type), error[0] + 8))
 		read_error(span_id, type - bias, error[1], SPECIAL_RESULT_ERROR);
 	if (wanted->stack_trace)
 		read_stack(span_id, stack_pointer, FRAME_POINTER(regs));

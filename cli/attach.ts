@@ -133,13 +133,14 @@ function statusOf({ code, signal }: CommandEnd): number {
 }
 
 export function describe(modules: readonly TracedModule[]): string {
-  const parts = modules.map(({ executable, pids, comm, functions }) => {
+  const traced = modules.filter(({ functions }) => functions > 0);
+  const parts = traced.map(({ executable, pids, comm, functions }) => {
     const whose = pids.length > 3 ? `${pids.length} processes` : `pid ${pids.join(', ')}`;
     return `${functions} function${functions === 1 ? '' : 's'} in ${whose} (${comm ?? executable})`;
   });
   return parts.length > 0
     ? `attached to ${parts.join('; ')}…`
-    : 'nothing to attach to yet; what the command starts is looked at…';
+    : 'nothing to attach to yet; what it maps, and what it starts, is looked at…';
 }
 
 async function nothingToTrace(

@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
 import type { Selection, TraceOptions } from '../src/engine.js';
 import { UnderspanError } from '../src/errors.js';
+import type { ErrorMode } from '../src/plan/error-modes.js';
 import { type Transport, TRANSPORTS } from '../src/session/transport.js';
 import { MAX_CONTEXT_HOPS } from '../src/spans/records.generated.js';
 import type { AgentValues } from './agent.js';
@@ -8,6 +9,7 @@ import type { SinkValues } from './context.js';
 import {
   collect,
   parseDuration,
+  parseErrorMode,
   parseHops,
   parsePid,
   parsePositive,
@@ -58,7 +60,7 @@ export function addSelection(command: Command): Command {
     .option('--exe <path>', 'that run this executable', collect(text))
     .option('--comm <name>', 'of this name, as ps -o comm shows it', collect(text))
     .option('--container <id>', 'in this container; the first digits of its id do', collect(text))
-    .option('--otel-service <name>', 'whose OTEL_SERVICE_NAME this is', collect(text))
+    .option('--otel-service <name>', 'whose service.name this is', collect(text))
     .addOption(
       new Option('--wait [=duration]', 'wait until one starts, for no longer than that').argParser(
         (value: string) => (value === '' ? Infinity : parseTimeout(value)),
@@ -116,6 +118,7 @@ export interface AttachValues extends SelectionValues, SinkValues, AgentValues {
   return?: true;
   stack?: true;
   errorText: boolean;
+  errors?: ErrorMode[];
   redact?: string[] | false | true;
   roots: boolean;
   unsampled?: true;
@@ -165,6 +168,11 @@ export function addTracing(command: Command): Command {
     .option('--return', 'what calls return')
     .option('--stack', 'who called them')
     .option('--no-error-text', 'of errors and panics only the type')
+    .option(
+      '--errors <which>',
+      "results of C, C++ and Rust that are errors: negative, null, err; by default err, which is Rust's",
+      collect(parseErrorMode),
+    )
     .option(
       '--redact <name>',
       'hide values of this name, besides those that look like secrets',
@@ -236,6 +244,7 @@ export function toTraceOptions(
     returns: values.return ?? false,
     stack: values.stack ?? false,
     errorText: values.errorText,
+    errors: values.errors ?? null,
     redact: values.redact === false ? null : Array.isArray(values.redact) ? values.redact : [],
     roots: values.roots,
     unsampled: values.unsampled ?? false,

@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander';
+import { ERROR_MODES } from '../src/plan/error-modes.js';
 import * as quantities from '../src/quantities.js';
 
 /** Commander puts the option and the argument before it. */
@@ -30,6 +31,14 @@ export const parsePid = argument((text) => {
     );
   }
   return pid;
+});
+
+export const parseErrorMode = argument((text) => {
+  const mode = ERROR_MODES.find((each) => each === text);
+  if (mode === undefined) {
+    throw new quantities.InvalidQuantity('is no kind of error', `one of ${ERROR_MODES.join(', ')}`);
+  }
+  return mode;
 });
 
 /** For an option that is repeated. */

@@ -1,6 +1,14 @@
 import { UnderspanError } from './errors.js';
 import type { Features, Native } from './native/native.js';
-import { MAIN, type ModuleRole, requestFor, wantsLibraries } from './plan/module-role.js';
+import { planKernel } from './plan/kernel-plan.js';
+import {
+  KERNEL,
+  MAIN,
+  type ModuleRole,
+  requestFor,
+  wantsKernel,
+  wantsLibraries,
+} from './plan/module-role.js';
 import { planModule, type PlanRequest } from './plan/plan-module.js';
 import type { ModulePlan } from './plan/plan.js';
 import type { ModuleFile } from './session/executables.js';
@@ -11,9 +19,10 @@ import { planRequest, ruleOf, type Selects, type TraceWishes } from './session/w
 import type { Notice, Sink, Summary } from './sinks/sink.js';
 import { interpreterOf, resolveExecutable } from './targets/executable.js';
 import { type CommandEnd, launch, type LaunchedCommand } from './targets/launch.js';
+import { findLibraries } from './targets/library-search.js';
 import { mappedLibraries } from './targets/mapped.js';
 import { Procfs } from './targets/procfs.js';
-import { fits, namesFile, selectTargets } from './targets/select.js';
+import { fits, mayFitSoon, namesFile, selectTargets } from './targets/select.js';
 import type { Target } from './targets/target.js';
 
 /** Which processes. All kinds that are given must hold; within a kind any may. */
@@ -72,7 +81,8 @@ export interface Trace {
 
 /** Plans without attaching anything; of a command only the file is looked at. */
 export async function planTrace(native: Native, options: TraceOptions): Promise<Plan> {
-  const request = planRequest(options, await featuresOf(native));
+  const features = await featuresOf(native);
+  const request = planRequest(options, features);
   const { command } = options.selection;
   if (command) {
     const path = resolveExecutable(command[0] ?? '');
@@ -80,9 +90,24 @@ export async function planTrace(native: Native, options: TraceOptions): Promise<
     const file = interpreter === null ? path : resolveExecutable(interpreter);
     const plan = await planModule(native, file, file, requestFor(request, MAIN, file));
     const module = { path: file, fileId: file, role: MAIN, pids: [], plan };
-    return { targets: [], modules: [module], notices: plan.notices };
+    const notices = [...plan.notices, ...(await kernelNotices(native, features, request))];
+    return { targets: [], modules: [module], notices };
   }
-  return planTargets(native, await selectTargets(options.selection), request);
+  const plan = await planTargets(native, await selectTargets(options.selection), request);
+  return {
+    ...plan,
+    notices: [...plan.notices, ...(await kernelNotices(native, features, request))],
+  };
+}
+
+/** Throws where functions of the kernel are asked for and cannot be traced. */
+async function kernelNotices(
+  native: Native,
+  features: Features,
+  request: PlanRequest,
+): Promise<Notice[]> {
+  if (!wantsKernel(request)) return [];
+  return (await planKernel(native, features, requestFor(request, KERNEL, 'the kernel'))).notices;
 }
 
 async function planTargets(native: Native, targets: Target[], request: PlanRequest): Promise<Plan> {
@@ -115,6 +140,7 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
   const features = await featuresOf(native);
   requireFeatures(features);
   const request = planRequest(options, features);
+  const ofKernel = await kernelNotices(native, features, request);
   const { selection } = options;
   const launched = selection.command ? await launch(selection.command) : null;
   try {
@@ -141,12 +167,16 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
         // Whoever looks at a program by hand restarts it, and wants to see it again.
         idleMs: Infinity,
       },
-      targets.map((target) => ({ target, plan: mainPlan(plan, target) })),
+      targets.map((target) => ({
+        target,
+        plan: mainPlan(plan, target),
+        libraries: launched ? expectedLibraries(request) : [],
+      })),
     );
     await running.followed.settled();
     launched?.release();
     return {
-      plan,
+      plan: { ...plan, notices: [...plan.notices, ...ofKernel] },
       ended: running.ended,
       command: launched?.exited ?? null,
       stop: () => running.stop(),
@@ -159,6 +189,12 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
 
 const mainPlan = ({ modules }: Plan, { fileId }: Target): ModulePlan | null =>
   modules.find((module) => module.role.kind === 'main' && module.fileId === fileId)?.plan ?? null;
+
+/** Libraries with functions to trace, where a command that is about to run will find them. */
+function expectedLibraries({ patterns }: PlanRequest): ModuleFile[] {
+  const names = patterns.flatMap(({ module }) => (module.kind === 'library' ? [module.file] : []));
+  return [...new Set(names)].flatMap((name) => findLibraries(name));
+}
 
 /** What runs other programs: an interpreter of scripts, or what stands before another command. */
 const isShell = ({ script, target }: LaunchedCommand): boolean =>
@@ -173,7 +209,7 @@ function selectedBy(selection: Selection): Selects {
   return {
     id: 'selection',
     name: '',
-    fits: (pid) => (fits(selection, pid) ? 'yes' : 'no'),
+    fits: (pid) => (fits(selection, pid) ? 'yes' : mayFitSoon(selection, pid) ? 'not yet' : 'no'),
     reach: ({ exe, fileId }) => (!others && namesFile(exes, exe, fileId) ? 'all' : 'some'),
     followExecs: true,
     hold: [],

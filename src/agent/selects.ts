@@ -1,17 +1,17 @@
 /** From a rule's selection to the question whether a process falls under it. */
-import { uptime } from 'node:os';
 import type { Fit, Reach } from '../session/rule.js';
-import { hasEnded, isKernelThread, type Procfs } from '../targets/procfs.js';
+import { ageOf, hasEnded, isKernelThread, type Procfs } from '../targets/procfs.js';
 import { serviceName } from '../targets/resource.js';
 import type { Target } from '../targets/target.js';
 import type { PodFacts, Workloads } from '../targets/workload.js';
 import type { SelectConfig } from './config/config.js';
 import { compileGlob } from './config/glob.js';
 
-/** How long after its start a process waits for what its pod is known to be, in seconds. */
+/**
+ * How long after its start a process waits for what its pod is known to be, or to publish which
+ * service it is, in seconds.
+ */
 const PATIENCE_S = 30;
-/** USER_HZ, by which /proc counts, is 100 on every architecture that matters here. */
-const TICKS_PER_SECOND = 100;
 
 export interface Selects {
   fits(pid: number): Fit;
@@ -63,11 +63,14 @@ export function selectsOf(select: SelectConfig, procfs: Procfs, workloads: Workl
     if (isKernelThread(stat) || hasEnded(stat)) return 'no';
     if (executable && !executable(withoutDeleted(procfs.exe(pid)))) return 'no';
     if (command && !command(procfs.argv(pid).join(' '))) return 'no';
-    if (service && !service(serviceName(procfs.environment(pid)) ?? '')) return 'no';
+    const age = (): number => ageOf(stat);
+    const isService = !service || service(serviceName(pid, procfs) ?? '');
+    if (!isService && age() >= PATIENCE_S) return 'no';
     const { container: found, pod } = workloads.of(pid);
     if (image && !(found?.image != null && image(found.image))) return 'no';
     if (container && !(found?.name != null && container(found.name))) return 'no';
-    return podFits(pod, () => uptime() - stat.startTime / TICKS_PER_SECOND);
+    const fit = podFits(pod, age);
+    return isService || fit === 'no' ? fit : 'not yet';
   };
 
   return {

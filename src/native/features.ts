@@ -16,7 +16,7 @@ export function runTimesAreOn(procRoot = '/proc'): boolean {
 }
 
 /** Each feature of the kernel: what it gives, and what happens without it. */
-const FEATURES: Record<
+export const FEATURES: Record<
   keyof Features,
   { name: string; gives: string; without: string; since: string; needed?: true }
 > = {
@@ -86,6 +86,24 @@ const FEATURES: Record<
     gives: 'the measured overhead',
     without: 'the overhead is predicted only',
     since: `Linux 5.8, and CAP_SYS_ADMIN or ${RUN_TIMES}=1 by sysctl`,
+  },
+  kprobes: {
+    name: 'kprobes',
+    gives: 'functions of the kernel, one probe each',
+    without: 'functions of the kernel are traced by kprobe.multi or fentry, if at all',
+    since: 'a kernel built with CONFIG_KPROBE_EVENTS',
+  },
+  kprobeMulti: {
+    name: 'kprobe.multi',
+    gives: 'thousands of functions of the kernel in milliseconds',
+    without: 'functions of the kernel are attached one by one',
+    since: 'Linux 5.18, built with CONFIG_FPROBE',
+  },
+  fentry: {
+    name: 'fentry and fexit',
+    gives: 'functions of the kernel where there are no kprobes',
+    without: 'functions of the kernel need kprobes',
+    since: 'Linux 5.5, built with CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS',
   },
 };
 

@@ -53,6 +53,10 @@ export interface ModuleFacts {
   hasSymbols: boolean;
   hasDwarf: boolean;
   segments: Segment[];
+  /** The dynamic loader that it asks for; null for a static program, and for most libraries. */
+  interpreter: string | null;
+  /** What each thread has a copy of; null: nothing. */
+  tls: { address: number; memorySize: number; alignment: number } | null;
   /** Not null when this is a Go program (by build info or pclntab). */
   go: GoFacts | null;
 }
@@ -182,6 +186,88 @@ export interface Parameter {
   stackOffset: number | null;
 }
 
+/** A parameter, or the result, of a function of C, C++ or Rust. */
+export interface NativeParameter {
+  /** Empty for the result, and for what the source gives no name. */
+  name: string;
+  /** Its type's id, for `nativeTypes()`. */
+  type: string;
+  result: boolean;
+  /**
+   * What of it is in registers, at the function's entry or, of the result, at its return: 0 RDI,
+   * 1 RSI, 2 RDX, 3 RCX, 4 R8, 5 R9, 6 RAX, 7 RDX beside RAX; 100 and on the SSE registers.
+   */
+  pieces: { offset: number; size: number; register: number }[];
+  /** Offset from the first stack argument (SP + 8 at entry); null when in registers. */
+  stackOffset: number | null;
+  /** Not the value is there, but its address. */
+  isAddress: boolean;
+  /** Why it cannot be read; null: it can. */
+  problem: string | null;
+}
+
+export interface NativeFunction {
+  language: 'c' | 'c++' | 'rust' | 'other';
+  /** The result comes last; none of a function that returns nothing. */
+  parameters: NativeParameter[];
+}
+
+export interface NativeField {
+  /** Fields of Rust's tuples are "0", "1", … */
+  name: string;
+  type: string;
+  offset: number;
+  /** A base class, or an unnamed member. */
+  embedded: boolean;
+  /** A field of bits. */
+  isBits: boolean;
+}
+
+/** A type of C, C++ or Rust, as DWARF describes it. */
+export interface NativeType {
+  id: string;
+  /** As the source writes it, without namespaces: "const char *". */
+  name: string;
+  kind:
+    | 'unknown'
+    | 'void'
+    | 'bool'
+    | 'int'
+    | 'uint'
+    | 'float'
+    | 'complex'
+    | 'char'
+    | 'pointer'
+    | 'reference'
+    | 'struct'
+    | 'union'
+    | 'array'
+    | 'enum'
+    | 'variant'
+    | 'string'
+    | 'slice'
+    | 'func';
+  size: number;
+  isRust: boolean;
+  /** Of an enum. */
+  isSigned: boolean;
+  /** What a pointer, reference, array or slice leads to. */
+  element: string | null;
+  count: number | null;
+  fields: NativeField[];
+  /** Of an enum. */
+  names: { name: string; value: bigint }[];
+  /** Of a variant (Rust's enum with data): what tells which it is. */
+  discriminant: NativeField | null;
+  /** `value` of the discriminant; null: all others. */
+  variants: { name: string; value: bigint | null; type: string; offset: number }[];
+  /** Of a string or slice: where its pointer and its length are. */
+  pointerAt: number;
+  lengthAt: number;
+  /** Of kind unknown: why. */
+  problem: string | null;
+}
+
 export interface Inlined {
   /** Name of the inlined function. */
   name: string;
@@ -235,6 +321,18 @@ export interface InterfaceTable {
   interfaceAddress: number | null;
 }
 
+/** A thread-local variable, as one module has it. */
+export interface ThreadLocal {
+  /** In the module's TLS segment; null: another module defines the variable. */
+  offset: number | null;
+  /**
+   * Words in the module that the dynamic loader fills in. `descriptor`: two, of which the second is
+   * the argument (TLSDESC); `module`: the number of the module that defines the variable, and its
+   * offset there; `own module`: the number of this module alone; `offset`: from the thread pointer.
+   */
+  slots: { kind: 'descriptor' | 'module' | 'own module' | 'offset'; address: number }[];
+}
+
 export interface Module {
   readonly facts: ModuleFacts;
   functions(): Promise<FunctionTable>;
@@ -252,6 +350,12 @@ export interface Module {
    * which know all of them but no names (those are empty without DWARF); null where neither knows it.
    */
   parameters(addresses: Float64Array): Promise<(Parameter[] | null)[]>;
+  /** Functions of C, C++ and Rust by address; null where DWARF knows none there. */
+  nativeFunctions(addresses: Float64Array): Promise<(NativeFunction | null)[]>;
+  /** By id, as functions and other types have it. */
+  nativeTypes(ids: string[]): Promise<NativeType[]>;
+  /** Names of types with their namespaces: "std::io::error::Error". */
+  nativeTypeNames(ids: string[]): Promise<string[]>;
   /** Bytes of a Go function's arguments, with the space they are saved in; null where unknown. */
   argumentBytes(addresses: Float64Array): Promise<(number | null)[]>;
   /**
@@ -268,6 +372,8 @@ export interface Module {
   runtimeTypes(names: string[]): Promise<(number | null)[]>;
   /** Descriptions by name; null where neither DWARF nor the runtime's type tables have the type. */
   describeTypes(names: string[]): Promise<(GoType | null)[]>;
+  /** Of a thread's g, from the thread pointer; null where that cannot be told. */
+  goThreadOffset(): Promise<number | null>;
   /** Names of the runtime types at these addresses; null where there is none. */
   typeNames(addresses: Float64Array): Promise<(string | null)[]>;
   /**
@@ -277,6 +383,8 @@ export interface Module {
   interfaceTables(interfaceName: string): Promise<InterfaceTable[]>;
   /** Source positions of addresses, from DWARF or pclntab; null where unknown. */
   lines(addresses: Float64Array): Promise<({ file: string; line: number } | null)[]>;
+  /** Null if the module neither defines the variable nor refers to it. */
+  threadLocal(name: string): Promise<ThreadLocal | null>;
   close(): void;
 }
 
@@ -302,6 +410,12 @@ export interface Features {
   writesRegisters: boolean;
   /** Run-time statistics of BPF programs can be switched on. */
   runTimeStatistics: boolean;
+  /** Probes at functions of the kernel. */
+  kprobes: boolean;
+  /** kprobe.multi links. */
+  kprobeMulti: boolean;
+  /** Programs of sections fentry and fexit. */
+  fentry: boolean;
 }
 
 export interface LoadOptions {
@@ -318,6 +432,10 @@ export interface LoadOptions {
   attach: 'multi' | 'perf';
   /** Load uprobe programs as sleepable. */
   sleepable: boolean;
+  /** Programs of section "kprobe" will be attached with kprobe.multi; false: one by one. */
+  kprobeMulti?: boolean;
+  /** The kernel's function that programs of sections "fentry" and "fexit" are for. */
+  kernelFunction?: string;
   /** Only these programs; the others are not loaded. */
   programs?: string[];
 }
@@ -331,6 +449,15 @@ export interface UprobeSites {
   offsets: Float64Array;
   /** As many; delivered by bpf_get_attach_cookie where the kernel has it. */
   cookies: Float64Array;
+}
+
+export interface KernelSites {
+  /** Of functions' first instructions, as /proc/kallsyms has them. */
+  addresses: BigUint64Array;
+  /** As many; delivered by bpf_get_attach_cookie where the kernel has it. */
+  cookies: Float64Array;
+  /** The program runs when the functions return. */
+  returns: boolean;
 }
 
 export interface ProgramRunTime {
@@ -349,6 +476,11 @@ export interface Link {
 export interface Programs {
   /** Attaches one program to many sites, all or none. */
   attachUprobes(program: string, sites: UprobeSites): Promise<Link>;
+  /**
+   * Attaches a program to functions of the kernel, all or none: one of section "kprobe" to any
+   * number, one of "fentry" or "fexit" to that which it was loaded for.
+   */
+  attachKernel(program: string, sites: KernelSites): Promise<Link>;
   /** Attaches a program of section raw_tp/NAME to its raw tracepoint. */
   attachTracepoint(program: string): Promise<Link>;
   map(name: string): BpfMap;
@@ -404,6 +536,23 @@ export interface Lease {
   close(): void;
 }
 
+export interface KernelValue {
+  /** Index of its function. */
+  function: number;
+  /** How many its function has. */
+  parameters: number;
+  path: string;
+  /** Why it cannot be read; null: it can. */
+  reason: string | null;
+  /** Which argument, all of them being words. */
+  register: number;
+  /** As in struct value_plan. */
+  steps: number[];
+  kind: 'int' | 'uint' | 'bool' | 'pointer';
+  size: number;
+  type: string;
+}
+
 export interface Native {
   /**
    * What was stripped from a program that is not of Go is looked for beneath `debugRoots`, each the
@@ -417,6 +566,16 @@ export interface Native {
   mayUnwind(path: string): Promise<boolean>;
   features(): Promise<Features>;
   load(options: LoadOptions): Promise<Programs>;
+  /**
+   * How far the stack pointer at the return of a kernel's function lies above that at its entry,
+   * as programs of section "kprobe" see it; null where that cannot be tried.
+   */
+  kernelReturnDistance(multi: boolean): Promise<number | null>;
+  /**
+   * Arguments of functions of the kernel by its BTF, and what lies behind them: those of the paths
+   * ("sk.__sk_common.skc_dport") that the functions have; "*" is every argument.
+   */
+  kernelValues(functions: string[], paths: string[]): Promise<KernelValue[]>;
   /**
    * Reads a ring buffer, or perf buffers, on a thread of its own; each batch holds whole records, end
    * to end, in the order in which they were sent.

@@ -4,7 +4,8 @@ import { ErrorTextKind } from '../spans/records.generated.js';
 import type { ErrorText } from './plan.js';
 
 /** Fields that hold the whole text, as programs call them. */
-const TEXT_FIELDS = /^(?:s|str|msg|message|text|err|error|errmsg|reason|desc|description|detail)$/i;
+export const TEXT_FIELDS =
+  /^(?:s|str|msg|message|text|err|error|errmsg|reason|desc|description|detail)$/i;
 /** Types of values that programs panic with, besides errors. */
 const PANICS = ['string', 'int', 'int64', 'uint64', 'bool'];
 /** struct { x int64; y int; signed bool; code uint8 } in runtime/error.go. */

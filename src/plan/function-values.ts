@@ -1,10 +1,12 @@
 /** What is read from a function's calls: from --arg, --return and --stack to value plans. */
-import type { Module, Parameter } from '../native/native.js';
+import type { GoType, Module, Parameter } from '../native/native.js';
 import type { Notice } from '../sinks/sink.js';
-import { MAX_VALUES, ValueKind, ValuePlace } from '../spans/records.generated.js';
-import type { FunctionValues, PlannedValue } from './plan.js';
+import { ErrorKind, MAX_VALUES, ValueKind, ValuePlace } from '../spans/records.generated.js';
+import type { Shape } from '../spans/shapes.js';
+import type { ErrorMode } from './error-modes.js';
+import type { FunctionValues, PlannedValue, ValuePlan } from './plan.js';
 import { isSecret } from './secrets.js';
-import { type Location, Types, type Value, valuesAt } from './value-paths.js';
+import { type Location, Types, type Unreadable, valuesAt } from './value-paths.js';
 
 export interface ValueRequest {
   /** Paths such as "order.ID"; "*" is all arguments. */
@@ -13,7 +15,12 @@ export interface ValueRequest {
   stack: boolean;
   /** Names that are secrets, besides the usual; null: none is. */
   redact: readonly string[] | null;
+  /** What results of C, C++ and Rust are errors; null: Rust's Err alone. */
+  errors: readonly ErrorMode[] | null;
 }
+
+/** A value that can be read, or why it cannot. */
+export type Found = { fields: string[]; type: GoType | Shape; plan: ValuePlan } | Unreadable;
 
 export const NO_VALUES: FunctionValues = {
   arguments: [],
@@ -22,17 +29,58 @@ export const NO_VALUES: FunctionValues = {
   stackTrace: false,
 };
 
-export class ValuePlanner {
+/** From a request and a function's parameters, in whatever language, to what is read of them. */
+export abstract class ParameterPlanner<P extends { name: string }> {
   /** What was asked for and cannot be read, by function. */
   readonly refused: { function: string; what: string; reason: string }[] = [];
   /** Paths of the request that some function has. */
   readonly found = new Set<string>();
+
+  constructor(protected readonly request: ValueRequest) {}
+
+  protected abstract valuesOf(parameter: P, path: readonly string[]): Promise<Found[]>;
+
+  protected async arguments(name: string, inputs: readonly P[]): Promise<PlannedValue[]> {
+    const planned: PlannedValue[] = [];
+    for (const path of this.request.args) {
+      const [first = '', ...rest] = path.split('.');
+      for (const [index, parameter] of inputs.entries()) {
+        const called = parameter.name === '' ? String(index) : parameter.name;
+        const wanted = first === '*' ? !['_', '.this'].includes(called) : first === called;
+        if (!wanted && first !== String(index)) continue;
+        this.found.add(path);
+        const values = await this.valuesOf(parameter, rest);
+        planned.push(...this.named(name, `underspan.arg.${called}`, called, values));
+      }
+    }
+    return unique(planned).slice(0, MAX_VALUES);
+  }
+
+  protected named(
+    fn: string,
+    prefix: string,
+    called: string,
+    values: readonly Found[],
+  ): PlannedValue[] {
+    return values.flatMap((value): PlannedValue[] => {
+      const attribute = [prefix, ...value.fields].join('.');
+      if ('reason' in value) {
+        this.refused.push({ function: fn, what: attribute, reason: value.reason });
+        return [];
+      }
+      const redacted = isSecret([called, ...value.fields], this.request.redact);
+      // What is not to be shown is not read either.
+      const plan = redacted ? { ...value.plan, kind: ValueKind.HIDDEN } : value.plan;
+      return [{ attribute, type: value.type, redacted, plan }];
+    });
+  }
+}
+
+export class ValuePlanner extends ParameterPlanner<Parameter> {
   private readonly types: Types;
 
-  constructor(
-    module: Module,
-    private readonly request: ValueRequest,
-  ) {
+  constructor(module: Module, request: ValueRequest) {
+    super(request);
     this.types = new Types(module);
   }
 
@@ -51,22 +99,6 @@ export class ValuePlanner {
     return values;
   }
 
-  private async arguments(name: string, inputs: readonly Parameter[]): Promise<PlannedValue[]> {
-    const planned: PlannedValue[] = [];
-    for (const path of this.request.args) {
-      const [first = '', ...rest] = path.split('.');
-      for (const [index, parameter] of inputs.entries()) {
-        const called = parameter.name === '' ? String(index) : parameter.name;
-        const wanted = first === '*' ? !['_', '.this'].includes(called) : first === called;
-        if (!wanted && first !== String(index)) continue;
-        this.found.add(path);
-        const values = await this.valuesOf(parameter, rest);
-        planned.push(...this.named(name, `underspan.arg.${called}`, called, values));
-      }
-    }
-    return unique(planned).slice(0, MAX_VALUES);
-  }
-
   private async results(name: string, outputs: readonly Parameter[]): Promise<PlannedValue[]> {
     const planned: PlannedValue[] = [];
     for (const [index, parameter] of outputs.entries()) {
@@ -79,29 +111,10 @@ export class ValuePlanner {
     return planned;
   }
 
-  private async valuesOf(parameter: Parameter, path: readonly string[]): Promise<Value[]> {
+  protected async valuesOf(parameter: Parameter, path: readonly string[]): Promise<Found[]> {
     const location = locationOf(parameter);
     if (!location) return [{ fields: [], reason: 'where it is passed is not known' }];
     return valuesAt(this.types, parameter.type, location, path);
-  }
-
-  private named(
-    fn: string,
-    prefix: string,
-    called: string,
-    values: readonly Value[],
-  ): PlannedValue[] {
-    return values.flatMap((value): PlannedValue[] => {
-      const attribute = [prefix, ...value.fields].join('.');
-      if ('reason' in value) {
-        this.refused.push({ function: fn, what: attribute, reason: value.reason });
-        return [];
-      }
-      const redacted = isSecret([called, ...value.fields], this.request.redact);
-      // What is not to be shown is not read either.
-      const plan = redacted ? { ...value.plan, kind: ValueKind.HIDDEN } : value.plan;
-      return [{ attribute, type: value.type, redacted, plan }];
-    });
   }
 }
 
@@ -118,12 +131,26 @@ function locationOf({ registers, stackOffset }: Parameter): Location | null {
 function errorOf(outputs: readonly Parameter[]): FunctionValues['error'] {
   const error = outputs.filter(({ type }) => type === 'error').at(-1);
   const [word] = error?.registers ?? [];
-  if (word !== undefined) return { place: ValuePlace.REGISTERS, at: word };
-  return error?.stackOffset != null ? { place: ValuePlace.STACK, at: error.stackOffset } : null;
+  const plan = {
+    kind: ErrorKind.INTERFACE,
+    inMemory: false,
+    offset: 0,
+    size: 0,
+    value: 0n,
+    read: null,
+    type: null,
+  };
+  if (word !== undefined) return { ...plan, place: ValuePlace.REGISTERS, at: word };
+  return error?.stackOffset != null
+    ? { ...plan, place: ValuePlace.STACK, at: error.stackOffset }
+    : null;
 }
 
 /** What of the request cannot be had; one notice for all that is alike. */
-export function valueNotices(planner: ValuePlanner, request: ValueRequest): Notice[] {
+export function valueNotices(
+  planner: Pick<ValuePlanner, 'found' | 'refused'>,
+  request: ValueRequest,
+): Notice[] {
   const notices: Notice[] = request.args
     .filter((path) => path !== '*' && !planner.found.has(path))
     .map((path) => ({

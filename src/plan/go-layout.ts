@@ -97,6 +97,7 @@ export async function goLayout(module: Module): Promise<GoLayout> {
     labelsOffset: labels ?? known?.labels ?? 0,
     labelsAreMap: minor < LABELS_AS_SLICE,
     currentOffset: curg ?? known?.curg ?? 0,
+    threadOffset: (await module.goThreadOffset()) ?? 0,
     requestContextOffset: request ?? known?.requestContext ?? 0,
     valueItab: value?.itab ?? 0,
     keyType: keyType ?? 0,

@@ -5,10 +5,12 @@ import type { PlanRequest } from './plan-module.js';
 export type ModuleRole =
   | { kind: 'main' }
   /** A shared library, by its path as the process sees it. */
-  | { kind: 'library'; path: string };
+  | { kind: 'library'; path: string }
+  | { kind: 'kernel' };
 
 /** The main executable. */
 export const MAIN: ModuleRole = { kind: 'main' };
+export const KERNEL: ModuleRole = { kind: 'kernel' };
 
 /**
  * Libraries in which runtimes change stacks, or the dynamic linker tells of others, by file name.
@@ -22,6 +24,7 @@ export const isRuntime = (path: string): boolean => RUNTIMES.test(fileName(path)
 
 /** "libssl.so" is any version of it, "libssl.so.3" that one. */
 function isMeant({ module }: Pattern, role: ModuleRole, exe: string): boolean {
+  if (role.kind === 'kernel' || module.kind === 'kernel') return role.kind === module.kind;
   const path = role.kind === 'main' ? exe : role.path;
   switch (module.kind) {
     case 'main':
@@ -30,8 +33,6 @@ function isMeant({ module }: Pattern, role: ModuleRole, exe: string): boolean {
       return fileName(path) === module.file || fileName(path).startsWith(`${module.file}.`);
     case 'path':
       return path === module.path;
-    case 'kernel':
-      return false;
   }
 }
 
@@ -47,6 +48,10 @@ export function requestFor(request: PlanRequest, role: ModuleRole, exe: string):
     ),
   };
 }
+
+/** Functions of the kernel are wanted too. */
+export const wantsKernel = ({ patterns }: PlanRequest): boolean =>
+  patterns.some(({ module }) => module.kind === 'kernel');
 
 /** Functions of libraries are wanted too. */
 export const wantsLibraries = ({ patterns }: PlanRequest): boolean =>

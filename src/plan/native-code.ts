@@ -1,4 +1,4 @@
-import type { Module } from '../native/native.js';
+import type { FunctionTable, Module } from '../native/native.js';
 import { groupByFunction } from './instructions.js';
 import type { CodePart, FunctionCode } from './sites.js';
 
@@ -10,6 +10,24 @@ export interface CodeRange {
 /** A function by its parts, the one with its entry first. */
 export interface FunctionRanges extends CodeRange {
   parts: readonly CodeRange[];
+}
+
+/** By index of a function: where all of its code lies. */
+export function rangesOf({
+  addresses,
+  sizes,
+  parts,
+}: FunctionTable): (index: number) => FunctionRanges {
+  const further = new Map<number, CodeRange[]>();
+  parts.functions.forEach((index, i) => {
+    const range = { address: parts.addresses[i] ?? 0, size: parts.sizes[i] ?? 0 };
+    further.set(index, [...(further.get(index) ?? []), range]);
+  });
+  return (index) => ({
+    address: addresses[index] ?? 0,
+    size: sizes[index] ?? 0,
+    parts: further.get(index) ?? [],
+  });
 }
 
 /** Decodes functions that may lie in several parts. */

@@ -1,13 +1,14 @@
 import { FunctionKind, type FunctionTable, type Module } from '../native/native.js';
 import { ContextPlace, SiteKind } from '../spans/records.generated.js';
-import type { FunctionValues, ModulePlan, PlannedFunction, Refusal, SupportSite } from './plan.js';
-import { type CodeRange, type FunctionRanges, readCode } from './native-code.js';
+import { NO_VALUES, type ValueRequest } from './function-values.js';
+import type { ModulePlan, PlannedFunction, Refusal, SupportSite } from './plan.js';
+import { type FunctionRanges, rangesOf, readCode } from './native-code.js';
 import { nativeEntry, nativeReturns, trampolineEntry } from './native-sites.js';
+import { nativeValues } from './native-values.js';
 import type { FunctionCode } from './sites.js';
 import { takesTrampoline, type Trampolines } from './trampolines.js';
 
 const NOWHERE = { place: ContextPlace.NOWHERE, at: 0 };
-const NO_VALUES: FunctionValues = { arguments: [], results: [], error: null, stackTrace: false };
 
 /** What changes a thread's stack, or tells of libraries, by symbol; `at`: argument word. */
 const SUPPORT: Record<string, { kind: number; at: number }> = {
@@ -31,15 +32,21 @@ export async function planNative(
   module: Module,
   table: FunctionTable,
   indexes: readonly number[],
-  { entryOnly, trampolines }: { entryOnly: boolean; trampolines: Trampolines },
+  {
+    entryOnly,
+    trampolines,
+    values: wanted,
+  }: { entryOnly: boolean; trampolines: Trampolines; values: ValueRequest | null },
 ): Promise<ModulePlan> {
   const names = table.names.split('\n');
   const ranges = rangesOf(table);
   const candidates = oneNameEach(table, indexes);
   const addresses = Float64Array.from(candidates, (index) => table.addresses[index] ?? 0);
-  const [code, lines] = await Promise.all([
+  const called = candidates.map((index) => names[index] ?? '');
+  const [code, lines, read] = await Promise.all([
     readCode(module, candidates.map(ranges)),
     module.lines(addresses),
+    wanted && !entryOnly ? nativeValues(module, wanted, called, addresses) : null,
   ]);
   const functions: PlannedFunction[] = [];
   const refused: Refusal[] = [];
@@ -62,12 +69,20 @@ export async function planNative(
       context: NOWHERE,
       file: lines[i]?.file ?? null,
       line: lines[i]?.line ?? null,
-      values: NO_VALUES,
+      values: read?.values[i] ?? NO_VALUES,
       route: null,
     });
   }
   const support = await nativeSupport(module, table, ranges);
-  return { kind: 'native', module, layout: null, functions, refused, support, notices: [] };
+  return {
+    kind: 'native',
+    module,
+    layout: null,
+    functions,
+    refused,
+    support,
+    notices: read?.notices ?? [],
+  };
 }
 
 type Planned = Pick<PlannedFunction, 'entry' | 'returns' | 'entryOnly' | 'single' | 'trampoline'>;
@@ -100,20 +115,6 @@ function planFunction(
     return { ...planned, entry: topEntry ?? entry.sites, trampoline: true };
   }
   return { ...planned, returns, entryOnly: why, single };
-}
-
-/** By index of a function: where all of its code lies. */
-function rangesOf({ addresses, sizes, parts }: FunctionTable): (index: number) => FunctionRanges {
-  const further = new Map<number, CodeRange[]>();
-  parts.functions.forEach((index, i) => {
-    const range = { address: parts.addresses[i] ?? 0, size: parts.sizes[i] ?? 0 };
-    further.set(index, [...(further.get(index) ?? []), range]);
-  });
-  return (index) => ({
-    address: addresses[index] ?? 0,
-    size: sizes[index] ?? 0,
-    parts: further.get(index) ?? [],
-  });
 }
 
 /** Aliases share an address, and one of them is traced. */

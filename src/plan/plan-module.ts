@@ -73,7 +73,7 @@ async function planOpened(
           request.handlers.find(({ pattern }) => matches(pattern, name))?.route ?? null,
       })
     : await planNative(module, table, found.indexes, request);
-  built.notices.push(...notices);
+  built.notices.push(...notices, ...refusedByName(built, request.patterns));
   const sites = siteCount(built);
   if (sites > request.maxSites) {
     throw new UnderspanError(
@@ -94,6 +94,22 @@ async function planOpened(
     );
   }
   return built;
+}
+
+/** Functions that a pattern names, and that cannot be traced, beside others that can. */
+function refusedByName(
+  { functions, refused }: ModulePlan,
+  patterns: readonly Pattern[],
+): ModulePlan['notices'] {
+  if (functions.length === 0) return [];
+  const named = patterns.filter(({ wild }) => !wild);
+  return refused
+    .filter(({ name }) => named.some((pattern) => matches(pattern, name)))
+    .map(({ name, reason }) => ({
+      code: 'FUNCTION_NOT_TRACED',
+      message: `${name} is not traced: ${reason}`,
+      hint: "'trace symbols' lists what can be",
+    }));
 }
 
 /** What the compiler wraps around the call of a `go` or `defer` statement. */

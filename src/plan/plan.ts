@@ -1,5 +1,6 @@
 import type { GoType, Module } from '../native/native.js';
 import type { Notice } from '../sinks/sink.js';
+import type { Shape } from '../spans/shapes.js';
 import type { Site } from './sites.js';
 
 /** Where a function's own context.Context, or *http.Request, is at its entry. */
@@ -18,6 +19,8 @@ export interface ValuePlan {
   hasMethods: boolean;
   size: number;
   limit: number;
+  /** From the pointer of a text or slice to its length. */
+  lengthAt: number;
   path: number[];
 }
 
@@ -25,8 +28,8 @@ export interface ValuePlan {
 export interface PlannedValue {
   /** Attribute of the span, such as "underspan.arg.order.ID". */
   attribute: string;
-  /** Its Go type, by which its bytes are shown. */
-  type: GoType;
+  /** By which its bytes are shown: a Go type, or what one of another language comes down to. */
+  type: GoType | Shape;
   /** Not shown as it is: its name looks like a secret's. */
   redacted: boolean;
   plan: ValuePlan;
@@ -38,9 +41,25 @@ export interface FunctionValues {
   arguments: PlannedValue[];
   /** At each return. */
   results: PlannedValue[];
-  /** The result of type error, which sets the status; null where there is none. */
-  error: { place: number; at: number } | null;
+  /** What of the result says that the call has failed; null where nothing does. */
+  error: ErrorPlan | null;
   stackTrace: boolean;
+}
+
+/** How a call's failure shows; struct function_values of records.h says what the numbers mean. */
+export interface ErrorPlan {
+  /** ErrorKind. */
+  kind: number;
+  place: number;
+  at: number;
+  inMemory: boolean;
+  offset: number;
+  size: number;
+  value: bigint;
+  /** What is read of a failed call: the number, or the error's text. */
+  read: PlannedValue | null;
+  /** The error's type; null: it has none, or Go's interface tells. */
+  type: string | null;
 }
 
 export interface PlannedFunction {
@@ -49,6 +68,8 @@ export interface PlannedFunction {
   size: number;
   entry: Site;
   returns: Site[];
+  /** Of the kernel: how many arguments it has, if some are read. */
+  parameters?: number;
   /** It is a single instruction, by which it begins and ends. */
   single: boolean;
   /** Why its returns are not seen, so that its calls are only counted; null: they are. */
@@ -130,6 +151,8 @@ export interface GoLayout {
   labelsAreMap: boolean;
   /** Of curg in runtime.m. */
   currentOffset: number;
+  /** Of a thread's g, from its thread pointer. */
+  threadOffset: number;
   requestContextOffset: number;
   valueItab: number;
   keyType: number;
@@ -144,7 +167,7 @@ export interface GoLayout {
 /** Which sites the patterns lead to in one module. */
 export interface ModulePlan {
   /** Which programs of ours serve it. */
-  kind: 'go' | 'native';
+  kind: 'go' | 'native' | 'kernel';
   module: Module;
   /** null: it is no Go program. */
   layout: GoLayout | null;

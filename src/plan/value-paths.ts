@@ -30,8 +30,8 @@ export type Value = Readable | Unreadable;
 const FIRST_FLOAT = 100;
 const REGISTERS = 9;
 /** Most bytes of text, or elements, of one value. */
-const TEXT_LIMIT = 128;
-const ELEMENTS_LIMIT = 64;
+export const TEXT_LIMIT = 128;
+export const ELEMENTS_LIMIT = 64;
 const DEEPEST_STRUCT = 8;
 
 /** Describes types, each once. */
@@ -181,6 +181,7 @@ function planOf(type: GoType, location: Location, elementSize: number): ValuePla
     hasMethods: false,
     size: Math.min(type.size, MAX_VALUE_BYTES),
     limit: 0,
+    lengthAt: 8,
   };
   switch (type.kind) {
     case 'string':

@@ -59,6 +59,7 @@ export const MAPS: Record<ModulePlan['kind'] | 'threads', readonly SharedMap[]> 
   go: [...SESSION_MAPS, ...RULE_MAPS],
   native: [...THREAD_MAPS, 'targets', 'trampolines'],
   threads: THREAD_MAPS,
+  kernel: [...THREAD_MAPS, 'targets', 'told', 'started_spans'],
 };
 
 /**
@@ -72,20 +73,41 @@ export function shardCount(features: Features): number {
   return 2 ** Math.ceil(Math.log2(wanted));
 }
 
+/** The probes of one rule in one module. */
+export interface ModuleProbes {
+  readonly plan: ModulePlan;
+  readonly firstFunction: number;
+  /** By which the map `targets` names it. */
+  readonly number: number;
+  /**
+   * Attaches to one process, or to all that run the module. Returns before entries, so that no
+   * call is seen to begin whose end would be missed.
+   */
+  attach(path: string, pid: number | null): Promise<void>;
+  /** Whether the function's number is one of its own. */
+  has(functionIndex: number): boolean;
+  /** To this process, or with null to all. */
+  isAttached(pid: number | null): boolean;
+  /** No call is counted any more; those that are open may still end. */
+  detachEntries(): Promise<void>;
+  detach(pid?: number): Promise<void>;
+  runTimes(): ReturnType<Programs['runTimes']>;
+  close(): void;
+}
+
 interface Links {
   /** null: taken back, or it has none. */
   entries: Link | null;
   others: Link[];
 }
 
-export class Attachment {
+export class Attachment implements ModuleProbes {
   /** By pid, or null for all processes. */
   private readonly links = new Map<number | null, Links>();
 
   private constructor(
     readonly plan: ModulePlan,
     readonly firstFunction: number,
-    /** By which the map `targets` names it. */
     readonly number: number,
     private readonly programs: Programs,
     private readonly encoded: EncodedSites,
@@ -140,10 +162,6 @@ export class Attachment {
     return new Attachment(plan, firstFunction, options.attachment, programs, encoded, offsetOf);
   }
 
-  /**
-   * Attaches to one process, or to all that run the module. Returns before entries, so that no
-   * call is seen to begin whose end would be missed.
-   */
   async attach(path: string, pid: number | null): Promise<void> {
     const link = (program: string, sites: NumberedSite[]): Promise<Link> =>
       this.programs.attachUprobes(program, {
@@ -166,23 +184,15 @@ export class Attachment {
     this.links.set(pid, made);
   }
 
-  /** Some of its functions need return addresses to be replaced. */
-  get hasTrampolines(): boolean {
-    return this.encoded.around.length > 0;
-  }
-
-  /** Whether the function's number is one of its own. */
   has(functionIndex: number): boolean {
     const index = functionIndex - this.firstFunction;
     return index >= 0 && index < this.plan.functions.length;
   }
 
-  /** To this process, or with null to all. */
   isAttached(pid: number | null): boolean {
     return this.links.has(pid) || this.links.has(null);
   }
 
-  /** No call is counted any more; those that are open may still end. */
   async detachEntries(): Promise<void> {
     // One link has both ends of these calls.
     const { keys, values } = encodeClosed(this.encoded);

@@ -222,11 +222,21 @@ export function encodeValues({ functions }: ModulePlan): { plans: Buffer; functi
     element.writeUInt32LE(plans.length, functionValues.first);
     element.writeUInt8(values.arguments.length, functionValues.arguments);
     element.writeUInt8(values.results.length, functionValues.results);
-    element.writeUInt8(values.error?.place ?? 0, functionValues.errorPlace);
-    element.writeUInt16LE(values.error?.at ?? 0, functionValues.errorAt);
+    const { error } = values;
+    if (error) {
+      element.writeUInt8(error.kind, functionValues.errorKind);
+      element.writeUInt8(error.place, functionValues.errorPlace);
+      element.writeUInt16LE(error.at, functionValues.errorAt);
+      element.writeUInt8(error.size, functionValues.errorSize);
+      element.writeUInt8(error.inMemory ? 1 : 0, functionValues.errorInMemory);
+      element.writeUInt8(error.read ? 1 : 0, functionValues.errorPlan);
+      element.writeUInt32LE(error.offset, functionValues.errorOffset);
+      element.writeBigUInt64LE(error.value, functionValues.errorValue);
+    }
     element.writeUInt8(values.stackTrace ? 1 : 0, functionValues.stackTrace);
     element.writeUInt8(route === null ? 0 : 1, functionValues.httpHandler);
-    for (const { plan } of [...values.arguments, ...values.results]) plans.push(encodeValue(plan));
+    const all = [...values.arguments, ...values.results, ...(error?.read ? [error.read] : [])];
+    for (const { plan } of all) plans.push(encodeValue(plan));
     return element;
   });
   return { plans: Buffer.concat(plans), functions: Buffer.concat(encoded) };
@@ -241,6 +251,7 @@ function encodeValue(plan: ValuePlan): Buffer {
   element.writeUInt16LE(plan.at, valuePlan.at);
   element.writeUInt16LE(plan.size, valuePlan.sizeField);
   element.writeUInt32LE(plan.limit, valuePlan.limit);
+  element.writeInt32LE(plan.lengthAt, valuePlan.lengthAt);
   plan.path.forEach((step, index) => element.writeUInt32LE(step, valuePlan.path + index * 4));
   return element;
 }

@@ -1,14 +1,15 @@
 /** The probes of each rule in each module: planned once, linked to processes, taken back. */
 import { UnderspanError } from '../errors.js';
 import type { Lease, Native } from '../native/native.js';
+import { planKernel } from '../plan/kernel-plan.js';
 import { MAIN, type ModuleRole, requestFor } from '../plan/module-role.js';
-import { planModule } from '../plan/plan-module.js';
+import { planModule, type PlanRequest } from '../plan/plan-module.js';
 import { type ModulePlan, siteCount } from '../plan/plan.js';
 import type { Notice } from '../sinks/sink.js';
 import { moduleBias } from '../targets/mapped.js';
 import { EXECUTABLE_GONE, OpenFile, stampOf } from '../targets/open-file.js';
 import type { Target } from '../targets/target.js';
-import type { Attachment } from './attachment.js';
+import type { ModuleProbes } from './attachment.js';
 import { FileLeases } from './file-leases.js';
 import { forgetHttpRequests, type HttpRequests, readHttpRequests } from './http-requests.js';
 import { kernelError } from './kernel-errors.js';
@@ -18,6 +19,9 @@ import type { RuleMaps, Session } from './session.js';
 
 /** A module of a process, as Target has them of its main executable. */
 export type ModuleFile = Pick<Target, 'exe' | 'file' | 'fileId'>;
+
+/** The kernel, of which there is no file. */
+export const KERNEL_FILE: ModuleFile = { exe: 'the kernel', file: '', fileId: '' };
 
 /** One rule in one module. */
 export interface Probed {
@@ -30,12 +34,12 @@ export interface Probed {
   readonly whole: boolean;
   /** Its links are not those of one process. */
   readonly shared: boolean;
-  readonly attachment: Attachment;
+  readonly attachment: ModuleProbes;
   readonly pids: Set<number>;
   /** When its last process ended, in ms of performance.now(); null: some run. */
   idleSince: number | null;
-  /** By which it can be opened, also when none of its processes is left. */
-  readonly file: OpenFile;
+  /** By which it can be opened, also when none of its processes is left; null: the kernel. */
+  readonly file: OpenFile | null;
   /** Keeps the file as it is while probes wait for its next process; null: they do not wait. */
   readonly lease: Lease | null;
 }
@@ -155,13 +159,16 @@ export class Executables {
     const stamp = stampOf(target.file);
     let file: OpenFile | null = null;
     try {
-      file = new OpenFile(target.file, target.exe);
+      file = role.kind === 'kernel' ? null : new OpenFile(target.file, target.exe);
+      const request = (): PlanRequest => ({
+        ...requestFor(rule.request, role, target.exe),
+        maxFunctions: Math.min(rule.request.maxFunctions, session.room),
+      });
       const plan =
         known ??
-        (await planModule(native, file.path, target.exe, {
-          ...requestFor(rule.request, role, target.exe),
-          maxFunctions: Math.min(rule.request.maxFunctions, session.room),
-        }));
+        (file
+          ? await planModule(native, file.path, target.exe, request())
+          : await planKernel(native, session.features, request()));
       const shared = this.isShared(plan, rule, whole, role);
       const attachment = await this.load(plan, rule, shared && !whole);
       const probed: Probed = {
@@ -175,7 +182,7 @@ export class Executables {
         pids: new Set(),
         idleSince: performance.now(),
         file,
-        lease: shared ? this.leases.take(file.path, target.exe) : null,
+        lease: shared && file ? this.leases.take(file.path, target.exe) : null,
       };
       this.probed.set(key, probed);
       onAdded(probed);
@@ -197,7 +204,8 @@ export class Executables {
    * not count in it. Others that run the file are filtered out, but pay; so not in libraries.
    */
   private isShared(plan: ModulePlan, rule: TraceRule, whole: boolean, role: ModuleRole): boolean {
-    if (whole || !this.options.session.features.uprobeMulti) return true;
+    if (whole || role.kind === 'kernel') return true;
+    if (!this.options.session.features.uprobeMulti) return true;
     return plan.kind === 'native' && role.kind === 'main' && rule.followForks;
   }
 
@@ -205,17 +213,17 @@ export class Executables {
   due(idleMs: number): { probed: Probed; why: DetachReason }[] {
     const now = performance.now();
     return [...this.probed.values()].flatMap((probed): { probed: Probed; why: DetachReason }[] => {
-      const { lease, idleSince, shared } = probed;
+      const { lease, idleSince, shared, file } = probed;
       if (lease?.isBroken()) return [{ probed, why: 'file-changed' }];
       if (idleSince === null) return [];
-      const isUnguarded = lease === null && shared;
+      const isUnguarded = lease === null && shared && file !== null;
       const waits = isUnguarded ? Math.min(idleMs, UNGUARDED_MS) : idleMs;
       return now - idleSince >= waits ? [{ probed, why: 'idle' }] : [];
     });
   }
 
   /** One after the other: what was room when it was planned may be taken by now. */
-  private load(plan: ModulePlan, rule: TraceRule, filterTargets: boolean): Promise<Attachment> {
+  private load(plan: ModulePlan, rule: TraceRule, filterTargets: boolean): Promise<ModuleProbes> {
     const { session } = this.options;
     const loaded = this.loading.then(async () => {
       if (plan.functions.length > session.room) {
@@ -256,6 +264,8 @@ export class Executables {
         `process ${pid} has too many modules to trace functions of ${probed.exe} too`,
       );
     }
+    const { layout } = attachment.plan;
+    if (layout) session.setGoThreads(pid, layout);
     pids.add(pid);
     probed.idleSince = null;
     try {
@@ -274,7 +284,7 @@ export class Executables {
   private async attach({ attachment, file }: Probed, pid: number | null): Promise<void> {
     if (attachment.isAttached(pid)) return;
     try {
-      await attachment.attach(file.path, pid);
+      await attachment.attach(file?.path ?? '', pid);
     } catch (error) {
       throw kernelError(error);
     }
@@ -301,7 +311,7 @@ export class Executables {
       await this.takeBack(probed, why);
     } finally {
       probed.lease?.close();
-      probed.file.close();
+      probed.file?.close();
     }
     // There is room again for what found none.
     for (const [other, { error }] of this.barren) {
@@ -358,7 +368,7 @@ export class Executables {
     await this.loading;
     for (const { lease, file } of this.probed.values()) {
       lease?.close();
-      file.close();
+      file?.close();
     }
     const rules = [...this.maps.keys()];
     await Promise.all(rules.map((rule) => this.forget(rule)));

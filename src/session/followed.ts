@@ -3,7 +3,7 @@ import type { ModulePlan } from '../plan/plan.js';
 import type { ProcessRecord } from '../spans/call.js';
 import { ProcessEvent } from '../spans/records.generated.js';
 import { isRunning, type Target, tryReadTarget } from '../targets/target.js';
-import type { Probed } from './executables.js';
+import type { ModuleFile, Probed } from './executables.js';
 import type { Holds } from './holds.js';
 import { Processes, type ProcessesOptions } from './processes.js';
 import { Removals } from './removals.js';
@@ -61,8 +61,13 @@ export class Followed {
   }
 
   /** Attaches to a process by a plan made before; it may be held before its exec. */
-  attach(target: Target, rule: TraceRule, plan: ModulePlan): Promise<void> {
-    return this.queue.add(() => this.processes.attach(target, rule, plan));
+  attach(
+    target: Target,
+    rule: TraceRule,
+    plan: ModulePlan,
+    libraries: readonly ModuleFile[] = [],
+  ): Promise<void> {
+    return this.queue.add(() => this.processes.attach(target, rule, plan, libraries));
   }
 
   /** Follows a process that has nothing to trace yet, for what it may start. */
@@ -289,9 +294,9 @@ export class Followed {
 
   private decide(target: Target, known: FollowedProcess | null): Decision | 'unknown' | null {
     const decision = this.options.watchesExecs ? decide(this.rules, target) : null;
-    if (decision) return decision;
+    if (decision && decision !== 'unknown') return decision;
     const rule = known?.rule;
-    return rule?.followExecs ? { rule, whole: false } : null;
+    return rule?.followExecs ? { rule, whole: false } : decision;
   }
 
   private async exited(pid: number, endNs: bigint): Promise<void> {

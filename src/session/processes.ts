@@ -2,9 +2,11 @@
 import { UnderspanError } from '../errors.js';
 import {
   isRuntime,
+  KERNEL,
   MAIN,
   type ModuleRole,
   requestFor,
+  wantsKernel,
   wantsLibraries,
 } from '../plan/module-role.js';
 import type { ModulePlan } from '../plan/plan.js';
@@ -13,7 +15,8 @@ import { SiteKind } from '../spans/records.generated.js';
 import { mappedLibraries } from '../targets/mapped.js';
 import { hasEnded, type Procfs } from '../targets/procfs.js';
 import { isRunning, type Target } from '../targets/target.js';
-import type { Executables, ModuleFile, Probed } from './executables.js';
+import type { ThreadContexts } from '../targets/thread-context.js';
+import { type Executables, KERNEL_FILE, type ModuleFile, type Probed } from './executables.js';
 import type { OpenStackCalls } from './open-calls.js';
 import type { ProcessResources } from './resources.js';
 import type { Decision, TraceRule } from './rule.js';
@@ -26,6 +29,7 @@ export interface ProcessesOptions {
   executables: Executables;
   resources: ProcessResources;
   trampolines: Trampolines;
+  threadContexts: Pick<ThreadContexts, 'find'>;
   procfs: Procfs;
   onNotice: (notice: Notice, rule: TraceRule) => void;
   /** All records of a process that has exited have come; its open calls are still in the table. */
@@ -58,7 +62,7 @@ export class Processes {
     this.set(child, rule, null);
     if (!rule || !isCopy || parent?.probed?.attachment.plan.kind === 'go') return;
     if (parent?.probed) await this.link(child, rule, parent.probed);
-    else await this.takeLibraries(child.pid);
+    else await this.takeOthers(child.pid);
   }
 
   private set(target: Target, rule: TraceRule | null, probed: Probed | null): void {
@@ -75,30 +79,61 @@ export class Processes {
   }
 
   /** Attaches to a process by a plan made before. */
-  async attach(target: Target, rule: TraceRule, plan: ModulePlan): Promise<void> {
+  async attach(
+    target: Target,
+    rule: TraceRule,
+    plan: ModulePlan,
+    libraries: readonly ModuleFile[],
+  ): Promise<void> {
     const whole = rule.reach(target) === 'all';
     try {
       const probed = await this.options.executables.need(rule, target, whole, plan);
-      if (probed) await this.link(target, rule, probed);
-      else await this.takeLibraries(target.pid);
+      if (probed) await this.link(target, rule, probed, libraries);
+      else await this.takeOthers(target.pid, libraries);
     } catch (error) {
       throw this.orEnded(target, error);
     }
   }
 
+  /** Links a process to what its rule has functions of besides its main executable. */
+  private async takeOthers(pid: number, expected: readonly ModuleFile[] = []): Promise<void> {
+    await this.takeKernel(pid);
+    await this.takeLibraries(pid, expected);
+  }
+
+  private async takeKernel(pid: number): Promise<void> {
+    const { executables, onNotice } = this.options;
+    const known = this.known.get(pid);
+    const rule = known?.rule;
+    if (!known || !rule || !wantsKernel(rule.request)) return;
+    const probed = await executables.need(rule, KERNEL_FILE, false, undefined, KERNEL);
+    if (this.known.get(pid) !== known) return;
+    if (!probed) {
+      this.tellProblem(known.target, rule, KERNEL_FILE, KERNEL);
+      return;
+    }
+    if (known.libraries.has(probed)) return;
+    known.libraries.add(probed);
+    const isNew = !probed.attachment.isAttached(null);
+    await executables.link(probed, known.target);
+    if (isNew) onNotice(followed(probed, `for process ${pid}`), rule);
+  }
+
   /**
    * Links a process to the probes in its libraries: those that its rule has functions of, and, where
    * native functions are traced, those in which stacks change. Until nothing new is found: the dynamic
-   * linker is watched from its own first probe on.
+   * linker is watched from its own first probe on. `expected`: not mapped yet.
    */
-  async takeLibraries(pid: number): Promise<void> {
+  async takeLibraries(pid: number, expected: readonly ModuleFile[] = []): Promise<void> {
     const { executables, procfs, onNotice } = this.options;
+    const process = this.known.get(pid);
+    if (process && hasLibraries(process)) await this.findThreadContext(pid);
     for (let found = true; found;) {
       const known = this.known.get(pid);
       const rule = known?.rule;
       if (!known || !rule || !hasLibraries(known)) return;
       found = false;
-      for (const library of mappedLibraries(pid, procfs)) {
+      for (const library of [...expected, ...mappedLibraries(pid, procfs)]) {
         const isKnown = [...known.libraries].some(({ fileId }) => fileId === library.fileId);
         if (isKnown || library.fileId === known.target.fileId) continue;
         const role = { kind: 'library', path: library.exe } as const;
@@ -124,13 +159,20 @@ export class Processes {
     const { trampolines, procfs } = this.options;
     const known = this.known.get(pid);
     if (!known?.rule || known.rule.options.returnTrampoline) return;
-    if (!probesOf(known).some(({ attachment }) => attachment.hasTrampolines)) return;
+    const functions = probesOf(known).flatMap(({ attachment }) => attachment.plan.functions);
+    if (!functions.some(({ trampoline }) => trampoline)) return;
     const isWatched = [...known.libraries].some(({ attachment }) =>
       attachment.plan.support.some(({ kind }) => kind === SiteKind.LIBRARIES),
     );
     const { fileId } = known.target;
     const isStatic = mappedLibraries(pid, procfs).every((file) => file.fileId === fileId);
     if (isWatched || isStatic) await trampolines.judge(pid);
+  }
+
+  /** A library may have brought it, or taken it away. */
+  private async findThreadContext(pid: number): Promise<void> {
+    const place = await this.options.threadContexts.find(pid).catch(() => null);
+    if (this.known.has(pid)) this.options.session.setThreadContext(pid, place);
   }
 
   /** What went wrong is of no interest where the process is gone. */
@@ -145,12 +187,21 @@ export class Processes {
     );
   }
 
-  /** Libraries first, so that what is known of the process by them holds for the first call. */
-  private async link(target: Target, rule: TraceRule, probed: Probed): Promise<void> {
+  private async link(
+    target: Target,
+    rule: TraceRule,
+    probed: Probed,
+    expected: readonly ModuleFile[] = [],
+  ): Promise<void> {
+    const { executables } = this.options;
     this.set(target, rule, probed);
-    await this.takeLibraries(target.pid);
-    if (this.known.get(target.pid)?.probed !== probed) return;
-    await this.options.executables.link(probed, target);
+    if (probed.attachment.plan.kind === 'go') {
+      await executables.link(probed, target);
+      return this.takeOthers(target.pid, expected);
+    }
+    // What is known of the process by its libraries holds for the first call that counts.
+    await this.takeOthers(target.pid, expected);
+    if (this.known.get(target.pid)?.probed === probed) await executables.link(probed, target);
   }
 
   /** Links a process to the probes of its rule, or says why there are none: null. */
@@ -165,10 +216,11 @@ export class Processes {
       }
       return probed;
     }
-    if (rule.followExecs || wantsLibraries(rule.request)) this.watch(target, rule);
+    const wantsOthers = wantsLibraries(rule.request) || wantsKernel(rule.request);
+    if (rule.followExecs || wantsOthers) this.watch(target, rule);
     else this.forget(target.pid);
     this.tellProblem(target, rule, target, MAIN);
-    await this.takeLibraries(target.pid);
+    await this.takeOthers(target.pid);
     return null;
   }
 

@@ -1,10 +1,11 @@
-/** Whose spans those of each process are: what its SDK says, else its environment. */
+/** Whose spans those of each process are: what its SDK says, or it publishes, or its environment. */
 import { READ_OTHERS } from '../native/host.js';
 import type { GoFacts } from '../native/native.js';
 import type { ModulePlan } from '../plan/plan.js';
 import type { Notice } from '../sinks/sink.js';
 import type { TracerRecord } from '../spans/call.js';
 import type { ProcessResource } from '../spans/span.js';
+import { type ProcessContext, readProcessContext } from '../targets/process-context.js';
 import { isDenied, isGone, type Procfs } from '../targets/procfs.js';
 import { addedAttributes, readResource, type ResourceSources } from '../targets/resource.js';
 import { readSdkResource } from '../targets/sdk-resource.js';
@@ -29,13 +30,24 @@ export interface ProcessResourcesOptions extends ResourceSources {
   /** By identity of the executable. */
   plan: (fileId: string) => ModulePlan | null;
   onNotice: (notice: Notice) => void;
+  /** A clock in ms; default is that of the host. */
+  now?: () => number;
 }
+
+/** How often it is looked whether a process publishes anything, or something else, in ms. */
+const LOOK_FIRST_MS = 1_000;
+const LOOK_AT_LEAST_MS = 60_000;
 
 interface Known {
   fileId: string;
   resource: ProcessResource;
   /** What the program's SDK holds; null: it has not been read. */
   sdk: ProcessResource['attributes'] | null;
+  /** What the process publishes; null: nothing yet. */
+  published: ProcessContext | null;
+  /** When to look again, on the clock of `now`, and how long it was waited for that. */
+  lookAt: number;
+  waitedMs: number;
 }
 
 export class ProcessResources {
@@ -47,14 +59,51 @@ export class ProcessResources {
     this.unsubscribe = options.workloads?.onChange((ids) => this.refresh(ids));
   }
 
-  /** One object per process, until its SDK says more, or more is known of where it runs. */
+  /** One object per process, until it says more of itself, or more is known of where it runs. */
   of(pid: number): ProcessResource {
     const known = this.known.get(pid);
-    if (known) return known.resource;
+    if (known) {
+      if (!known.sdk && this.now() >= known.lookAt) this.lookAgain(pid, known);
+      return known.resource;
+    }
     const target = this.options.target(pid);
-    const resource = target ? this.fromEnvironment(target) : { attributes: {} };
-    this.known.set(pid, { fileId: target?.fileId ?? '', resource, sdk: null });
+    const published = target && this.publishedBy(pid, null);
+    const resource = target ? this.withoutSdk(target, published) : { attributes: {} };
+    this.known.set(pid, {
+      fileId: target?.fileId ?? '',
+      resource,
+      sdk: null,
+      published,
+      lookAt: this.now() + LOOK_FIRST_MS,
+      waitedMs: LOOK_FIRST_MS,
+    });
     return resource;
+  }
+
+  private now(): number {
+    return this.options.now?.() ?? performance.now();
+  }
+
+  /** A process may publish at any time, and change what it publishes. */
+  private lookAgain(pid: number, known: Known): void {
+    known.waitedMs = Math.min(2 * known.waitedMs, LOOK_AT_LEAST_MS);
+    known.lookAt = this.now() + known.waitedMs;
+    const target = this.options.target(pid);
+    if (target?.fileId !== known.fileId) return;
+    const published = this.publishedBy(pid, known.published);
+    // What it has withdrawn it still is.
+    if (!published || published === known.published) return;
+    known.published = published;
+    known.resource = this.withoutSdk(target, published);
+  }
+
+  /** What cannot be read, since the process is gone or foreign, is not published. */
+  private publishedBy(pid: number, last: ProcessContext | null): ProcessContext | null {
+    try {
+      return readProcessContext(pid, this.options.procfs, last);
+    } catch {
+      return last;
+    }
   }
 
   /** The program's SDK is at work: from now on its provider says whose spans these are. */
@@ -66,7 +115,14 @@ export class ProcessResources {
     try {
       const sdk = readSdkResource(tgid, tracer, layout);
       const resource = { attributes: { ...this.added(target), ...sdk } };
-      this.known.set(tgid, { fileId: target.fileId, resource, sdk });
+      this.known.set(tgid, {
+        fileId: target.fileId,
+        resource,
+        sdk,
+        published: null,
+        lookAt: Infinity,
+        waitedMs: 0,
+      });
     } catch (error) {
       if (isGone(error) || !isRunning(target, procfs)) return;
       if (isDenied(error)) return this.tellDenied(target);
@@ -77,12 +133,18 @@ export class ProcessResources {
     }
   }
 
-  private fromEnvironment(target: Target): ProcessResource {
-    const resource = readResource(target, this.options.procfs, this.added(target), () =>
-      this.tellDenied(target),
+  private withoutSdk(target: Target, published: ProcessContext | null): ProcessResource {
+    const resource = readResource(
+      target,
+      this.options.procfs,
+      this.added(target),
+      () => this.tellDenied(target),
+      published,
     );
     const sdk = this.go(target)?.modules[SDK];
-    if (sdk) Object.assign(resource.attributes, sdkAttributes(sdk));
+    const { attributes } = resource;
+    if (sdk)
+      resource.attributes = { ...attributes, ...sdkAttributes(sdk), ...published?.attributes };
     return resource;
   }
 
@@ -102,7 +164,7 @@ export class ProcessResources {
       if (target?.fileId !== known.fileId) continue;
       known.resource = known.sdk
         ? { attributes: { ...this.added(target), ...known.sdk } }
-        : this.fromEnvironment(target);
+        : this.withoutSdk(target, known.published);
     }
   }
 

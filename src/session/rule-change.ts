@@ -9,7 +9,7 @@ export interface FollowedProcess {
   rule: TraceRule | null;
   /** Of its main executable. */
   probed: Probed | null;
-  /** Of its libraries. */
+  /** Of its libraries, and of the kernel. */
   libraries: Set<Probed>;
 }
 

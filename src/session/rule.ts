@@ -4,8 +4,11 @@ import type { TreeFilter } from '../spans/trees.js';
 import type { Target } from '../targets/target.js';
 import type { RuleOptions } from './encode.js';
 
-/** unknown: not yet, since something about the process is still being asked for. */
-export type Fit = 'yes' | 'no' | 'unknown';
+/**
+ * unknown: something about the process is still being asked for. not yet: it does not fit, but may
+ * soon, by what it tells of itself.
+ */
+export type Fit = 'yes' | 'no' | 'unknown' | 'not yet';
 
 /** How many of the processes that run an executable a rule may select. */
 export type Reach = 'all' | 'some' | 'none';
@@ -40,17 +43,22 @@ export interface Decision {
   whole: boolean;
 }
 
-/** The first rule that selects the process; unknown where an earlier one may yet turn out to. */
+/**
+ * The first rule that selects the process; unknown where an earlier one may yet turn out to, or where
+ * none does but one may soon.
+ */
 export function decide(rules: readonly TraceRule[], target: Target): Decision | 'unknown' | null {
   let whole = true;
+  let soon = false;
   for (const rule of rules) {
     const fit = rule.fits(target.pid);
     if (fit === 'unknown') return 'unknown';
+    if (fit === 'not yet') soon = true;
     const reach = rule.reach(target);
     if (fit === 'yes') return { rule, whole: whole && reach === 'all' };
     if (reach !== 'none') whole = false;
   }
-  return null;
+  return soon ? 'unknown' : null;
 }
 
 /** Whether a rule has all processes of an executable that it selects: no earlier one may have some. */

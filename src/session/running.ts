@@ -5,12 +5,19 @@ import type { ModulePlan } from '../plan/plan.js';
 import type { Notice, Sink, Summary } from '../sinks/sink.js';
 import type { OpenStack } from '../spans/call.js';
 import { decodeOpenCalls } from '../spans/decode.js';
-import { stackKey } from '../spans/records.generated.js';
+import { ErrorKind, stackKey } from '../spans/records.generated.js';
 import { Procfs } from '../targets/procfs.js';
 import type { ResourceSources } from '../targets/resource.js';
 import { type Target, tryReadTarget } from '../targets/target.js';
+import { ThreadContexts } from '../targets/thread-context.js';
 import { Unwinders } from '../targets/unwinders.js';
-import { type DetachReason, Executables, type Probed, sitesOf } from './executables.js';
+import {
+  type DetachReason,
+  Executables,
+  type ModuleFile,
+  type Probed,
+  sitesOf,
+} from './executables.js';
 import { Followed } from './followed.js';
 import { Holds } from './holds.js';
 import { ModuleNames } from './names.js';
@@ -60,6 +67,8 @@ export interface RunningOptions extends ResourceSources {
 export interface FirstTarget {
   target: Target;
   plan: ModulePlan | null;
+  /** Libraries that it will map, as far as that is known: their probes are there before them. */
+  libraries: readonly ModuleFile[];
 }
 
 export interface NumberedFunction extends NamedFunction {
@@ -157,6 +166,7 @@ export class Running {
       session: this.session,
       executables: this.executables,
       resources: this.resources,
+      threadContexts: new ThreadContexts(native, procfs),
       holds: new Holds({
         ...this.session.holdMaps,
         procfs,
@@ -183,8 +193,8 @@ export class Running {
   private async begin(first: readonly FirstTarget[]): Promise<void> {
     const { rules, watchesExecs } = this.options;
     const [rule] = rules;
-    for (const { target, plan } of rule ? first : []) {
-      if (plan) await this.followed.attach(target, rule as TraceRule, plan);
+    for (const { target, plan, libraries } of rule ? first : []) {
+      if (plan) await this.followed.attach(target, rule as TraceRule, plan, libraries);
       else this.followed.watch(target, rule ?? null);
     }
     if (watchesExecs) this.followed.rescan();
@@ -232,6 +242,7 @@ export class Running {
         line,
         sites: 1 + returns.length,
         values: [...values.arguments, ...values.results],
+        failure: values.error?.kind === ErrorKind.INTERFACE ? null : values.error,
         addresses,
         filter,
         probed,

@@ -9,7 +9,7 @@ import type {
   Programs,
   Reader,
 } from '../native/native.js';
-import type { ModulePlan } from '../plan/plan.js';
+import type { GoLayout, ModulePlan } from '../plan/plan.js';
 import {
   MAX_TARGET_MODULES,
   processSettings,
@@ -17,17 +17,22 @@ import {
   statistics,
   target as targetLayout,
   targetModule,
+  ThreadContextFormat,
+  threadContextPlace,
 } from '../spans/records.generated.js';
+import type { ThreadContextPlace } from '../targets/thread-context.js';
+import { KernelAttachment } from './kernel-attachment.js';
 import {
   Attachment,
   MAPS,
+  type ModuleProbes,
   objectPath,
   RULE_MAPS,
   SESSION_MAPS,
   type SharedMaps,
   shardCount,
 } from './attachment.js';
-import { numbersFrom, type RuleOptions } from './encode.js';
+import { type KernelOptions, numbersFrom, type RuleOptions } from './encode.js';
 import { kernelError } from './kernel-errors.js';
 import { Numbers } from './numbers.js';
 import { allOpenCalls, openCallsOn, type OpenStackCalls } from './open-calls.js';
@@ -74,19 +79,25 @@ interface Threads {
   close(): Promise<void>;
 }
 
+/** How the g of a Go program's thread is found. */
+export type GoThreads = Pick<GoLayout, 'threadOffset' | 'currentOffset'>;
+
 interface TargetEntry {
   modules: TargetModule[];
+  go?: GoThreads;
   followForks: boolean;
 }
 
 export class Session {
-  private readonly attachments = new Set<Attachment>();
+  private readonly attachments = new Set<ModuleProbes>();
   /** 0 is that of the runtime's and the SDK's sites. */
   private readonly numbers: Numbers;
   /** Numbers of attachments given out; 0 is none. */
   private attached = 0;
   /** What the map `targets` says of each. */
   private readonly targets = new Map<number, TargetEntry>();
+  /** Where their threads publish contexts, as far as they do. */
+  private readonly threadContexts = new Map<number, ThreadContextPlace>();
   private runTimeStatistics: { close(): void } | null = null;
   private readonly startedAt = process.hrtime.bigint();
   /** What removed attachments had come to. */
@@ -219,21 +230,21 @@ export class Session {
     rule: RuleMaps,
     options: RuleOptions,
     filterTargets: boolean,
-  ): Promise<Attachment> {
+  ): Promise<ModuleProbes> {
     const first = this.numbers.take(plan.functions.length);
     if (first === null) throw new Error(`no room for ${plan.functions.length} functions`);
     const { perfBuffers, shards } = this;
     const { programSpans } = this.options;
     const number = ++this.attached;
     try {
-      const attachment = await Attachment.load(
+      const load = plan.kind === 'kernel' ? loadForKernel : loadForFile;
+      const attachment = await load(
         this.native,
         this.features,
         plan,
         first,
         { ...options, programSpans, filterTargets, perfBuffers, attachment: number, shards },
-        rule.maps,
-        plan.kind === 'native' ? await rule.threadStacks() : null,
+        rule,
       );
       this.attachments.add(attachment);
       return attachment;
@@ -244,7 +255,7 @@ export class Session {
   }
 
   /** Gives back all that a detached attachment had; its counts are gone. */
-  remove(attachment: Attachment): void {
+  remove(attachment: ModuleProbes): void {
     if (!this.attachments.delete(attachment)) return;
     const { firstFunction, plan } = attachment;
     for (const { program, runTimeNs, runCount, recursionMisses } of attachment.runTimes()) {
@@ -286,9 +297,18 @@ export class Session {
       ({ attachment }) => attachment !== module.attachment,
     );
     if (modules.length >= MAX_TARGET_MODULES) return false;
-    this.targets.set(pid, { modules: [...modules, module], followForks });
+    const go = this.targets.get(pid)?.go;
+    this.targets.set(pid, { modules: [...modules, module], ...(go ? { go } : {}), followForks });
     this.writeTarget(pid);
     return true;
+  }
+
+  /** The process runs Go: what the kernel does for a goroutine can be told from then on. */
+  setGoThreads(pid: number, go: GoThreads): void {
+    const entry = this.targets.get(pid);
+    if (!entry) return;
+    entry.go = go;
+    this.writeTarget(pid);
   }
 
   removeModule(pid: number, attachment: number): void {
@@ -298,15 +318,24 @@ export class Session {
     this.writeTarget(pid);
   }
 
+  /** Null: its threads publish no context, as far as is known. */
+  setThreadContext(pid: number, place: ThreadContextPlace | null): void {
+    if (place) this.threadContexts.set(pid, place);
+    else this.threadContexts.delete(pid);
+    this.writeTarget(pid);
+  }
+
   removeTarget(pid: number): void {
     this.targets.delete(pid);
+    this.threadContexts.delete(pid);
     this.map('targets').delete(pidKey(pid));
     this.map('trampolines').delete(pidKey(pid));
   }
 
   private writeTarget(pid: number): void {
     const entry = this.targets.get(pid);
-    if (entry) this.map('targets').update(pidKey(pid), encodeTarget(entry));
+    const place = this.threadContexts.get(pid) ?? null;
+    if (entry) this.map('targets').update(pidKey(pid), encodeTarget(entry, place));
   }
 
   openCallsOn(stack: bigint, pid: number): OpenStackCalls | null {
@@ -422,7 +451,43 @@ export class Session {
   }
 }
 
-function encodeTarget({ modules, followForks }: TargetEntry): Buffer {
+type Load = (
+  native: Native,
+  features: Features,
+  plan: ModulePlan,
+  first: number,
+  options: KernelOptions,
+  rule: RuleMaps,
+) => Promise<ModuleProbes>;
+
+const loadForKernel: Load = async (native, features, plan, first, options, rule) =>
+  KernelAttachment.load(
+    native,
+    features,
+    plan,
+    first,
+    options,
+    rule.maps,
+    await rule.threadStacks(),
+  );
+
+const loadForFile: Load = async (native, features, plan, first, options, rule) =>
+  Attachment.load(
+    native,
+    features,
+    plan,
+    first,
+    options,
+    rule.maps,
+    plan.kind === 'native' ? await rule.threadStacks() : null,
+  );
+
+const DTV_ENTRY = { glibc: 16, musl: 8 };
+
+function encodeTarget(
+  { modules, go, followForks }: TargetEntry,
+  place: ThreadContextPlace | null,
+): Buffer {
   const value = Buffer.alloc(targetLayout.size);
   modules.forEach(({ bias, attachment }, index) => {
     const at = targetLayout.modules + index * targetModule.size;
@@ -430,5 +495,19 @@ function encodeTarget({ modules, followForks }: TargetEntry): Buffer {
     value.writeUInt32LE(attachment, at + targetModule.attachment);
   });
   value.writeUInt8(followForks ? 1 : 0, targetLayout.followForks);
+  if (go) {
+    value.writeInt32LE(go.threadOffset, targetLayout.gOffset);
+    value.writeUInt16LE(go.currentOffset, targetLayout.currentOffset);
+  }
+  if (place) {
+    const at = targetLayout.threadContext;
+    const { OTEL, ELASTIC } = ThreadContextFormat;
+    value.writeBigInt64LE(BigInt(place.offset), at + threadContextPlace.offset);
+    value.writeUInt8(place.format === 'otel' ? OTEL : ELASTIC, at + threadContextPlace.format);
+    if (place.kind === 'dynamic') {
+      value.writeUInt32LE(place.module, at + threadContextPlace.module);
+      value.writeUInt8(DTV_ENTRY[place.libc], at + threadContextPlace.entrySize);
+    }
+  }
   return value;
 }

@@ -14,6 +14,8 @@ export interface FunctionStatistics {
   contextsUnreadable: number;
   contextsTruncated: number;
   valuesLost: number;
+  /** Hits in the kernel that were no call of the program's: in interrupts, or for a probe. */
+  foreign: number;
   totalNs: number;
   selfNs: number;
   /** 0 where no call has ended. */
@@ -47,6 +49,7 @@ export function readStatistics(map: BpfMap, count: number, shards: number): Func
       sum.unpairedReturns += number(at + statistics.unpairedReturns);
       sum.contextsUnreadable += number(at + statistics.contextsUnreadable);
       sum.contextsTruncated += number(at + statistics.contextsTruncated);
+      sum.foreign += number(at + statistics.foreign);
       sum.valuesLost += number(at + statistics.valuesLost);
       sum.totalNs += number(at + statistics.totalNs);
       sum.selfNs += number(at + statistics.selfNs);
@@ -76,6 +79,7 @@ function emptyStatistics(): FunctionStatistics {
     contextsUnreadable: 0,
     contextsTruncated: 0,
     valuesLost: 0,
+    foreign: 0,
     totalNs: 0,
     selfNs: 0,
     minNs: 0,

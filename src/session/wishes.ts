@@ -1,5 +1,6 @@
 /** What a user wants of the functions of one selection, and the rule that it makes. */
 import type { Features } from '../native/native.js';
+import type { ErrorMode } from '../plan/error-modes.js';
 import type { PlanRequest } from '../plan/plan-module.js';
 import type { Trampolines } from '../plan/trampolines.js';
 import { sampleThreshold } from '../spans/sampling.js';
@@ -33,6 +34,8 @@ export interface TraceWishes {
   stack: boolean;
   /** Texts of errors and panics, not only their types. */
   errorText: boolean;
+  /** What results of C, C++ and Rust are errors; null: Rust's Err alone. */
+  errors: ErrorMode[] | null;
   /** Names of values that are not shown, besides those that look like secrets; null: show all. */
   redact: string[] | null;
   /** Calls without a context become traces of their own. */
@@ -53,7 +56,7 @@ const MAX_SINGLE_SITES = 1_000;
 export function planRequest(wishes: TraceWishes, features: Features): PlanRequest {
   return {
     patterns: [...wishes.symbols, ...wishes.handlers.map(({ symbol }) => symbol)].map((text) =>
-      inProcess(parsePattern(text)),
+      parsePattern(text),
     ),
     handlers: wishes.handlers.map(({ symbol, route }) => ({
       pattern: inProcess(parsePattern(symbol)),
@@ -67,6 +70,7 @@ export function planRequest(wishes: TraceWishes, features: Features): PlanReques
       returns: wishes.returns,
       stack: wishes.stack,
       redact: wishes.redact,
+      errors: wishes.errors,
     },
     maxFunctions: wishes.maxFunctions,
     maxSites: features.uprobeMulti ? Infinity : MAX_SINGLE_SITES,

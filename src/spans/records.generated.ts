@@ -107,6 +107,7 @@ export const ValueKind = {
   MAP: 4,
   INTERFACE: 5,
   HIDDEN: 6,
+  CSTRING: 7,
 } as const;
 
 export const ValuePlace = {
@@ -133,6 +134,14 @@ export const ErrorTextKind = {
   PLAIN: 2,
 } as const;
 
+export const ErrorKind = {
+  NONE: 0,
+  INTERFACE: 1,
+  NEGATIVE: 2,
+  EQUAL: 3,
+  UNEQUAL: 4,
+} as const;
+
 export const RecordKind = {
   CALL: 1,
   PROGRAM_SPAN: 2,
@@ -145,6 +154,12 @@ export const ProcessEvent = {
   EXECUTED: 2,
   EXITED: 3,
   MAPPED: 4,
+} as const;
+
+export const ThreadContextFormat = {
+  NONE: 0,
+  OTEL: 1,
+  ELASTIC: 2,
 } as const;
 
 export const TrampolineVerdict = {
@@ -170,6 +185,7 @@ export const valuePlan = {
   limit: 8,
   path: 12,
   pathLength: 6,
+  lengthAt: 36,
 } as const;
 
 /** Byte offsets in struct value_header. */
@@ -191,7 +207,7 @@ export const errorText = {
 
 /** Byte offsets in struct function_values. */
 export const functionValues = {
-  size: 16,
+  size: 32,
   first: 0,
   arguments: 4,
   results: 5,
@@ -199,6 +215,12 @@ export const functionValues = {
   stackTrace: 7,
   errorAt: 8,
   httpHandler: 10,
+  errorKind: 11,
+  errorSize: 12,
+  errorInMemory: 13,
+  errorPlan: 14,
+  errorOffset: 16,
+  errorValue: 24,
 } as const;
 
 /** Byte offsets in struct record_header. */
@@ -340,7 +362,7 @@ export const httpRequests = {
 
 /** Byte offsets in struct statistics. */
 export const statistics = {
-  size: 1208,
+  size: 1216,
   calls: 0,
   returns: 8,
   errors: 16,
@@ -349,13 +371,14 @@ export const statistics = {
   contextsUnreadable: 40,
   valuesLost: 48,
   contextsTruncated: 56,
-  totalNs: 64,
-  selfNs: 72,
-  maxNs: 80,
-  inverseMinNs: 88,
-  lost: 96,
+  foreign: 64,
+  totalNs: 72,
+  selfNs: 80,
+  maxNs: 88,
+  inverseMinNs: 96,
+  lost: 104,
   lostLength: 11,
-  histogram: 184,
+  histogram: 192,
   histogramLength: 128,
 } as const;
 
@@ -390,23 +413,25 @@ export const settings = {
   requestContext: 216,
   maxHops: 220,
   attachment: 224,
-  positionIndependent: 228,
-  filterTargets: 229,
-  hasCookies: 230,
-  perfBuffers: 231,
-  roots: 232,
-  unsampled: 233,
-  entryOnly: 234,
-  programSpans: 235,
-  labelsAreMap: 236,
-  values: 237,
-  errorText: 238,
-  never: 239,
-  findsMappings: 240,
-  writesRegisters: 241,
-  emulateReturns: 242,
-  hasSessions: 243,
-  trampolines: 244,
+  returnDistance: 228,
+  positionIndependent: 232,
+  filterTargets: 233,
+  hasCookies: 234,
+  perfBuffers: 235,
+  roots: 236,
+  unsampled: 237,
+  entryOnly: 238,
+  programSpans: 239,
+  labelsAreMap: 240,
+  values: 241,
+  errorText: 242,
+  never: 243,
+  findsMappings: 244,
+  writesRegisters: 245,
+  emulateReturns: 246,
+  arguments: 247,
+  hasSessions: 248,
+  trampolines: 249,
 } as const;
 
 /** Byte offsets in struct stack_key. */
@@ -515,6 +540,15 @@ export const startedSpan = {
   ended: 32,
 } as const;
 
+/** Byte offsets in struct thread_context_place. */
+export const threadContextPlace = {
+  size: 16,
+  offset: 0,
+  module: 8,
+  format: 12,
+  entrySize: 13,
+} as const;
+
 /** Byte offsets in struct target_module. */
 export const targetModule = {
   size: 16,
@@ -524,10 +558,13 @@ export const targetModule = {
 
 /** Byte offsets in struct target. */
 export const target = {
-  size: 136,
+  size: 152,
   modules: 0,
   modulesLength: 8,
-  followForks: 128,
+  threadContext: 128,
+  followForks: 144,
+  currentOffset: 146,
+  gOffset: 148,
 } as const;
 
 /** Byte offsets in struct thread_stack. */

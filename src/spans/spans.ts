@@ -2,15 +2,30 @@
 import type { GoType } from '../native/native.js';
 import type { Call, CallValue, ProgramSpanRecord } from './call.js';
 import { errorInfo } from './errors.js';
-import { CallEnd, ContextSource, ParentKind, SpecialValue } from './records.generated.js';
+import {
+  CallEnd,
+  ContextSource,
+  ParentKind,
+  SpecialValue,
+  ValueState,
+} from './records.generated.js';
+import { renderShape, type Shape } from './shapes.js';
 import { addressesIn, renderValue } from './values.js';
 import type { AttributeValue, FunctionSpan, ProcessResource, ProgramSpan } from './span.js';
 
 /** A value that is read from every call of a function. */
 export interface ValueName {
   attribute: string;
-  type: GoType;
+  type: GoType | Shape;
   redacted: boolean;
+}
+
+/** How the failure of a call is told where no value of Go's type error tells it. */
+export interface FailureName {
+  /** What was read of a failed call. */
+  read: ValueName | null;
+  /** The error's type; null: the result itself is what was read. */
+  type: string | null;
 }
 
 /** What addresses in a module's memory stand for; null where that is not known. */
@@ -27,6 +42,8 @@ export interface FunctionName {
   line: number | null;
   /** Arguments, then results, by the index that values carry. */
   values?: readonly ValueName[];
+  /** null: Go's. */
+  failure?: FailureName | null;
   addresses?: AddressNames;
 }
 
@@ -55,6 +72,10 @@ function addValues(
       attributes['code.stacktrace'] = frames.filter((frame) => frame).join('\n');
     } else if (named) {
       const { attribute, type, redacted } = named;
+      if ('shape' in type) {
+        attributes[attribute] = renderShape(value, type, redacted);
+        continue;
+      }
       const typeName = (at: number): string | null => addresses.typeName(at);
       const isError = type.name === 'error' && !redacted && value.data.length > 0;
       const message = isError ? errorInfo(value, typeName).message : null;
@@ -76,6 +97,7 @@ function statusOf(
   if (!panicked && !call.failed) return { code: 'unset' };
   const index = panicked ? SpecialValue.PANIC : SpecialValue.RESULT_ERROR;
   const value = call.values?.find((each) => each.index === index);
+  if (!panicked && named?.failure) return failed(named.failure, value, attributes);
   const { addresses = NO_NAMES } = named ?? {};
   const info = value && errorInfo(value, (at) => addresses.typeName(at));
   if (info?.type) attributes['error.type'] = info.type;
@@ -86,6 +108,21 @@ function statusOf(
     };
   }
   return info?.message ? { code: 'error', message: info.message } : { code: 'error' };
+}
+
+/** A negative number or a null pointer that was returned, or an Err. */
+function failed(
+  { read, type }: FailureName,
+  value: CallValue | undefined,
+  attributes: Record<string, AttributeValue>,
+): FunctionSpan['status'] {
+  if (type !== null) attributes['error.type'] = type;
+  const shape = read?.type;
+  const isRead = value?.state === ValueState.READ || value?.state === ValueState.CUT;
+  const shown =
+    shape && 'shape' in shape && isRead ? String(renderShape(value, shape, false)) : null;
+  if (type !== null) return shown === null ? { code: 'error' } : { code: 'error', message: shown };
+  return { code: 'error', message: `returned ${shown ?? 'null'}` };
 }
 
 const SOURCES = new Map<number, string>([

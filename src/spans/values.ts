@@ -4,8 +4,8 @@ import type { CallValue } from './call.js';
 import { ValueState } from './records.generated.js';
 import type { AttributeValue } from './span.js';
 
-const REDACTED = '[redacted]';
-const UNREADABLE = '[unreadable]';
+export const REDACTED = '[redacted]';
+export const UNREADABLE = '[unreadable]';
 const NO_ROOM = '[no room]';
 
 /** One value that was planned; null if the call had none, as when it was cut short. */

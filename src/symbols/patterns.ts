@@ -184,7 +184,7 @@ export function inProcess(pattern: Pattern): Pattern {
   throw new UnderspanError(
     'unsupported',
     'MODULE_UNSUPPORTED',
-    `'${pattern.text}': functions of the kernel cannot be traced yet`,
+    `'${pattern.text}': functions of the kernel cannot be meant here`,
     'leave out what stands before the colon',
   );
 }

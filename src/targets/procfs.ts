@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { uptime } from 'node:os';
 import { join } from 'node:path';
 import { placeOf, type CgroupPlace } from './cgroup.js';
 
@@ -21,6 +22,13 @@ export const isKernelThread = ({ flags }: ProcessStat): boolean => (flags & KERN
 
 /** A zombie, or one that is about to be. */
 export const hasEnded = ({ state }: ProcessStat): boolean => state === 'Z' || state === 'X';
+
+/** USER_HZ, by which /proc counts, is 100 on every architecture that matters here. */
+const TICKS_PER_SECOND = 100;
+
+/** Seconds since it was started. */
+export const ageOf = ({ startTime }: ProcessStat): number =>
+  uptime() - startTime / TICKS_PER_SECOND;
 
 /** /proc, or a directory that looks like it. Errors are those of node:fs. */
 export class Procfs {

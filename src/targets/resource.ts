@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
 import type { GoFacts } from '../native/native.js';
 import type { ProcessResource } from '../spans/span.js';
+import { type ProcessContext, readProcessContext } from './process-context.js';
 import { isDenied, Procfs } from './procfs.js';
 import type { Target } from './target.js';
 import type { Workloads } from './workload.js';
@@ -14,28 +15,43 @@ export interface ResourceSources {
 }
 
 /**
- * The resource of a process as its environment says it. It is the program's own: nothing is added
- * that its SDK would not have, but the name that the specification demands, the container, and
- * what the sources say. `onDenied` is called if the environment is closed to this user.
+ * The resource of a process as it publishes it, else as its environment says it. It is the program's
+ * own: nothing is added that its SDK would not have, but the name that the specification demands,
+ * the container, and what the sources say. `onDenied` is called if the environment is closed to this
+ * user.
  */
 export function readResource(
   target: Target,
   procfs = new Procfs(),
   added: ProcessResource['attributes'] = {},
   onDenied?: () => void,
+  published: ProcessContext | null = null,
 ): ProcessResource {
-  let environment: ReadonlyMap<string, string> = new Map();
-  try {
-    environment = procfs.environment(target.pid);
-  } catch (error) {
-    if (isDenied(error)) onDenied?.();
-  }
-  const attributes: ProcessResource['attributes'] = environmentAttributes(environment);
+  const attributes = publishedAttributes(published) ?? readEnvironment(target, procfs, onDenied);
   for (const [name, value] of Object.entries(added)) attributes[name] ??= value;
   attributes['service.name'] ??= `unknown_service:${basename(target.argv[0] || target.exe)}`;
   const container = attempt(() => procfs.container(target.pid));
   if (container) attributes['container.id'] ??= container;
   return { attributes };
+}
+
+/** What an SDK publishes is all that it has; a program may also publish other things only. */
+const publishedAttributes = (
+  published: ProcessContext | null,
+): ProcessResource['attributes'] | null =>
+  published && Object.keys(published.attributes).length > 0 ? { ...published.attributes } : null;
+
+function readEnvironment(
+  target: Target,
+  procfs: Procfs,
+  onDenied?: () => void,
+): ProcessResource['attributes'] {
+  try {
+    return environmentAttributes(procfs.environment(target.pid));
+  } catch (error) {
+    if (isDenied(error)) onDenied?.();
+    return {};
+  }
 }
 
 /** What the sources say of a process; it never replaces what the program says. */
@@ -55,9 +71,12 @@ export function addedAttributes(
   };
 }
 
-/** The service's name, if the environment gives one. */
-export const serviceName = (environment: ReadonlyMap<string, string>): string | undefined =>
-  environmentAttributes(environment)['service.name'];
+/** The service's name, if the process publishes one or its environment gives it. Throws what node:fs throws. */
+export function serviceName(pid: number, procfs: Procfs): string | undefined {
+  const published = attempt(() => readProcessContext(pid, procfs))?.attributes['service.name'];
+  if (typeof published === 'string') return published;
+  return environmentAttributes(procfs.environment(pid))['service.name'];
+}
 
 /** OTEL_RESOURCE_ATTRIBUTES, and OTEL_SERVICE_NAME, which beats it. */
 function environmentAttributes(environment: ReadonlyMap<string, string>): Record<string, string> {

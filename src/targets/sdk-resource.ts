@@ -3,9 +3,9 @@
  * in code is told nowhere else. Nothing in it is trusted: counts and sizes are bounded, and what
  * contradicts itself is an error.
  */
-import { closeSync, openSync, readSync } from 'node:fs';
 import type { ResourceLayout } from '../plan/plan.js';
 import type { ResourceValue } from '../spans/span.js';
+import { ProcessMemory, withMemory } from './memory.js';
 
 const MOST_ATTRIBUTES = 256;
 const LONGEST_TEXT = 4_096;
@@ -32,21 +32,7 @@ const ARRAY_LENGTH = 64;
 const ARRAY_TYPE_SIZE = 72;
 const STRING_SIZE = 16;
 
-class Memory {
-  constructor(private readonly file: number) {}
-
-  read(address: bigint, size: number): Buffer {
-    const buffer = Buffer.alloc(size);
-    if (readSync(this.file, buffer, 0, size, address) !== size) {
-      throw new Error(`0x${address.toString(16)} is not mapped`);
-    }
-    return buffer;
-  }
-
-  word(address: bigint): bigint {
-    return this.read(address, 8).readBigUInt64LE();
-  }
-
+class GoMemory extends ProcessMemory {
   text(header: Buffer): string {
     const length = header.readBigUInt64LE(8);
     if (length === 0n) return '';
@@ -87,9 +73,7 @@ export function readSdkResource(
   tracer: bigint,
   layout: ResourceLayout,
 ): Record<string, ResourceValue> {
-  const file = openSync(`/proc/${pid}/mem`, 'r');
-  try {
-    const memory = new Memory(file);
+  return withMemory(GoMemory, `/proc/${pid}/mem`, (memory) => {
     const provider = memory.word(tracer + BigInt(layout.provider));
     const resource = memory.word(provider + BigInt(layout.resource));
     const attributes = Object.create(null) as Record<string, ResourceValue>;
@@ -101,13 +85,11 @@ export function readSdkResource(
       if (key !== '' && value !== null) attributes[key] = value;
     }
     return attributes;
-  } finally {
-    closeSync(file);
-  }
+  });
 }
 
 /** Null for a kind that a resource cannot have. */
-function valueOf(memory: Memory, pair: Buffer, layout: ResourceLayout): ResourceValue | null {
+function valueOf(memory: GoMemory, pair: Buffer, layout: ResourceLayout): ResourceValue | null {
   const slice = pair.subarray(layout.slice, layout.slice + STRING_SIZE);
   switch (pair.readUInt32LE(layout.kind)) {
     case Kind.BOOL:

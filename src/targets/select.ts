@@ -5,7 +5,7 @@ import type { Selection } from '../engine.js';
 import { UnderspanError } from '../errors.js';
 import { mayReadOthers, missingCapabilities, READ_OTHERS } from '../native/host.js';
 import { interpreterOf } from './executable.js';
-import { fileId, hasEnded, isDenied, isGone, isKernelThread, Procfs } from './procfs.js';
+import { ageOf, fileId, hasEnded, isDenied, isGone, isKernelThread, Procfs } from './procfs.js';
 import { serviceName } from './resource.js';
 import { readTarget, type Target } from './target.js';
 
@@ -42,6 +42,21 @@ export async function selectTargets(
 export function fits(selection: Selection, pid: number, procfs = new Procfs()): boolean {
   try {
     return candidate(selection, pid, procfs);
+  } catch {
+    return false;
+  }
+}
+
+/** How long after its start a process may publish which service it is, in seconds. */
+const PATIENCE_S = 30;
+
+/** Whether a process fits but for its service, which it may still publish. */
+export function mayFitSoon(selection: Selection, pid: number, procfs = new Procfs()): boolean {
+  if (selection.services.length === 0) return false;
+  try {
+    return (
+      ageOf(procfs.stat(pid)) < PATIENCE_S && candidate({ ...selection, services: [] }, pid, procfs)
+    );
   } catch {
     return false;
   }
@@ -92,7 +107,7 @@ function candidate(selection: Selection, pid: number, procfs: Procfs): boolean {
     if (id === null || !containers.some((wanted) => id.startsWith(wanted))) return false;
   }
   if (services.length > 0) {
-    const service = serviceName(procfs.environment(pid));
+    const service = serviceName(pid, procfs);
     if (service === undefined || !services.includes(service)) return false;
   }
   return true;

@@ -9,6 +9,8 @@ import { fileURLToPath } from 'node:url';
 import { loadNative } from '../../src/native/load.js';
 import type { Features } from '../../src/native/native.js';
 import { type Transport, TRANSPORTS } from '../../src/session/transport.js';
+import { checkKernelCalls } from './kernel-calls.js';
+import { checkKernelTree } from './kernel-tree.js';
 import { loadOnce, wayName, ways } from './loads.js';
 import { RESULT, type Report } from './report.js';
 import { checkReturns } from './returns.js';
@@ -38,7 +40,7 @@ interface SpanLine {
 
 interface SummaryLine {
   type: 'summary';
-  functions: { name: string; calls: number }[];
+  functions: { name: string; calls: number; spans: number; errors: number }[];
   lost: Record<string, number>;
 }
 
@@ -51,6 +53,21 @@ interface Trace {
   summary: SummaryLine;
 }
 
+/** What the command line writes. */
+function run(command: readonly string[]): string {
+  const ran = spawnSync(process.execPath, [CLI, ...command], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 29,
+    stdio: ['ignore', 'pipe', 'inherit'],
+    timeout: TIME_LIMIT_MS,
+  });
+  // What hangs, and where, goes to the console.
+  if (ran.error) writeFileSync('/proc/sysrq-trigger', 'w');
+  assert.ifError(ran.error);
+  assert.equal(ran.status, 0, `trace attach ended with ${ran.status ?? ran.signal}`);
+  return ran.stdout;
+}
+
 /** The program under the tracer, as a user would do it. */
 function trace(rounds: number, transport: Transport): Trace {
   const symbols = ['work', 'step', 'descend', 'grow'].flatMap((name) => [
@@ -59,17 +76,7 @@ function trace(rounds: number, transport: Transport): Trace {
   ]);
   const options = ['--output', 'json', '--transport', transport, ...symbols];
   const command = ['attach', ...options, '--', '/tiny', TRUTH, String(rounds)];
-  const run = spawnSync(process.execPath, [CLI, ...command], {
-    encoding: 'utf8',
-    maxBuffer: 1 << 29,
-    stdio: ['ignore', 'pipe', 'inherit'],
-    timeout: TIME_LIMIT_MS,
-  });
-  // What hangs, and where, goes to the console.
-  if (run.error) writeFileSync('/proc/sysrq-trigger', 'w');
-  assert.ifError(run.error);
-  assert.equal(run.status, 0, `trace attach ended with ${run.status ?? run.signal}`);
-  const lines = run.stdout.split('\n');
+  const lines = run(command).split('\n');
   const summary = lines.find((line) => line.startsWith('{"type":"summary"'));
   assert(summary !== undefined, 'no summary');
   return {
@@ -144,11 +151,48 @@ function checkMany(): string {
   return `${calls} calls counted, ${lost} of them lost`;
 }
 
+/** Functions of test/targets/native/ends.cc, and what the program says of them: calls, unwound. */
+const ENDS = {
+  plain: ['leaf', 'catcher', 'landing', 'coroutine', 'step', 'handler', 'child', 'recurse', 'tail'],
+  unwound: ['thrower', 'middle', 'jumper'],
+};
+const ENDS_ROUNDS = 24;
+
+/** C++: exceptions, longjmp, coroutines, signals, forked children. */
+function checkNative(): string {
+  const names = [...ENDS.plain, ...ENDS.unwound];
+  const symbols = names.flatMap((name) => ['--symbol', name]);
+  const command = ['attach', '--output', 'json', ...symbols, '--', '/ends', String(ENDS_ROUNDS)];
+  const lines = run(command).split('\n');
+  const own = lines.find((line) => line.startsWith('{"leaf"'));
+  const summary = lines.find((line) => line.startsWith('{"type":"summary"'));
+  assert(own !== undefined && summary !== undefined, 'no counts, or no summary');
+  const truth = JSON.parse(own) as Record<string, [calls: number, unwound: number]>;
+  const { functions, lost } = JSON.parse(summary) as SummaryLine;
+  const seen = Object.fromEntries(
+    functions.map(({ name, calls, spans, errors }) => [name, { calls, spans, errors }]),
+  );
+  const expected = Object.fromEntries(
+    names.map((name) => {
+      const [calls, errors] = truth[name] ?? [];
+      return [name, { calls, spans: calls, errors }];
+    }),
+  );
+  assert.deepEqual(seen, expected, `native calls; ${JSON.stringify(lost)}`);
+  return `${sum(functions.map(({ calls }) => calls))} native calls`;
+}
+
 async function main(): Promise<Report> {
   let features: Features | null = null;
   try {
     const native = loadNative();
     features = await native.features();
+    if (process.env['ONLY'] === 'kernel') {
+      const tree = checkKernelTree();
+      say(tree);
+      const summary = `${tree}; ${await checkKernelCalls(native, features)}`;
+      return { features, summary, failure: null };
+    }
     const loaded: string[] = [];
     for (const way of ways(features)) {
       const started = performance.now();
@@ -157,7 +201,8 @@ async function main(): Promise<Report> {
       say(`loaded ${wayName(way)} in ${(performance.now() - started).toFixed(0)} ms`);
     }
     const few = TRANSPORTS.map(checkFew);
-    const parts = [loaded.join(', '), ...few, checkMany()];
+    const parts = [loaded.join(', '), ...few, checkMany(), checkNative()];
+    parts.push(checkKernelTree(), await checkKernelCalls(native, features));
     if (features.writesRegisters) parts.push(await checkReturns(native, say));
     return { features, summary: parts.join('; '), failure: null };
   } catch (error) {

@@ -1,4 +1,4 @@
-/** The initramfs of the test machines: node, the built project and a program to trace. */
+/** The initramfs of the test machines: node, the built project and programs to trace. */
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
@@ -38,6 +38,7 @@ function productionModules(root: string): string[] {
 const TOOLS = {
   'qemu-system-x86': '/usr/bin/qemu-system-x86_64',
   'busybox-static': '/bin/busybox',
+  'g++': '/usr/bin/g++',
   cpio: '/usr/bin/cpio',
 };
 
@@ -78,17 +79,26 @@ export function buildImage(root: string, cache: string): string {
   for (const path of productionModules(root)) {
     put(join(root, path), join(HOME, path));
   }
-  for (const [name, mode] of [
-    ['tiny', 'exe'],
-    ['tiny-pie', 'pie'],
+  for (const [name, target, mode] of [
+    ['tiny', 'tiny', 'exe'],
+    ['tiny-pie', 'tiny', 'pie'],
+    ['system', 'system', 'exe'],
   ] as const) {
     const flags = ['-trimpath', '-buildvcs=false', `-buildmode=${mode}`];
     execFileSync(goCommand(root), ['build', ...flags, '-o', join(stage, name), '.'], {
-      cwd: join(root, 'test/targets/tiny'),
+      cwd: join(root, 'test/targets', target),
       env: { ...process.env, CGO_ENABLED: '0', GOTOOLCHAIN: 'local' },
       stdio: 'inherit',
     });
   }
+  execFileSync('gcc', ['-O2', '-static', '-pthread', '-o', join(stage, 'syscalls'), 'syscalls.c'], {
+    cwd: join(root, 'test/targets/syscalls'),
+    stdio: 'inherit',
+  });
+  execFileSync('g++', [
+    ...['-O2', '-static', '-o', join(stage, 'ends')],
+    join(root, 'test/targets/native/ends.cc'),
+  ]);
   put(join(root, 'test/kernels/init'), 'init');
   chmodSync(join(stage, 'init'), 0o755);
 

@@ -11,6 +11,7 @@ const LAYOUT: GoLayout = {
   labelsOffset: 352,
   labelsAreMap: false,
   currentOffset: 184,
+  threadOffset: -8,
   requestContextOffset: 248,
   valueItab: 0x1000,
   keyType: 0x2000,

@@ -33,7 +33,8 @@ function qemuArguments(options: MachineOptions, console: string): string[] {
     ...['-serial', `file:${console}`, '-serial', 'stdio'],
     ...['-kernel', options.kernel, '-initrd', options.initramfs, '-append'],
     'console=ttyS0 quiet loglevel=5 panic=-1 oops=panic mitigations=off random.trust_cpu=on ' +
-      'tsc=unstable clocksource=hpet',
+      'tsc=unstable clocksource=hpet' +
+      (process.env['ONLY'] ? ` ONLY=${process.env['ONLY']}` : ''),
   ];
 }
 

@@ -112,7 +112,7 @@ async function returnOffsets(native: Native, program: string): Promise<Map<numbe
     excludes: [],
     entryOnly: false,
     trampolines: 'never',
-    values: { args: [], returns: false, stack: false, redact: [] },
+    values: { args: [], returns: false, errors: null, stack: false, redact: [] },
     maxFunctions: 1,
     maxSites: Infinity,
   });

@@ -1,10 +1,10 @@
 /**
  * Boots Debian's kernels in virtual machines and runs the smallest end-to-end test in each.
  *
- *     node dist/test/kernels/run.js [5.10 | 6.1 | 6.12 | newest]…
+ *     node dist/test/kernels/run.js [--write-features] [5.10 | 6.1 | 6.12 | newest]…
  */
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildImage, kernels, missingPackages, type Kernel } from './image.js';
@@ -15,7 +15,7 @@ const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const CACHE = join(ROOT, '.cache/kernels');
 const AT_ONCE = 2;
 const MEMORY_MEGABYTES = 1536;
-const TIME_LIMIT_SECONDS = 600;
+const TIME_LIMIT_SECONDS = 900;
 const CONSOLE_TAIL_LINES = 40;
 /** An oops ends the machine; these do not. */
 const KERNEL_COMPLAINT = /^.*(?:WARNING: CPU|BUG: |INFO: task .* blocked|possible circular).*$/m;
@@ -48,7 +48,22 @@ function tail(text: string): string {
     .join('\n');
 }
 
-async function test(kernel: Kernel, initramfs: string): Promise<boolean> {
+/** By kernel what it has, for the table in README.md (scripts/generate-features.mjs). */
+const KNOWN = join(ROOT, 'test/kernels/features.json');
+type Known = Record<string, Record<string, boolean>>;
+const WRITE = '--write-features';
+
+/** What a kernel has is written down, and a kernel that has something else fails. */
+function compareFeatures({ name }: Kernel, { features }: Report, write: boolean): void {
+  const known = JSON.parse(readFileSync(KNOWN, 'utf8')) as Known;
+  if (write) {
+    known[name] = { ...features };
+    writeFileSync(KNOWN, `${JSON.stringify(known, null, 2)}\n`);
+  }
+  assert.deepEqual(features, known[name], `test/kernels/features.json says otherwise; ${WRITE}`);
+}
+
+async function test(kernel: Kernel, initramfs: string, write: boolean): Promise<boolean> {
   const start = (): Promise<Outcome> =>
     runMachine({
       kernel: kernel.image,
@@ -66,6 +81,7 @@ async function test(kernel: Kernel, initramfs: string): Promise<boolean> {
   const seconds = `${outcome.seconds.toFixed(0)} s`;
   try {
     const report = check(outcome);
+    compareFeatures(kernel, report, write);
     const boot = outcome.bootSeconds?.toFixed(1);
     console.log(`ok ${kernel.release} (boot ${boot} s, all ${seconds})`);
     console.log(`  ${lacks(report)}; ${report.summary}`);
@@ -79,7 +95,9 @@ async function test(kernel: Kernel, initramfs: string): Promise<boolean> {
   }
 }
 
-async function main(names: string[]): Promise<number> {
+async function main(given: string[]): Promise<number> {
+  const write = given.includes(WRITE);
+  const names = given.filter((name) => name !== WRITE);
   const missing = missingPackages();
   if (missing.length > 0) {
     console.error(`test machines need: apt-get install ${missing.join(' ')}`);
@@ -92,7 +110,7 @@ async function main(names: string[]): Promise<number> {
   let failed = 0;
   const worker = async (): Promise<void> => {
     for (let kernel = waiting.shift(); kernel; kernel = waiting.shift()) {
-      if (await test(kernel, initramfs)) {
+      if (await test(kernel, initramfs, write)) {
         passed++;
       } else {
         failed++;

@@ -3,7 +3,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Module } from '../../src/native/native.js';
-import { readCode } from '../../src/plan/native-code.js';
+import { type FunctionRanges, rangesOf, readCode } from '../../src/plan/native-code.js';
 import { nativeEntry, nativeReturns } from '../../src/plan/native-sites.js';
 import type { FunctionCode } from '../../src/plan/sites.js';
 import { type Row, rows } from './modules.js';
@@ -11,28 +11,21 @@ import { type Row, rows } from './modules.js';
 const execute = promisify(execFile);
 export const SOURCES = join(import.meta.dirname, '../../../test/targets/native-code');
 
-/** Where gcc puts what is seldom executed, as far as symbols tell. */
-const COLD = /\.cold(\.\d+)?$/;
-
-/** All functions of a file with their cold parts, each address once. */
+/** All functions of a file, each address once. */
 export async function codeOfAll(module: Module): Promise<[Row, FunctionCode][]> {
-  const table = rows(await module.functions());
-  const cold = new Map<string, Row[]>();
-  for (const row of table) {
-    const owner = row.name.replace(COLD, '');
-    if (owner !== row.name) cold.set(owner, [...(cold.get(owner) ?? []), row]);
-  }
+  const table = await module.functions();
+  const ranges = rangesOf(table);
   const seen = new Set<number>();
-  const bodies = table.filter(({ name, address, size }) => {
-    if (COLD.test(name) || size === 0 || seen.has(address)) return false;
-    seen.add(address);
-    return true;
+  const bodies = rows(table).flatMap((row, index): [Row, FunctionRanges][] => {
+    if (row.size === 0 || seen.has(row.address)) return [];
+    seen.add(row.address);
+    return [[row, ranges(index)]];
   });
   const code = await readCode(
     module,
-    bodies.map(({ name, address, size }) => ({ address, size, parts: cold.get(name) ?? [] })),
+    bodies.map(([, body]) => body),
   );
-  return bodies.map((row, i) => [row, code[i] as FunctionCode]);
+  return bodies.map(([row], i) => [row, code[i] as FunctionCode]);
 }
 
 export interface Shares {

@@ -33,6 +33,7 @@ export function traceOptions(
     returns: false,
     stack: false,
     errorText: true,
+    errors: null,
     redact: [],
     roots: true,
     unsampled: false,

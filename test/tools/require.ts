@@ -9,6 +9,7 @@
  *     describe('…', { skip: missingBpf() }, () => {
  */
 import { accessSync, constants } from 'node:fs';
+import { resolveExecutable } from '../../src/targets/executable.js';
 
 export interface Skippable {
   skip(message?: string): void;
@@ -65,4 +66,17 @@ export function requireBpf(t: Skippable): boolean {
 /** For a whole suite: why it cannot run, or false. */
 export function missingBpf(): string | false {
   return optional(withoutBpf()) ?? false;
+}
+
+/** True if the compilers and other commands that a test runs are there; false if it was skipped. */
+export function requireCommands(t: Skippable, commands: readonly string[]): boolean {
+  const missing = commands.filter((command) => {
+    try {
+      resolveExecutable(command);
+      return false;
+    } catch {
+      return true;
+    }
+  });
+  return need(t, missing.length > 0 ? `${missing.join(', ')} not installed` : null);
 }

@@ -50,6 +50,7 @@ export function functionSnapshot(
       contextsUnreadable: 0,
       contextsTruncated: 0,
       valuesLost: 0,
+      foreign: 0,
       totalNs,
       selfNs: totalNs,
       minNs: Math.min(...durations),

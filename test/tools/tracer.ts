@@ -71,7 +71,7 @@ export class Tracer {
     rights: Rights | null = RIGHTS,
   ): Promise<Tracer> {
     const tracer = Tracer.start(args, env, rights);
-    for (const deadline = Date.now() + 30_000; !/attached to/.test(tracer.stderr);) {
+    for (const deadline = Date.now() + 30_000; !/(?:attached|nothing to attach) to .*…/.test(tracer.stderr);) {
       if (tracer.child.exitCode !== null) throw new Error(`not attached:\n${tracer.stderr}`);
       if (Date.now() > deadline) throw new Error(`not attached in time:\n${tracer.stderr}`);
       await sleep(10);

@@ -59,6 +59,7 @@ test('an agent that is told a rule alone does as little as it may', () => {
           returns: false,
           stack: false,
           errorText: false,
+          errors: null,
           redact: [],
           minDurationNs: 0,
           slowerThanNs: null,
@@ -229,7 +230,7 @@ const BAD: [string, ...string[]][] = [
   ],
   [
     tracing('{ symbols: main.*, exclude: kernel:vfs_read }'),
-    "4:40: 'kernel:vfs_read': functions of the kernel cannot be traced yet; leave out what stands before the colon",
+    "4:40: 'kernel:vfs_read': functions of the kernel cannot be meant here; leave out what stands before the colon",
   ],
   [
     tracing('{ symbols: a, minDuration: 5 }'),

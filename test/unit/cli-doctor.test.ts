@@ -21,6 +21,9 @@ const ALL: Features = {
   findsMappings: true,
   writesRegisters: true,
   runTimeStatistics: true,
+  kprobes: true,
+  kprobeMulti: true,
+  fentry: true,
 };
 
 const nativeWith = (features: Partial<Features>): Native =>

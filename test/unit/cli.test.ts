@@ -82,6 +82,7 @@ const plan: Plan = {
           labelsOffset: 0,
           labelsAreMap: false,
           currentOffset: 0,
+          threadOffset: 0,
           requestContextOffset: 0,
           valueItab: 0,
           keyType: 0,
@@ -196,6 +197,7 @@ test('all options reach the engine', async () => {
     returns: false,
     stack: false,
     errorText: true,
+    errors: null,
     redact: [],
     roots: false,
     unsampled: true,
@@ -462,7 +464,7 @@ test('symbols lists what is there, and why it cannot be traced', async () => {
   const text = await trace(['symbols', '--pid', '42'], { module });
   assert.equal(text.status, 0, text.stderr);
   assert.match(text.stdout, /\(pid 42\): 0 of 3 functions can be traced/);
-  assert.match(text.stdout, /0x1000 +16 +- {2}alpha {2}\(cannot be traced: does not decode\)/);
+  assert.match(text.stdout, /0x1000 +16 +- {2}alpha {2}\(cannot be traced: does not decode to its/);
   assert.match(text.stdout, /- {2}gamma {2}\(cannot be traced: was inlined into alpha, beta\)/);
   const json = await trace(['symbols', '--pid', '42', 'b*', '-o', 'json'], { module });
   assert.deepEqual(JSON.parse(json.stdout), {
@@ -476,7 +478,7 @@ test('symbols lists what is there, and why it cannot be traced', async () => {
     line: null,
     sites: 0,
     traceable: false,
-    reason: 'does not decode',
+    reason: 'does not decode to its end, as where data lie in the code',
   });
 });
 

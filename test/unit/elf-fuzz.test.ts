@@ -118,6 +118,7 @@ async function askEverything(module: Module, original: Original): Promise<void> 
     }),
     module.instructions(addresses, sizes),
     module.parameters(addresses),
+    askNative(module, addresses),
     module.inlined(),
     module.fieldOffsets([
       { type: 'runtime.g', field: 'sched.sp' },
@@ -132,8 +133,26 @@ async function askEverything(module: Module, original: Original): Promise<void> 
         module.typeNames(Float64Array.from(tables, ({ typeAddress }) => typeAddress ?? 0)),
       ),
     module.lines(addresses),
+    module.threadLocal('shared'),
   ]);
   for (const answer of answers) if (answer.status === 'rejected') checkError(answer.reason);
+}
+
+/** Parameters of C, C++ and Rust, with all that their types lead to. */
+async function askNative(module: Module, addresses: Float64Array): Promise<void> {
+  const functions = await module.nativeFunctions(addresses);
+  const ids = functions.flatMap((fn) => fn?.parameters.map(({ type }) => type) ?? []);
+  const known = new Set<string>();
+  for (let next = [...new Set(ids)]; next.length > 0 && known.size < 300;) {
+    next.forEach((id) => known.add(id));
+    const types = await module.nativeTypes(next);
+    const inner = types.flatMap(({ element, fields, variants }) => [
+      ...(element === null ? [] : [element]),
+      ...[...fields, ...variants].map(({ type }) => type),
+    ]);
+    next = [...new Set(inner)].filter((id) => !known.has(id));
+  }
+  await module.nativeTypeNames([...known].slice(0, 8));
 }
 
 function checkError(error: unknown): void {
@@ -216,9 +235,10 @@ const C_SOURCE = `
 #include <stdio.h>
 struct inner { int first; long second; };
 struct box { char name[8]; struct inner inner; };
+__thread struct box *shared;
 static inline int twice(int x) { return x * 2 + getchar(); }
 int apply(struct box *b, int x) { return twice(x) + (int)b->inner.second; }
-int main(int argc, char **argv) { struct box b = {{0}, {1, 2}}; puts(argv[0]); return apply(&b, argc); }
+int main(int argc, char **argv) { struct box b = {{0}, {1, 2}}; shared = &b; puts(argv[0]); return apply(&b, argc); }
 `;
 const CPP_SOURCE = `
 #include <functional>
@@ -230,6 +250,22 @@ int main(int argc, char **argv) {
   b.of["x"] = [&](int n, char const *text) { return n + text[0]; };
   return b.call(argc, argv[0]);
 }
+`;
+const ITEM_SOURCE = `
+#include <cstdio>
+#include <string_view>
+namespace ns {
+struct base { int id; virtual ~base() {} };
+struct item : base { std::string_view text; union { int a; float b; }; enum { ONE, TWO } kind; item *next; };
+int use(item *it, const item &other, item copy) { return std::puts(it->text.data()) + other.id + copy.kind; }
+}
+int main(int argc, char **argv) { ns::item a, b; a.text = argv[0]; b.id = argc; return ns::use(&a, b, a); }
+`;
+const RUST_SOURCE = `
+#[inline(never)] fn check(s: &str, v: Vec<u8>, o: Option<u32>) -> Result<usize, String> {
+  if s.len() > 3 { Err(s.to_string()) } else { Ok(v.len() + o.unwrap_or(1) as usize) }
+}
+fn main() { let s = std::env::args().next().unwrap(); println!("{:?}", check(&s, vec![1], Some(3))); }
 `;
 const GO_SOURCE = `package main
 import "errors"
@@ -250,6 +286,17 @@ function build(directory: string): string[] {
   ] as const) {
     const out = join(directory, `${compiler}${version}`);
     if (works(compiler, '-O2', version, '-o', out, source)) files.push(out);
+  }
+  const others: [string, string, string, string[]][] = [
+    ['g++', 'item.cc', ITEM_SOURCE, ['-O2', '-std=c++17', '-gdwarf-5', '-fdebug-types-section']],
+    ['clang++', 'item.cc', ITEM_SOURCE, ['-O1', '-std=c++17', '-gdwarf-4']],
+    // Without the library's own debug information, which is hundreds of times larger.
+    ['rustc', 'check.rs', RUST_SOURCE, ['-g', '-Copt-level=1', '-Cprefer-dynamic']],
+  ];
+  for (const [compiler, name, text, flags] of others) {
+    const out = join(directory, `built-${compiler}`);
+    writeFileSync(join(directory, name), text);
+    if (works(compiler, ...flags, '-o', out, join(directory, name))) files.push(out);
   }
   const templates = join(directory, 'box.cc');
   writeFileSync(templates, CPP_SOURCE);

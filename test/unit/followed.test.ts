@@ -117,6 +117,7 @@ class World {
         delete: (pid: number) => this.forgotten.push(pid),
         keepFor: nothing,
       } as unknown as ProcessResources,
+      threadContexts: { find: () => Promise.resolve(null) },
       holds: {
         set: nothing,
         note: nothing,

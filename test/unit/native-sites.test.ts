@@ -7,11 +7,11 @@ import { after, before, describe, test } from 'node:test';
 
 import { loadNative } from '../../src/native/load.js';
 import type { Module } from '../../src/native/native.js';
-import { readCode } from '../../src/plan/native-code.js';
+import { rangesOf, readCode } from '../../src/plan/native-code.js';
 import { nativeEntry, nativeReturns } from '../../src/plan/native-sites.js';
 import type { FunctionCode } from '../../src/plan/sites.js';
 import { SiteCondition } from '../../src/spans/records.generated.js';
-import { has, rows } from '../tools/modules.js';
+import { has } from '../tools/modules.js';
 
 const native = loadNative();
 const directory = mkdtempSync(join(tmpdir(), 'underspan-native-sites-'));
@@ -276,17 +276,14 @@ describe('native sites', { skip: has('gcc') ? false : 'gcc is missing' }, () => 
     writeFileSync(join(directory, 'code.s'), `${functions.join('\n')}\n`);
     execFileSync('gcc', ['-shared', '-nostdlib', '-o', file, join(directory, 'code.s')]);
     module = await native.openModule(file);
-    const table = rows(await module.functions());
-    const bodies = table.filter(({ name }) => !name.endsWith('.cold'));
+    const table = await module.functions();
+    const names = table.names.split('\n');
+    const ranges = rangesOf(table);
     const decoded = await readCode(
       module,
-      bodies.map(({ name, address, size }) => ({
-        address,
-        size,
-        parts: table.filter((part) => part.name === `${name}.cold`),
-      })),
+      names.map((_, index) => ranges(index)),
     );
-    bodies.forEach(({ name }, i) => code.set(name, decoded[i] as FunctionCode));
+    names.forEach((name, i) => code.set(name, decoded[i] as FunctionCode));
     for (const line of execFileSync('nm', [file], { encoding: 'utf8' }).split('\n')) {
       const [address = '', , name = ''] = line.split(' ');
       symbols.set(name, parseInt(address, 16));

@@ -196,6 +196,16 @@ for (const [what, select, workload, fit] of CASES) {
   });
 }
 
+test('a process may say for a while after its start which service it is', () => {
+  const fit = (ageS: number, more: Partial<SelectConfig> = {}): Fit => {
+    const config = { ...NOTHING, services: ['other'], ...more };
+    return selectsOf(config, procfs(ageS), workloads(NOWHERE)).fits(PID);
+  };
+  assert.equal(fit(5), 'not yet');
+  assert.equal(fit(5, { namespaces: ['prod'] }), 'no');
+  assert.equal(fit(31), 'no');
+});
+
 test('nobody waits for ever for what a pod is known to be', () => {
   const config: SelectConfig = { ...NOTHING, labels: { app: 'shop' } };
   // As long as the machine is up: it cannot be older.

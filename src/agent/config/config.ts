@@ -4,6 +4,8 @@ import type { Transport } from '../../session/transport.js';
  * What a configuration file says, checked and with every default filled in. The schema beside it
  * says what may be written; times are nanoseconds where the name ends in Ns, else milliseconds.
  */
+import type { ErrorMode } from '../../plan/error-modes.js';
+
 export interface AgentConfig {
   /** A process falls under the first rule that selects it. */
   rules: RuleConfig[];
@@ -52,6 +54,8 @@ export interface TraceConfig {
   returns: boolean;
   stack: boolean;
   errorText: boolean;
+  /** What results of C, C++ and Rust are errors; null: Rust's Err alone. */
+  errors: ErrorMode[] | null;
   /** Names of values that are hidden besides those that look like secrets; null: hide none. */
   redact: string[] | null;
   minDurationNs: number;

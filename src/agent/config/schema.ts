@@ -4,6 +4,7 @@
  */
 import { nameBeginsWith } from './glob.js';
 import { z } from 'zod';
+import { ERROR_MODES, type ErrorMode } from '../../plan/error-modes.js';
 import { TRANSPORTS } from '../../session/transport.js';
 import { MAX_CONTEXT_HOPS } from '../../spans/records.generated.js';
 import type { AgentConfig } from './config.js';
@@ -74,6 +75,10 @@ export const selectSchema = z
 
 const hasKeys = (value: object | undefined): boolean => Object.keys(value ?? {}).length > 0;
 
+const isErrorMode = (value: string): value is ErrorMode =>
+  ERROR_MODES.some((mode) => mode === value);
+const errorMode = text.refine(isErrorMode, { error: `one of ${ERROR_MODES.join(', ')}` });
+
 const traceSchema = z
   .strictObject({
     symbols: listOf(pattern).describe('Functions to trace.'),
@@ -86,6 +91,11 @@ const traceSchema = z
     errorText: flag
       .default(false)
       .describe('Spans carry the texts of errors and panics, not only their types.'),
+    errors: listOf(errorMode)
+      .optional()
+      .describe(
+        'Results of C, C++ and Rust that are errors: `negative` numbers, `null` pointers (in quotes, for YAML), `err` of Rust; by default `err`.',
+      ),
     redact: orFalse(listOf(text), 'a list of names')
       .optional()
       .describe(
@@ -130,10 +140,11 @@ const traceSchema = z
         'CPU time that tracing may add to a target, as a share of one CPU; 100% is no limit. Metrics and alerts show what it costs against it; nothing is thinned or detached yet.',
       ),
   })
-  .transform(({ minDuration, slowerThan, redact, ...trace }) => ({
+  .transform(({ minDuration, slowerThan, redact, errors, ...trace }) => ({
     ...trace,
     exclude: trace.exclude ?? [],
     args: trace.args ?? [],
+    errors: errors?.filter(isErrorMode) ?? null,
     redact: redact === false ? null : (redact ?? []),
     minDurationNs: minDuration,
     slowerThanNs: slowerThan ?? null,

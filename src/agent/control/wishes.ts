@@ -1,6 +1,7 @@
 /** A request for a session, as a peer wrote it: checked, and what is missing filled in. */
 import { z } from 'zod';
 import { UnderspanError } from '../../errors.js';
+import { ERROR_MODES } from '../../plan/error-modes.js';
 import { TRANSPORTS } from '../../session/transport.js';
 import { MAX_CONTEXT_HOPS } from '../../spans/records.generated.js';
 import type { SessionRequest } from './protocol.js';
@@ -51,6 +52,7 @@ const SCHEMA = z.strictObject({
   returns: flag(false),
   stack: flag(false),
   errorText: flag(true),
+  errors: z.array(z.enum(ERROR_MODES)).max(3).nullable().default(null),
   redact: z.array(name).max(100).nullable().default([]),
   emulateReturns: flag(true),
   returnTrampoline: flag(false),

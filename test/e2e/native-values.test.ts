@@ -1,0 +1,182 @@
+/** What calls of C, C++ and Rust were called with and returned, against what the programs print. */
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test, type TestContext } from 'node:test';
+import { projectRoot } from '../tools/go.js';
+import { requireBpf } from '../tools/require.js';
+import { type JsonSpan, Tracer } from '../tools/tracer.js';
+
+const ROUNDS = 24;
+const directory = mkdtempSync(join(tmpdir(), 'underspan-values-'));
+after(() => {
+  rmSync(directory, { recursive: true });
+});
+
+const BUILDS: [string, string, string[]][] = [
+  ['values.c', 'gcc', ['-g', '-O0']],
+  ['values.c', 'gcc', ['-g', '-O2', '-fcf-protection']],
+  ['values.c', 'clang', ['-g', '-O2', '-fomit-frame-pointer']],
+  ['values.cc', 'g++', ['-g', '-O0', '-std=c++17']],
+  ['values.cc', 'g++', ['-g', '-O3', '-std=c++17']],
+  ['values.cc', 'clang++', ['-g', '-O2', '-std=c++17']],
+  ['values.rs', 'rustc', ['-g']],
+  ['values.rs', 'rustc', ['-g', '-Copt-level=2']],
+];
+
+type Line = Record<string, string | number | boolean>;
+
+/** Spans by function, in the order of their calls, and what the program says of the same calls. */
+async function run(
+  [source, compiler, flags]: (typeof BUILDS)[number],
+  options: string[],
+): Promise<{
+  tracer: Tracer;
+  spans: (name: string) => JsonSpan[];
+  lines: (name: string) => Line[];
+}> {
+  const binary = join(directory, `${compiler}${flags.join('')}`.replaceAll('/', '_'));
+  execFileSync(compiler, [
+    ...flags,
+    ...['-o', binary, join(projectRoot, 'test/targets/native-values', source)],
+  ]);
+  const printed = `${binary}.out`;
+  const tracer = Tracer.start([...options, '--', binary, String(ROUNDS), printed]);
+  assert.equal(await tracer.ended(), 0, tracer.stderr);
+  const all = readFileSync(printed, 'utf8').trim().split('\n');
+  const lines = all.map((line) => JSON.parse(line) as Line);
+  return {
+    tracer,
+    lines: (name) => lines.filter((line) => line['function'] === name),
+    spans: (name) =>
+      tracer.spans
+        .filter((span) => span.name.endsWith(name))
+        .sort((a, b) => Number(BigInt(a.startTimeUnixNano) - BigInt(b.startTimeUnixNano))),
+  };
+}
+
+const arg = (span: JsonSpan | undefined, name: string): unknown =>
+  span?.attributes[`underspan.arg.${name}`];
+const result = (span: JsonSpan | undefined): unknown => span?.attributes['underspan.return.0'];
+
+function compare(
+  count: number,
+  spans: JsonSpan[],
+  check: (span: JsonSpan, at: number) => void,
+): void {
+  assert.equal(spans.length, count);
+  spans.forEach(check);
+}
+
+const isMissing = (t: TestContext, compiler: string): boolean => {
+  if (spawnSync(compiler, ['--version']).status === 0) return false;
+  t.skip(`${compiler} is not installed`);
+  return true;
+};
+
+for (const build of BUILDS) {
+  const [source, compiler, flags] = build;
+  test(`${source} by ${compiler} ${flags.join(' ')}`, async (t) => {
+    if (!requireBpf(t) || isMissing(t, compiler)) return;
+    if (source === 'values.c') await checkC(build);
+    else if (source === 'values.cc') await checkCpp(build);
+    else await checkRust(build);
+  });
+}
+
+async function checkC(build: (typeof BUILDS)[number]): Promise<void> {
+  const { tracer, spans, lines } = await run(build, [
+    ...['--arg', '*', '--arg', 'l.label', '--arg', 'l.next.text', '--return'],
+    ...['--errors', 'negative', '--errors', 'null', 'visit', 'find'],
+  ]);
+  const said = lines('visit');
+  compare(said.length, spans('visit'), (span, at) => {
+    const { id, label, s, a, b, v, n, c, result: returned } = said[at] ?? {};
+    const isNull = at % 5 === 4;
+    assert.equal(arg(span, 'l.id'), isNull ? 'null' : id);
+    assert.equal(arg(span, 'l.label'), isNull ? 'null' : label);
+    assert.equal(arg(span, 'l.text'), isNull ? 'null' : 'text b');
+    assert.equal(arg(span, 'l.next.text'), isNull ? 'null' : 'text a');
+    assert.equal(arg(span, 's'), at % 4 === 3 ? 'null' : cut(String(s)));
+    assert.deepEqual([arg(span, 't.a'), arg(span, 't.b')], [a, b]);
+    assert.equal(arg(span, 'b.v'), `[1 ${String(v)} 3 0 0]`);
+    assert.deepEqual([arg(span, 'n'), arg(span, 'c'), result(span)], [n, c, returned]);
+    const isError = Number(returned) < 0;
+    const status = isError ? { code: 'error', message: `returned ${String(returned)}` } : null;
+    assert.deepEqual(span.status, status ?? { code: 'unset' });
+  });
+  assert.ok(tracer.notices.some(({ message }) => /floating-point register/.test(message)));
+  const found = lines('find');
+  compare(found.length, spans('find'), (span, at) => {
+    const { key, n, result: returned } = found[at] ?? {};
+    assert.deepEqual([arg(span, 'key'), arg(span, 'n')], [key, n]);
+    assert.equal(result(span), returned === '' ? 'null' : returned);
+    const status = returned === '' ? { code: 'error', message: 'returned null' } : null;
+    assert.deepEqual(span.status, status ?? { code: 'unset' });
+  });
+}
+
+const cut = (text: string): string => (text.length > 128 ? `${text.slice(0, 128)}…` : text);
+
+async function checkCpp(build: (typeof BUILDS)[number]): Promise<void> {
+  const { spans, lines } = await run(build, ['--arg', '*', '--return', 'shop::Till::label']);
+  const said = lines('label');
+  compare(said.length, spans('Till::label'), (span, at) => {
+    const { number, id, name, on, text, view, out, result: returned } = said[at] ?? {};
+    assert.equal(arg(span, 'this.number_'), number);
+    assert.equal(arg(span, 'item.id'), id);
+    assert.equal(arg(span, 'item.name'), cut(String(name)));
+    assert.equal(arg(span, 'item.on'), on);
+    assert.equal(arg(span, 'text'), text);
+    assert.equal(arg(span, 'view'), view);
+    assert.equal(arg(span, 'out'), out);
+    assert.equal(result(span), cut(String(returned)));
+    assert.deepEqual(span.status, { code: 'unset' });
+  });
+}
+
+async function checkRust(build: (typeof BUILDS)[number]): Promise<void> {
+  const { tracer, spans, lines } = await run(build, [
+    ...['--arg', '*', '--arg', 'order.place.1', '--return'],
+    ...['values::texts', 'values::in_memory', 'values::in_registers', 'values::packed'],
+  ]);
+  const isOptimised = build[2].length > 1;
+  const said = lines('texts');
+  compare(said.length, spans('texts'), (span, at) => {
+    const line = said[at] ?? {};
+    const has: Line = {
+      ...line,
+      ...{ s: cut(String(line['s'])), name: cut(String(line['name'])) },
+    };
+    const shown = {
+      s: arg(span, 's'),
+      u: arg(span, 'u'),
+      o: arg(span, 'o'),
+      v: String(arg(span, 'v')).split(/\d+/).length - 1,
+      number: arg(span, 'order.number'),
+      name: arg(span, 'order.name'),
+      place: arg(span, 'order.place.1'),
+      result: result(span),
+    };
+    // What the compiler has changed is left out, and never wrong.
+    for (const [name, value] of Object.entries(shown)) {
+      if (isOptimised && value === undefined) continue;
+      if (isOptimised && name === 'v' && arg(span, 'v') === undefined) continue;
+      assert.equal(value, has[name], `${name} of call ${String(at)}`);
+    }
+  });
+  for (const name of ['in_memory', 'in_registers', 'packed']) {
+    const calls = lines(name);
+    compare(calls.length, spans(name), (span, at) => {
+      const { n, error } = calls[at] ?? {};
+      assert.equal(arg(span, 'n'), n);
+      if (error === '') return assert.equal(span.status.code, 'unset');
+      assert.deepEqual(span.status, { code: 'error', message: error });
+    });
+    const errors = calls.filter(({ error }) => error !== '').length;
+    const counted = tracer.result.functions.find((each) => each.name.endsWith(name));
+    assert.deepEqual([counted?.calls, counted?.errors], [calls.length, errors]);
+  }
+}

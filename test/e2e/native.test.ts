@@ -1,0 +1,170 @@
+/** C and C++: counts, ends and parents against the program's own count, and shared libraries. */
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { inFolder } from '../tools/folder.js';
+import {
+  Caller,
+  compileNative,
+  edgesOf,
+  ENDS_FUNCTIONS,
+  expectedEdges,
+  missingCommand,
+  spansOutside,
+  traceEnds,
+} from '../tools/native-targets.js';
+import { sleep } from '../tools/process.js';
+import { requireBpf } from '../tools/require.js';
+import { totalLost, Tracer } from '../tools/tracer.js';
+
+const ROUNDS = 24;
+
+interface Build {
+  compiler: string;
+  options: string[];
+  /** Of the tracer. */
+  args?: string[];
+}
+
+const LEVELS: string[][] = [
+  ['-O0'],
+  ['-O2', '-fcf-protection'],
+  ['-O3'],
+  ['-O2', '-fomit-frame-pointer', '-fno-plt'],
+  ['-O1', '-static'],
+  ['-O2', '-no-pie'],
+  ['-flto', '-O2'],
+];
+
+const builds: Build[] = [
+  ...['g++', 'clang++'].flatMap((compiler) => LEVELS.map((options) => ({ compiler, options }))),
+  { compiler: 'g++', options: ['-O2'], args: ['--transport', 'perf'] },
+];
+
+/** Nothing but a linker of its own reads what clang writes with -flto. */
+const linkerOf = ({ compiler, options }: Build): string[] =>
+  compiler === 'clang++' && options.includes('-flto') ? ['ld.lld'] : [];
+
+function canBuild(t: TestContext, commands: readonly string[]): boolean {
+  const missing = missingCommand(commands);
+  if (missing !== null) t.skip(missing);
+  return missing === null;
+}
+
+for (const build of builds) {
+  const { compiler, options, args = [] } = build;
+  test(`every end: ${[compiler, ...options, ...args].join(' ')}`, async (t) => {
+    if (!requireBpf(t)) return;
+    const linker = linkerOf(build);
+    if (!canBuild(t, [compiler, ...linker])) return;
+    await inFolder(async (folder) => {
+      const program = await compileNative(compiler, 'ends.cc', join(folder, 'ends'), [
+        ...options,
+        ...(linker.length > 0 ? ['-fuse-ld=lld'] : []),
+      ]);
+      const { tracer, counted, status } = await traceEnds(program, ROUNDS, args);
+      assert.equal(status, 0, tracer.stderr);
+      assertCounted(tracer, counted);
+      const edges = expectedEdges(counted, !options.includes('-O0') && !options.includes('-O1'));
+      assert.deepEqual(edgesOf(tracer.spans), edges);
+      assert.deepEqual(spansOutside(tracer.spans), []);
+    });
+  });
+}
+
+/** calls = spans = the program's own count, and errors are those that were unwound. */
+function assertCounted({ result, spans }: Tracer, counted: Record<string, [number, number]>): void {
+  assert.deepEqual(Object.keys(counted).sort(), [...ENDS_FUNCTIONS].sort());
+  const expected = Object.entries(counted).map(([name, [calls, unwound]]) => {
+    // Its calls end with their threads.
+    const errors = name === 'exiter' ? 0 : unwound;
+    return { name, calls, spans: calls, errors };
+  });
+  const summed = result.functions.map(({ name, calls, spans, errors }) => {
+    return { name, calls, spans, errors };
+  });
+  assert.deepEqual(summed.sort(byName), expected.sort(byName));
+  const written = expected.map(({ name }) => {
+    const own = spans.filter((span) => span.name === name);
+    const errors = own.filter(({ status }) => status.code === 'error').length;
+    return { name, calls: own.length, spans: own.length, errors };
+  });
+  assert.deepEqual(written, expected);
+  assert.equal(totalLost(result), 0, JSON.stringify(result.lost));
+}
+
+const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : 1);
+
+const LIBRARY = 'libtraced.so';
+const WORK = `${LIBRARY}:library_work`;
+
+const buildLibrary = (folder: string): Promise<string> =>
+  compileNative('gcc', 'library.c', join(folder, LIBRARY), ['-O2', '-shared', '-fPIC']);
+
+test('functions of a library that the program is linked with', async (t) => {
+  if (!requireBpf(t) || !canBuild(t, ['gcc'])) return;
+  await inFolder(async (folder) => {
+    const library = await buildLibrary(folder);
+    const program = await compileNative('gcc', 'caller.c', join(folder, 'caller'), [
+      ...['-O2', '-DLINKED', library],
+    ]);
+    const caller = await Caller.start(program);
+    // Another process of the library, which is not traced.
+    const other = await Caller.start(program);
+    try {
+      const before = await caller.call(3);
+      const tracer = await Tracer.attach(['--pid', String(caller.pid), `${LIBRARY}:library_*`]);
+      await other.call(50);
+      const calls = (await caller.call(200)) - before;
+      assert.equal(await tracer.stop(), 0, tracer.stderr);
+      const { functions } = tracer.result;
+      assert.deepEqual(
+        functions.map(({ name, calls, spans }) => [name, calls, spans]).sort(),
+        ['library_inner', 'library_work'].map((name) => [name, calls, calls]),
+      );
+      assert.deepEqual(edgesOf(tracer.spans), {
+        'none > library_work': calls,
+        'library_work > library_inner': calls,
+      });
+      assert.deepEqual(spansOutside(tracer.spans), []);
+      assert.equal(totalLost(tracer.result), 0, JSON.stringify(tracer.result.lost));
+    } finally {
+      await Promise.all([caller.stop(), other.stop()]);
+    }
+  });
+});
+
+test('functions of a library that is loaded later', async (t) => {
+  if (!requireBpf(t) || !canBuild(t, ['gcc'])) return;
+  await inFolder(async (folder) => {
+    const library = await buildLibrary(folder);
+    const program = await compileNative('gcc', 'caller.c', join(folder, 'caller'), ['-O2']);
+    const caller = await Caller.start(program);
+    try {
+      const tracer = await Tracer.attach(['--pid', String(caller.pid), WORK]);
+      // It calls at once; these calls may be missed.
+      let calls = await caller.load(library);
+      calls = await caller.call(10);
+      for (const deadline = Date.now() + 20_000; !isNoticed(tracer);) {
+        assert.ok(Date.now() < deadline, `not noticed:\n${tracer.stderr}`);
+        await sleep(10);
+      }
+      const before = calls;
+      calls = await caller.call(100);
+      assert.equal(await tracer.stop(), 0, tracer.stderr);
+      const [work] = tracer.result.functions;
+      const seen = work?.calls ?? 0;
+      t.diagnostic(`${calls - seen} of the first ${before} calls were missed`);
+      assert.ok(seen >= calls - before, `${seen} of ${calls}`);
+      assert.ok(seen <= calls, `${seen} of ${calls}`);
+      assert.equal(work?.spans, seen);
+      assert.equal(tracer.spans.length, seen);
+      assert.equal(totalLost(tracer.result), 0, JSON.stringify(tracer.result.lost));
+    } finally {
+      await caller.stop();
+    }
+  });
+});
+
+const isNoticed = ({ notices }: Tracer): boolean =>
+  notices.some(({ code, message }) => code === 'PROCESS_FOLLOWED' && message.includes(LIBRARY));
