@@ -3,12 +3,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "kernel_api.h"
-
-int create_uprobe_multi_link(int program, const UprobeSites &sites) {
+int create_uprobe_multi_link(int program, const UprobeSites &sites, bpf_attach_type type) {
     UprobeMultiAttr attr{};
     attr.prog_fd = static_cast<uint32_t>(program);
-    attr.attach_type = TRACE_UPROBE_MULTI;
+    attr.attach_type = type;
     attr.path = reinterpret_cast<uint64_t>(sites.path.c_str());
     attr.offsets = reinterpret_cast<uint64_t>(sites.offsets.data());
     attr.cookies = reinterpret_cast<uint64_t>(sites.cookies.data());
@@ -19,8 +17,8 @@ int create_uprobe_multi_link(int program, const UprobeSites &sites) {
     return fd >= 0 ? static_cast<int>(fd) : -errno;
 }
 
-Fd attach_uprobe_multi(int program, const UprobeSites &sites) {
-    int fd = create_uprobe_multi_link(program, sites);
+Fd attach_uprobe_multi(int program, const UprobeSites &sites, bpf_attach_type type) {
+    int fd = create_uprobe_multi_link(program, sites, type);
     if (fd < 0)
         throw attach_failure(sites, -fd);
     return Fd(fd);

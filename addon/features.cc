@@ -8,9 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <cinttypes>
 #include <cstddef>
-#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <memory>
@@ -23,6 +21,8 @@
 #include "attach_perf.h"
 #include "kernel_api.h"
 #include "memlock.h"
+#include "own_site.h"
+#include "session_probe.h"
 
 using Instructions = std::vector<bpf_insn>;
 
@@ -102,30 +102,6 @@ static bool has_uprobe_multi(const Fd &program) {
     if (link >= 0)
         close(link);
     return link == -EBADF;
-}
-
-// The probed function of the test below: it must have code of its own and do something.
-extern "C" __attribute__((noinline, noclone, visibility("hidden"))) void underspan_try_hit() {
-    asm volatile("nop" ::: "memory");
-}
-
-struct OwnSite {
-    std::string path;
-    uint64_t offset = 0;
-};
-
-// Where an address of this process lies in a file, from /proc/self/maps.
-static OwnSite own_site(uint64_t address) {
-    std::ifstream maps("/proc/self/maps");
-    for (std::string line; std::getline(maps, line);) {
-        uint64_t from, to, offset;
-        int path = 0;
-        if (sscanf(line.c_str(), "%" SCNx64 "-%" SCNx64 " %*s %" SCNx64 " %*s %*s %n", &from, &to,
-                   &offset, &path) == 3 &&
-            path != 0 && address >= from && address < to)
-            return {line.substr(path), address - from + offset};
-    }
-    return {};
 }
 
 // Counts its runs in the first element of an array.
@@ -365,6 +341,7 @@ Features probe_features() {
     Fd program = load(trivial, 0, TRACE_UPROBE_MULTI);
     found.uprobe_multi = program && has_uprobe_multi(program);
     found.uprobe_multi_threads = found.uprobe_multi && multi_sees_threads();
+    found.uprobe_session = found.uprobe_multi_threads && has_uprobe_session();
     found.writes_registers = writes_registers(found.uprobe_multi, found.sleepable);
     // Commit d46edd671a14 ("bpf: Sharing bpf runtime stats with BPF_ENABLE_STATS"), Linux 5.8.
     found.run_time_statistics = bool(Fd(bpf_enable_stats(BPF_STATS_RUN_TIME)));

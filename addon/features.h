@@ -10,6 +10,7 @@ struct Features {
     bool cookies = false;
     bool uprobe_multi = false;
     bool uprobe_multi_threads = false;
+    bool uprobe_session = false;
     bool sleepable = false;
     bool atomics = false;
     bool finds_mappings = false;

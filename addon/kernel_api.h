@@ -8,6 +8,9 @@
 // Commit 89ae89f53d20 ("bpf: Add multi uprobe link"), Linux 6.6.
 inline constexpr auto TRACE_UPROBE_MULTI = static_cast<bpf_attach_type>(48);
 
+// Commit d920179b3d4c ("bpf: Add support for uprobe multi session attach"), Linux 6.13.
+inline constexpr auto TRACE_UPROBE_SESSION = static_cast<bpf_attach_type>(57);
+
 // The part of union bpf_attr that BPF_LINK_CREATE reads for such a link.
 struct UprobeMultiAttr {
     uint32_t prog_fd;

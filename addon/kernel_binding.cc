@@ -145,12 +145,14 @@ class ProgramsHandle : public Napi::ObjectWrap<ProgramsHandle> {
         UprobeSites sites = sites_of(info[1]);
         return guarded_promise(info.Env(), [&] {
             size_t count = sites.offsets.size();
-            return attach(info.Env(), program(name), count,
-                          [multi = contents_.multi, sites = std::move(sites)](int program) {
+            const Program &found = program(name);
+            return attach(info.Env(), found, count,
+                          [multi = contents_.multi, type = attach_type_of(found.section),
+                           sites = std::move(sites)](int program) {
                               if (!multi)
                                   return attach_uprobe_perf(program, sites);
                               std::vector<Fd> fds;
-                              fds.push_back(attach_uprobe_multi(program, sites));
+                              fds.push_back(attach_uprobe_multi(program, sites, type));
                               return fds;
                           });
         });
@@ -351,6 +353,7 @@ Napi::Value features(const Napi::CallbackInfo &info) {
                                      result.Set("cookies", found.cookies);
                                      result.Set("uprobeMulti", found.uprobe_multi);
                                      result.Set("uprobeMultiThreads", found.uprobe_multi_threads);
+                                     result.Set("uprobeSession", found.uprobe_session);
                                      result.Set("sleepable", found.sleepable);
                                      result.Set("atomics", found.atomics);
                                      result.Set("findsMappings", found.finds_mappings);

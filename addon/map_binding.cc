@@ -23,6 +23,7 @@ class MapHandle : public Napi::ObjectWrap<MapHandle> {
                             InstanceAccessor<&MapHandle::max_entries>("maxEntries"),
                             InstanceMethod<&MapHandle::lookup>("lookup"),
                             InstanceMethod<&MapHandle::update>("update"),
+                            InstanceMethod<&MapHandle::replace>("replace"),
                             InstanceMethod<&MapHandle::update_many>("updateMany"),
                             InstanceMethod<&MapHandle::erase>("delete"),
                             InstanceMethod<&MapHandle::count>("count"),
@@ -65,6 +66,14 @@ class MapHandle : public Napi::ObjectWrap<MapHandle> {
         auto key = sized(info[0], map_->key_size(), "The key");
         auto value = sized(info[1], map_->value_size(), "The value");
         guarded(info.Env(), [&] { map_->update(key.Data(), value.Data()); });
+    }
+
+    Napi::Value replace(const Napi::CallbackInfo &info) {
+        auto key = sized(info[0], map_->key_size(), "The key");
+        auto value = sized(info[1], map_->value_size(), "The value");
+        bool replaced =
+            guarded(info.Env(), [&] { return map_->replace(key.Data(), value.Data()); });
+        return Napi::Boolean::New(info.Env(), replaced);
     }
 
     void update_many(const Napi::CallbackInfo &info) {

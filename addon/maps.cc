@@ -67,6 +67,15 @@ void Map::update(const void *key, const void *value) {
         throw failure_of("BPF_FAILED", "Cannot update map " + name_, errno);
 }
 
+bool Map::replace(const void *key, const void *value) {
+    refuse_per_cpu();
+    if (bpf_map_update_elem(fd(), key, value, BPF_EXIST) == 0)
+        return true;
+    if (errno == ENOENT)
+        return false;
+    throw failure_of("BPF_FAILED", "Cannot update map " + name_, errno);
+}
+
 void Map::update_many(const uint8_t *keys, const uint8_t *values, size_t count) {
     refuse_per_cpu();
     int map = fd();

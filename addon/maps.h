@@ -24,6 +24,8 @@ class Map {
     int fd() const;
     bool lookup(const void *key, void *value) const;
     void update(const void *key, const void *value);
+    // False: there is no such element.
+    bool replace(const void *key, const void *value);
     void update_many(const uint8_t *keys, const uint8_t *values, size_t count);
     bool erase(const void *key);
     // Copies elements of an array map.

@@ -12,6 +12,7 @@
 #include "module.h"
 #include "native_binding.h"
 #include "task.h"
+#include "unwinders.h"
 
 namespace {
 
@@ -465,7 +466,15 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
 
 } // namespace
 
+static Napi::Value ask_may_unwind(const Napi::CallbackInfo &info) {
+    std::string path = string_of(info[0], "path");
+    return Task<bool>::start(
+        info.Env(), [path] { return within_memory([&] { return may_unwind(path); }); },
+        [](Napi::Env env, bool &may) { return Napi::Boolean::New(env, may); });
+}
+
 void init_modules(Napi::Env env, Napi::Object exports) {
+    exports.Set("mayUnwind", Napi::Function::New(env, ask_may_unwind, "mayUnwind"));
     // One per environment, shared by the function that uses it.
     auto constructor =
         std::make_shared<Napi::FunctionReference>(Napi::Persistent(ModuleHandle::define(env)));

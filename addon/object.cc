@@ -91,6 +91,10 @@ static bool is_uprobe(const bpf_program *program) {
     return section_of(program).rfind("uprobe", 0) == 0;
 }
 
+bpf_attach_type attach_type_of(const std::string &section) {
+    return section == "uprobe/session" ? TRACE_UPROBE_SESSION : TRACE_UPROBE_MULTI;
+}
+
 static void prepare_for_kernel(bpf_program *program, const ObjectOptions &options) {
     const std::string section = section_of(program);
     if (section == "kprobe" && options.kprobe_multi)
@@ -255,7 +259,7 @@ Object load_object(const ObjectOptions &options) {
         if (!is_uprobe(program))
             continue;
         if (options.multi)
-            bpf_program__set_expected_attach_type(program, TRACE_UPROBE_MULTI);
+            bpf_program__set_expected_attach_type(program, attach_type_of(section_of(program)));
         if (options.sleepable)
             bpf_program__set_flags(program, bpf_program__flags(program) | BPF_F_SLEEPABLE);
     }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "fd.h"
+#include "kernel_api.h"
 #include "maps.h"
 
 struct MapChange {
@@ -46,6 +47,10 @@ struct Object {
 };
 
 Object load_object(const ObjectOptions &options);
+
+// Of a uprobe program, where it is attached to many sites at once: by its section, "uprobe" or
+// "uprobe/session".
+bpf_attach_type attach_type_of(const std::string &section);
 
 // The last lines of a verifier's log that say why, and how many were left out.
 std::string last_useful_lines(const std::string &log);

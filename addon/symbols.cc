@@ -22,23 +22,32 @@ std::optional<SymbolTable> SymbolTable::load(const ElfFile &elf, uint32_t sectio
     return table;
 }
 
+std::string_view SymbolTable::name_at(uint32_t offset) const {
+    if (offset == 0)
+        return {};
+    if (offset >= names_.size())
+        malformed("a symbol's name lies outside the names");
+    const char *name = reinterpret_cast<const char *>(names_.data()) + offset;
+    return {name, strnlen(name, std::min(names_.size() - offset, LONGEST_NAME))};
+}
+
+void SymbolTable::for_each_import(const std::function<void(std::string_view)> &visit) const {
+    Cursor cursor(symbols_);
+    while (cursor.left() >= sizeof(Elf64_Sym)) {
+        auto symbol = cursor.number<Elf64_Sym>();
+        if (symbol.st_shndx == SHN_UNDEF && symbol.st_name != 0)
+            visit(name_at(symbol.st_name));
+    }
+}
+
 void SymbolTable::for_each(const std::function<void(const Symbol &)> &visit) const {
     Cursor cursor(symbols_);
-    const char *names = reinterpret_cast<const char *>(names_.data());
     while (cursor.left() >= sizeof(Elf64_Sym)) {
         auto symbol = cursor.number<Elf64_Sym>();
         uint8_t type = ELF64_ST_TYPE(symbol.st_info);
         if (symbol.st_shndx == SHN_UNDEF || (symbol.st_name == 0 && type != STT_FILE))
             continue;
-        if (symbol.st_name != 0 && symbol.st_name >= names_.size())
-            malformed("a symbol's name lies outside the names");
-        const char *name = names + symbol.st_name;
-        size_t longest = std::min(names_.size() - symbol.st_name, LONGEST_NAME);
-        size_t length = symbol.st_name == 0 ? 0 : strnlen(name, longest);
-        visit({{name, length},
-               symbol.st_value,
-               symbol.st_size,
-               type,
+        visit({name_at(symbol.st_name), symbol.st_value, symbol.st_size, type,
                static_cast<uint8_t>(ELF64_ST_BIND(symbol.st_info)),
                (cursor.at() / sizeof symbol) - 1});
     }

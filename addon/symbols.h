@@ -25,8 +25,12 @@ class SymbolTable {
 
     // Symbols that are defined in this file, and the names of sources between them.
     void for_each(const std::function<void(const Symbol &)> &visit) const;
+    // Names of those that other files define.
+    void for_each_import(const std::function<void(std::string_view)> &visit) const;
 
   private:
+    std::string_view name_at(uint32_t offset) const;
+
     Bytes symbols_;
     Bytes names_;
 };

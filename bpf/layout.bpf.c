@@ -45,6 +45,7 @@ struct layout {
 	struct stack stack;
 	struct thread_stack thread_stack;
 	enum site_flag site_flag;
+	enum trampoline_verdict trampoline_verdict;
 	struct span_key span_key;
 	struct started_span started_span;
 	struct thread_context_place thread_context_place;

@@ -26,24 +26,66 @@ INLINE void end_deeper(struct stack *stack, struct hit *hit, __u64 offset)
 }
 
 #include "returns.bpf.h"
+#include "trampolines.bpf.h"
+
+/* A traced function begins whose return address lies at `slot`. NULL: the call is not kept. */
+INLINE struct open_call *begin_call(struct pt_regs *regs, const struct site *site, struct hit *hit,
+				    struct thread_stack *on, __u64 slot, struct statistics *stats,
+				    struct stack **found)
+{
+	struct stack_key key = { .tgid = hit->tgid };
+	struct context context = {};
+	struct function_values *wanted;
+	struct open_call *call;
+	struct target *target;
+	struct stack *stack = NULL;
+	__u64 offset;
+
+	if (on) {
+		key.stack = on->stack;
+		stack = bpf_map_lookup_elem(&stacks, &key) ?: add_stack(&key);
+	}
+	if (!on || !stack) {
+		ADD(stats->calls, 1);
+		count_lost(stats, LOST_TABLE_FULL);
+		return NULL;
+	}
+	*found = stack;
+	hit->stack = key.stack;
+	hit->function = site->function;
+	offset = on->high - slot;
+	if (settings.has_sessions) {
+		end_deeper(stack, hit, offset);
+		end_tail_caller(stack, hit, offset, slot);
+	}
+	end_deeper(stack, hit, offset - 1);
+	target = bpf_map_lookup_elem(&targets, &key.tgid);
+	if (target)
+		context.source = thread_context(&target->thread_context, &context);
+	date_context(stack, &context, hit->now);
+	if (context.source == SOURCE_UNREADABLE)
+		ADD(stats->contexts_unreadable, 1);
+	call = enter_call(stack, hit, offset, &context, stats);
+	wanted = values_of(site->function);
+	if (call && wanted && !call->dropped)
+		call->has_values =
+			read_arguments(regs, slot, wanted, load8(call->span_id), hit->bias);
+	return call;
+}
 
 SEC("uprobe")
 int enter(struct pt_regs *regs)
 {
 	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns() };
-	struct stack_key key = {};
-	struct context context = {};
-	struct function_values *wanted;
+	struct stack *stack = NULL;
 	struct thread_stack *on;
 	struct statistics *stats;
 	struct open_call *call;
-	struct target *target;
-	struct stack *stack;
 	struct site *site;
 	__u64 slot;
 
 	STAY_ON_THREAD_STACK();
-	site = find_site(regs, &key.tgid, &hit.bias);
+	site = find_site(regs, &hit.tgid, &hit.bias);
 	if (!site)
 		return 0;
 	stats = statistics_of(site->function);
@@ -56,31 +98,8 @@ int enter(struct pt_regs *regs)
 	}
 	slot = STACK_POINTER(regs) + site->stack_adjustment;
 	on = thread_stack_at(slot);
-	if (on) {
-		key.stack = on->stack;
-		stack = bpf_map_lookup_elem(&stacks, &key) ?: add_stack(&key);
-	}
-	if (!on || !stack) {
-		ADD(stats->calls, 1);
-		count_lost(stats, LOST_TABLE_FULL);
-		return 0;
-	}
-	hit.stack = key.stack;
-	hit.tgid = key.tgid;
-	hit.function = site->function;
-	end_deeper(stack, &hit, on->high - slot - 1);
-	target = bpf_map_lookup_elem(&targets, &key.tgid);
-	if (target)
-		context.source = thread_context(&target->thread_context, &context);
-	date_context(stack, &context, hit.now);
-	if (context.source == SOURCE_UNREADABLE)
-		ADD(stats->contexts_unreadable, 1);
-	call = enter_call(stack, &hit, on->high - slot, &context, stats);
-	wanted = values_of(site->function);
-	if (call && wanted && !call->dropped)
-		call->has_values =
-			read_arguments(regs, slot, wanted, load8(call->span_id), hit.bias);
-	if (call && site->kind == SITE_BOTH) {
+	call = begin_call(regs, site, &hit, on, slot, stats, &stack);
+	if (call && on && stack && site->kind == SITE_BOTH) {
 		hit.now = bpf_ktime_get_ns();
 		leave_call(stack, &hit, on->high - slot);
 	}
@@ -130,6 +149,87 @@ int leave(struct pt_regs *regs)
 	if (leave_call(stack, &hit, offset))
 		carry_out_return(regs, site, &hit);
 	return 0;
+}
+
+/* Its return comes back to the same program. */
+INLINE int enter_around(struct pt_regs *regs, const struct site *site, struct hit *hit,
+			struct statistics *stats)
+{
+	__u64 slot = STACK_POINTER(regs);
+	struct thread_stack *on = thread_stack_at(slot);
+	struct stack *stack;
+
+	if (site->flags & SITE_FLAG_CLOSED)
+		return LEAVE_RETURN;
+	if (!may_replace_return(on, slot, hit->tgid)) {
+		ADD(stats->calls, 1);
+		count_lost(stats, LOST_ENTRY_ONLY);
+		return LEAVE_RETURN;
+	}
+	if (has_too_many_replaced()) {
+		ADD(stats->calls, 1);
+		count_lost(stats, LOST_TOO_DEEP);
+		return LEAVE_RETURN;
+	}
+	return begin_call(regs, site, hit, on, slot, stats, &stack) ? REPLACE_RETURN : LEAVE_RETURN;
+}
+
+/* The call may be gone: a tail caller's has ended already, a forked child's is its parent's. */
+INLINE void leave_around(struct pt_regs *regs, const struct site *site, struct hit *hit)
+{
+	__u64 slot = STACK_POINTER(regs) - 8, offset, error[2];
+	struct thread_stack *on = thread_stack_at(slot);
+	struct stack_key key = { .tgid = hit->tgid };
+	struct function_values *wanted;
+	struct open_call *call;
+	struct stack *stack;
+
+	if (!on)
+		return;
+	key.stack = on->stack;
+	stack = bpf_map_lookup_elem(&stacks, &key);
+	if (!stack)
+		return;
+	hit->stack = key.stack;
+	hit->function = site->function;
+	offset = on->high - slot;
+	end_deeper(stack, hit, offset);
+	call = call_to_leave(stack, hit, offset);
+	if (!call)
+		return;
+	wanted = values_of(site->function);
+	if (wanted) {
+		hit->failed = returned_error(regs, wanted, slot, error);
+		if (!call->dropped &&
+		    read_results(regs, wanted, load8(call->span_id), hit->bias, slot, error))
+			call->has_values = 1;
+	}
+	hit->bias = call->bias;
+	close_call(stack, stack->depth, hit, END_RETURNED);
+}
+
+/*
+ * Both ends of a call, in a uprobe.session. Which of them it is tells the instruction pointer: at a
+ * return it is where the function returns to. (The kfunc that says so has taken an argument since
+ * Linux 7.0, and libbpf before 1.3 lets no object name both kinds.)
+ */
+SEC("uprobe/session")
+int around(struct pt_regs *regs)
+{
+	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns() };
+	__u64 entry = bpf_get_func_ip(regs);
+	struct statistics *stats;
+	struct site *site;
+
+	STAY_ON_THREAD_STACK();
+	site = find_site_at(regs, entry, &hit.tgid, &hit.bias);
+	stats = site ? statistics_of(site->function) : NULL;
+	if (!site || !stats)
+		return LEAVE_RETURN;
+	if (INSTRUCTION_POINTER(regs) == entry)
+		return enter_around(regs, site, &hit, stats);
+	leave_around(regs, site, &hit);
+	return REPLACE_RETURN;
 }
 
 /* If there is no room, the next change tells. */
@@ -189,6 +289,7 @@ int support(struct pt_regs *regs)
 			end_below(&hit, &key, on->high - left);
 		break;
 	case SITE_LIBRARIES:
+		bpf_map_delete_elem(&trampolines, &key.tgid);
 		libraries_changed(regs, key.tgid, hit.now);
 		break;
 	}

@@ -205,6 +205,7 @@ int process_forked(struct bpf_raw_tracepoint_args *arguments)
 	__u32 parent_tgid = BPF_CORE_READ(parent, tgid);
 	__u32 tgid = BPF_CORE_READ(child, tgid);
 	struct target *target;
+	__u32 *verdict;
 
 	if (tgid == parent_tgid)
 		return 0;
@@ -212,6 +213,9 @@ int process_forked(struct bpf_raw_tracepoint_args *arguments)
 	if (!target || !target->follow_forks)
 		return 0;
 	bpf_map_update_elem(&targets, &tgid, target, BPF_ANY);
+	verdict = bpf_map_lookup_elem(&trampolines, &parent_tgid);
+	if (verdict)
+		bpf_map_update_elem(&trampolines, &tgid, verdict, BPF_ANY);
 	send_event(arguments, PROCESS_FORKED, tgid, parent_tgid, NULL, NULL);
 	return 0;
 }
@@ -256,6 +260,7 @@ int process_executed(struct bpf_raw_tracepoint_args *arguments)
 	bool is_target = bpf_map_lookup_elem(&targets, &tgid);
 
 	bpf_map_delete_elem(&told, &tgid);
+	bpf_map_delete_elem(&trampolines, &tgid);
 
 #if ATOMICS
 	if (is_target) {
@@ -291,6 +296,7 @@ int process_exited(struct bpf_raw_tracepoint_args *arguments)
 	if (BPF_CORE_READ(task, signal, live.counter) > 0)
 		return 0;
 	bpf_map_delete_elem(&told, &tgid);
+	bpf_map_delete_elem(&trampolines, &tgid);
 	if (!bpf_map_lookup_elem(&targets, &tgid))
 		return 0;
 	send_event(arguments, PROCESS_EXITED, tgid, 0, NULL, NULL);

@@ -53,6 +53,7 @@ enum site_kind {
 enum site_flag {
 	SITE_FLAG_ENTRY_ONLY = 1,	/* returns of this function are not seen */
 	SITE_FLAG_PLAIN_RETURN = 2,	/* a ret of one byte */
+	SITE_FLAG_CLOSED = 4,	/* its calls count no more; those that are open may end */
 };
 
 /* When a hit at the site counts. */
@@ -425,6 +426,9 @@ struct settings {
 	__u8 writes_registers;	/* uprobe programs may write registers: ours, and those of others */
 	__u8 emulate_returns;	/* ours do, where a call returns */
 	__u8 arguments;		/* kernel, by fentry: how many arguments the function has */
+	__u8 has_sessions;	/* returns may be seen through trampolines */
+	__u8 trampolines;	/* in every process, whatever `trampolines` says of it */
+	__u8 pad[6];
 };
 
 /* Key of a stack: a goroutine's g, or where a thread's stack ends. */
@@ -559,6 +563,13 @@ struct thread_stack {
 	__u64 low;
 	__u64 high;		/* first address above it */
 	__u64 stack;		/* as in struct stack_key */
+	__u64 own_end;		/* below it lies the stack that the thread was started with; 0: it is another */
+};
+
+/* Whether return addresses of a process may be replaced. */
+enum trampoline_verdict {
+	TRAMPOLINE_ASKED = 1,	/* user space looks at what it has mapped */
+	TRAMPOLINE_ALLOWED = 2,	/* nothing in it looks for return addresses */
 };
 
 /* What a context of some type wraps. */

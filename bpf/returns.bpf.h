@@ -9,35 +9,13 @@
 #ifndef UNDERSPAN_RETURNS_BPF_H
 #define UNDERSPAN_RETURNS_BPF_H
 
-#include <bpf/bpf_core_read.h>
-
 #include "calls.bpf.h"
 #include "memory.bpf.h"
 #include "registers.bpf.h"
+#include "task.bpf.h"
 
 #define TRAP_FLAG (1 << 8)
-#define SHADOW_STACK 1 /* ARCH_SHSTK_SHSTK */
 #define USER_ADDRESS_BITS 47
-
-struct thread_struct {
-	unsigned long features; /* where the kernel is built for shadow stacks (Linux 6.6) */
-} __attribute__((preserve_access_index));
-
-struct task_struct {
-	struct thread_struct thread;
-} __attribute__((preserve_access_index));
-
-/* The processor compares what ret pops with a stack of its own, which no program can pop. */
-INLINE bool has_shadow_stack(void)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-	unsigned long features;
-
-	if (!bpf_core_field_exists(task->thread.features))
-		return false;
-	return bpf_core_read(&features, sizeof(features), &task->thread.features) ||
-	       (features & SHADOW_STACK);
-}
 
 /*
  * The stack pointer as the ret at `site` found it, and hit->bias as true as it was then: what a

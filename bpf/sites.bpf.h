@@ -34,8 +34,11 @@ INLINE struct target_module *module_of(struct target *target)
 	return NULL;
 }
 
-/* The site of a hit that counts, else NULL. Sets the process and where its module is mapped. */
-INLINE struct site *find_site(struct pt_regs *regs, __u32 *tgid, __u64 *bias)
+/*
+ * The site of a hit that counts, else NULL; `at`: its address in memory. Sets the process and where
+ * its module is mapped.
+ */
+INLINE struct site *find_site_at(struct pt_regs *regs, __u64 at, __u32 *tgid, __u64 *bias)
 {
 	struct target_module *module = NULL;
 	struct site *site;
@@ -50,7 +53,7 @@ INLINE struct site *find_site(struct pt_regs *regs, __u32 *tgid, __u64 *bias)
 	if (settings.has_cookies) {
 		index = bpf_get_attach_cookie(regs);
 	} else {
-		__u64 address = INSTRUCTION_POINTER(regs) - module->bias;
+		__u64 address = at - module->bias;
 		__u32 *found = bpf_map_lookup_elem(&site_by_address, &address);
 
 		if (!found)
@@ -64,8 +67,14 @@ INLINE struct site *find_site(struct pt_regs *regs, __u32 *tgid, __u64 *bias)
 		return NULL;
 	if (site->condition >= CONDITION_TAKEN && !jump_is_taken(regs, site->condition & 15))
 		return NULL;
-	*bias = settings.position_independent ? INSTRUCTION_POINTER(regs) - site->address : 0;
+	*bias = settings.position_independent ? at - site->address : 0;
 	return site;
+}
+
+/* The same for a hit at the site itself, as all are but returns through a trampoline. */
+INLINE struct site *find_site(struct pt_regs *regs, __u32 *tgid, __u64 *bias)
+{
+	return find_site_at(regs, INSTRUCTION_POINTER(regs), tgid, bias);
 }
 
 #endif

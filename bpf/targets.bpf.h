@@ -15,4 +15,15 @@ struct {
 	__type(value, struct target);
 } targets SEC(".maps");
 
+/*
+ * By tgid, enum trampoline_verdict. An element is gone as soon as the process has other libraries,
+ * so that a verdict on those it had before finds none to overwrite.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, __u32);
+} trampolines SEC(".maps");
+
 #endif

@@ -12,8 +12,8 @@
 #include "memory.bpf.h"
 #include "open_calls.bpf.h"
 #include "registers.bpf.h"
+#include "task.bpf.h"
 #include "thread_stacks.bpf.h"
-#include <bpf/bpf_core_read.h>
 
 /* What calls.bpf.h asks of a front end. */
 
@@ -35,8 +35,6 @@ INLINE void inherit(struct stack *stack, __u64 key, __u32 tgid, struct context *
 {
 }
 
-struct task_struct;
-
 struct vm_area_struct {
 	unsigned long vm_start;
 	unsigned long vm_end;
@@ -55,6 +53,22 @@ static long note_mapping(struct task_struct *task, struct vm_area_struct *mappin
 #endif
 
 /*
+ * Below which address a mapping is the stack that the thread was started with; 0: it is another.
+ * The kernel puts the main thread's arguments at its stack's top, C libraries the control block of
+ * any other thread, which its thread pointer names. Above that another mapping may have been joined
+ * to it.
+ */
+INLINE __u64 own_stack_end(const struct thread_stack *found, __u64 thread)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	bool is_main = (__u32)thread == thread >> 32;
+	__u64 end =
+		is_main ? BPF_CORE_READ(task, mm, start_stack) : BPF_CORE_READ(task, thread.fsbase);
+
+	return end >= found->low && end < found->high ? end : 0;
+}
+
+/*
  * Looks at the thread's mappings. Before bpf_find_vma (Linux 5.17, commit 7c7e3d31e785), and where
  * the mappings are being changed at this moment, the thread is taken to have one stack.
  */
@@ -67,6 +81,7 @@ OUT_OF_LINE struct thread_stack *find_thread_stack(__u64 thread, __u64 pointer)
 		bpf_find_vma(bpf_get_current_task_btf(), pointer, note_mapping, &found, 0);
 #endif
 	found.stack = found.high;
+	found.own_end = own_stack_end(&found, thread);
 	if (!found.high) {
 		found.high = END_OF_USER_MEMORY;
 		found.stack = THREAD_KEY | (__u32)thread;

@@ -113,6 +113,7 @@ export interface AttachValues extends SelectionValues, SinkValues, AgentValues {
   entryOnly?: true;
   contextHops: number;
   emulatedReturns: boolean;
+  returnTrampoline?: true;
   arg?: string[];
   return?: true;
   stack?: true;
@@ -202,6 +203,10 @@ export function addTracing(command: Command): Command {
       '--no-emulated-returns',
       'leave returns to the kernel: for other uprobes on the same instructions',
     )
+    .option(
+      '--return-trampoline',
+      'native functions: see returns by replaced return addresses, whatever the process has mapped',
+    )
     .addOption(
       new Option('--transport <how>', 'how records leave the kernel: perf is a buffer for each CPU')
         .choices(TRANSPORTS)
@@ -234,6 +239,7 @@ export function toTraceOptions(
     entryOnly: values.entryOnly ?? false,
     contextHops: values.contextHops,
     emulateReturns: values.emulatedReturns,
+    returnTrampoline: values.returnTrampoline ?? false,
     args: values.arg ?? [],
     returns: values.return ?? false,
     stack: values.stack ?? false,

@@ -51,6 +51,12 @@ export const FEATURES: Record<
     without: 'probes go to all processes that run the file, and others are filtered out',
     since: 'Linux 6.10',
   },
+  uprobeSession: {
+    name: 'uprobe sessions',
+    gives: 'returns of native functions whose ends cannot be told from their code',
+    without: 'calls of native functions that leave by an indirect jump are only counted',
+    since: 'Linux 6.13',
+  },
   sleepable: {
     name: 'sleepable probes',
     gives: 'reading memory that is not resident',

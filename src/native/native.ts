@@ -398,6 +398,8 @@ export interface Features {
   uprobeMulti: boolean;
   /** uprobe_multi with a PID sees all threads of the process (commit 46ba0e49b642). */
   uprobeMultiThreads: boolean;
+  /** uprobe.session, also where seccomp filters: one program at both ends of a call (6.13). */
+  uprobeSession: boolean;
   /** Sleepable uprobe programs with bpf_copy_from_user. */
   sleepable: boolean;
   /** Fetching atomics and compare-and-exchange (5.12). */
@@ -426,7 +428,7 @@ export interface LoadOptions {
    * one for each CPU.
    */
   maps?: Record<string, { maxEntries?: number; reuse?: BpfMap; perfBuffers?: boolean }>;
-  /** How the object's uprobe programs (section "uprobe") will be attached. */
+  /** How the object's uprobe programs (sections "uprobe", "uprobe/session") will be attached. */
   attach: 'multi' | 'perf';
   /** Load uprobe programs as sleepable. */
   sleepable: boolean;
@@ -494,6 +496,8 @@ export interface BpfMap {
   readonly maxEntries: number;
   lookup(key: Buffer): Buffer | null;
   update(key: Buffer, value: Buffer): void;
+  /** False: there is no such element. */
+  replace(key: Buffer, value: Buffer): boolean;
   /** Many at once: keys and values laid end to end. */
   updateMany(keys: Buffer, values: Buffer): void;
   delete(key: Buffer): boolean;
@@ -555,6 +559,11 @@ export interface Native {
    * root of a file system: in the debug file with its build id, or that its .gnu_debuglink names.
    */
   openModule(path: string, debugRoots?: readonly string[]): Promise<Module>;
+  /**
+   * Whether code of this file, an executable or a library, looks for return addresses on the stack,
+   * or has the C library load what does: by its symbols, and true where they do not say.
+   */
+  mayUnwind(path: string): Promise<boolean>;
   features(): Promise<Features>;
   load(options: LoadOptions): Promise<Programs>;
   /**

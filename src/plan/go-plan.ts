@@ -69,6 +69,7 @@ export async function planGo(
       ...planned,
       single: false,
       entryOnly: null,
+      trampoline: false,
       context,
       file: position?.file ?? null,
       line: position?.line ?? null,

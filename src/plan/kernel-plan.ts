@@ -172,6 +172,7 @@ const plan = (name: string, address: number, entryOnly: boolean): PlannedFunctio
     entry: site,
     returns: entryOnly ? [] : [site],
     entryOnly: null,
+    trampoline: false,
     single: false,
     context: { place: ContextPlace.NOWHERE, at: 0 },
     file: null,

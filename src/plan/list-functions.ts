@@ -69,7 +69,12 @@ export async function listFunctions(
   }
 }
 
-const LISTED = { entryOnly: false, values: null, routeOf: () => null };
+const LISTED = {
+  entryOnly: false,
+  trampolines: 'never',
+  values: null,
+  routeOf: () => null,
+} as const;
 
 function listPlanned(
   plan: ModulePlan,

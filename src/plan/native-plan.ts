@@ -3,9 +3,10 @@ import { ContextPlace, SiteKind } from '../spans/records.generated.js';
 import { NO_VALUES, type ValueRequest } from './function-values.js';
 import type { ModulePlan, PlannedFunction, Refusal, SupportSite } from './plan.js';
 import { type FunctionRanges, rangesOf, readCode } from './native-code.js';
-import { nativeEntry, nativeReturns } from './native-sites.js';
+import { nativeEntry, nativeReturns, trampolineEntry } from './native-sites.js';
 import { nativeValues } from './native-values.js';
 import type { FunctionCode } from './sites.js';
+import { takesTrampoline, type Trampolines } from './trampolines.js';
 
 const NOWHERE = { place: ContextPlace.NOWHERE, at: 0 };
 
@@ -36,7 +37,11 @@ export async function planNative(
   module: Module,
   table: FunctionTable,
   indexes: readonly number[],
-  { entryOnly, values: wanted }: { entryOnly: boolean; values: ValueRequest | null },
+  {
+    entryOnly,
+    trampolines,
+    values: wanted,
+  }: { entryOnly: boolean; trampolines: Trampolines; values: ValueRequest | null },
 ): Promise<ModulePlan> {
   const names = table.names.split('\n');
   const ranges = rangesOf(table);
@@ -54,7 +59,9 @@ export async function planNative(
     const name = names[index] ?? '';
     const body = code[i] as FunctionCode;
     const planned =
-      table.kinds[index] === FunctionKind.IFUNC ? CHOSEN_LATER : planFunction(body, entryOnly);
+      table.kinds[index] === FunctionKind.IFUNC
+        ? CHOSEN_LATER
+        : planFunction(name, body, entryOnly, trampolines);
     if ('reason' in planned) {
       refused.push({ name, reason: planned.reason });
       continue;
@@ -83,18 +90,36 @@ export async function planNative(
   };
 }
 
-type Planned = Pick<PlannedFunction, 'entry' | 'returns' | 'entryOnly' | 'single'>;
+type Planned = Pick<PlannedFunction, 'entry' | 'returns' | 'entryOnly' | 'single' | 'trampoline'>;
 
-function planFunction(code: FunctionCode, entryOnly: boolean): Planned | { reason: string } {
+function planFunction(
+  name: string,
+  code: FunctionCode,
+  entryOnly: boolean,
+  trampolines: Trampolines,
+): Planned | { reason: string } {
   const entry = nativeEntry(code);
   if ('reason' in entry) return entry;
-  const planned = { entry: entry.sites, returns: [], entryOnly: null, single: false };
+  const planned: Planned = {
+    entry: entry.sites,
+    returns: [],
+    entryOnly: null,
+    single: false,
+    trampoline: false,
+  };
   if (entryOnly) return planned;
   const found = nativeReturns(code);
   if ('reason' in found) return found;
-  if ('entryOnly' in found) return { ...planned, entryOnly: found.entryOnly };
-  const returns = found.sites.filter(({ address }) => address !== entry.sites.address);
-  return { ...planned, returns, single: returns.length < found.sites.length };
+  const exits = 'sites' in found ? found.sites : [];
+  const returns = exits.filter(({ address }) => address !== entry.sites.address);
+  const single = returns.length < exits.length;
+  const why = 'entryOnly' in found ? found.entryOnly : null;
+  const top = trampolineEntry(code);
+  const topEntry = 'sites' in top ? top.sites : null;
+  if (takesTrampoline(trampolines, { name, entry: topEntry, entryOnly: why, single })) {
+    return { ...planned, entry: topEntry ?? entry.sites, trampoline: true };
+  }
+  return { ...planned, returns, entryOnly: why, single };
 }
 
 /** Aliases share an address, and one of them is traced. */

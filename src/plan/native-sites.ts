@@ -69,12 +69,24 @@ const STRAIGHT = new Set<number>([
  * every call executes it once and finds there what it was called with; else the first of all.
  */
 export function nativeEntry(code: FunctionCode): Choice<EntrySite> {
+  return chooseEntry(code, () => true);
+}
+
+/** The same, with the return address on top of the stack, where a trampoline replaces it. */
+export function trampolineEntry(code: FunctionCode): Choice<EntrySite> {
+  return chooseEntry(code, ({ stackAdjustment }) => stackAdjustment === 0);
+}
+
+function chooseEntry(
+  code: FunctionCode,
+  isWanted: (candidate: EntryCandidate) => boolean,
+): Choice<EntrySite> {
   const unreadable = whyUnreadable(code);
   if (unreadable !== null) return { reason: unreadable };
   const first = code.instructions[0] as Instruction;
   if (entryMayRepeat(code)) return { reason: 'a branch leads back to its first instruction' };
 
-  const candidates = entryCandidates(code);
+  const candidates = entryCandidates(code).filter(isWanted);
   const [single] = exitsOf(code, code, first);
   if (candidates.length === 0 && single && takesProbe(first)) {
     if (single.condition === SiteCondition.ALWAYS) {

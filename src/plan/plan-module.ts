@@ -8,6 +8,7 @@ import { planGo } from './go-plan.js';
 import { planNative } from './native-plan.js';
 import { moduleError } from './module-errors.js';
 import { type ModulePlan, siteCount } from './plan.js';
+import type { Trampolines } from './trampolines.js';
 
 export interface PlanRequest {
   patterns: readonly Pattern[];
@@ -15,6 +16,7 @@ export interface PlanRequest {
   handlers: readonly HttpHandler[];
   excludes: readonly Pattern[];
   entryOnly: boolean;
+  trampolines: Trampolines;
   values: ValueRequest;
   maxFunctions: number;
   maxSites: number;

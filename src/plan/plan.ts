@@ -74,6 +74,8 @@ export interface PlannedFunction {
   single: boolean;
   /** Why its returns are not seen, so that its calls are only counted; null: they are. */
   entryOnly: string | null;
+  /** Its entry's program sees its returns too; where a process does not let it, they are not. */
+  trampoline: boolean;
   context: ContextAt;
   file: string | null;
   line: number | null;

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import type { BpfMap, Features, Link, Module, Native, Programs } from '../native/native.js';
 import type { ModulePlan } from '../plan/plan.js';
 import {
+  encodeClosed,
   encodeContextTypes,
   encodeErrorTexts,
   encodeSettings,
@@ -33,6 +34,7 @@ export const SESSION_MAPS = [
   'inheritances',
   'statistics',
   'told',
+  'trampolines',
 ] as const;
 
 /** Maps that all attachments of a rule have in common. */
@@ -55,7 +57,7 @@ const THREAD_MAPS = [
 /** Those of them that each object has. */
 export const MAPS: Record<ModulePlan['kind'] | 'threads', readonly SharedMap[]> = {
   go: [...SESSION_MAPS, ...RULE_MAPS],
-  native: [...THREAD_MAPS, 'targets'],
+  native: [...THREAD_MAPS, 'targets', 'trampolines'],
   threads: THREAD_MAPS,
   kernel: [...THREAD_MAPS, 'targets', 'told', 'started_spans'],
 };
@@ -147,7 +149,7 @@ export class Attachment implements ModuleProbes {
       maps,
       attach: features.uprobeMulti ? 'multi' : 'perf',
       sleepable: features.sleepable,
-      programs: ['enter', 'leave', 'support'],
+      programs: ['enter', 'leave', 'support', ...(encoded.around.length > 0 ? ['around'] : [])],
     });
     try {
       fill(programs, plan, encoded, features);
@@ -168,11 +170,12 @@ export class Attachment implements ModuleProbes {
         offsets: Float64Array.from(sites, ({ address }) => this.offsetOf(address)),
         cookies: Float64Array.from(sites, ({ index }) => index),
       });
-    const { support, returns, entries } = this.encoded;
+    const { support, returns, entries, around } = this.encoded;
     const made: Links = { entries: null, others: [] };
     try {
       if (support.length > 0) made.others.push(await link('support', support));
       if (returns.length > 0) made.others.push(await link('leave', returns));
+      if (around.length > 0) made.others.push(await link('around', around));
       if (entries.length > 0) made.entries = await link('enter', entries);
     } catch (error) {
       await Promise.all(made.others.map((each) => each.detach()));
@@ -191,6 +194,9 @@ export class Attachment implements ModuleProbes {
   }
 
   async detachEntries(): Promise<void> {
+    // One link has both ends of these calls.
+    const { keys, values } = encodeClosed(this.encoded);
+    if (keys.length > 0) this.programs.map('sites').updateMany(keys, values);
     const gone = [...this.links.values()].map(({ entries }) => entries);
     for (const links of this.links.values()) links.entries = null;
     await Promise.all(gone.map((entries) => entries?.detach()));
@@ -247,8 +253,8 @@ function fillValues(
   if (texts.keys.length > 0) programs.map('error_texts').updateMany(texts.keys, texts.values);
 }
 
-function indexByAddress(map: BpfMap, { entries, returns, support }: EncodedSites): void {
-  const all = [...entries, ...returns, ...support];
+function indexByAddress(map: BpfMap, encoded: EncodedSites): void {
+  const all = [...encoded.entries, ...encoded.returns, ...encoded.support];
   const keys = Buffer.alloc(all.length * 8);
   const values = Buffer.alloc(all.length * 4);
   all.forEach(({ address, index }, i) => {

@@ -37,6 +37,8 @@ export interface RuleOptions {
   errorText: boolean;
   /** Returns are carried out by our programs where the kernel lets them. */
   emulateReturns: boolean;
+  /** Return addresses are replaced in every process, also where something may look for them. */
+  returnTrampoline: boolean;
 }
 
 /** What else is the same for all functions of an attachment. */
@@ -89,6 +91,8 @@ export function encodeSettings(
   flag(settings.findsMappings, features.findsMappings);
   flag(settings.perfBuffers, options.perfBuffers);
   flag(settings.writesRegisters, features.writesRegisters);
+  flag(settings.hasSessions, features.uprobeSession && !options.entryOnly);
+  flag(settings.trampolines, options.returnTrampoline);
   flag(settings.emulateReturns, features.writesRegisters && options.emulateReturns);
   return buffer;
 }
@@ -127,6 +131,8 @@ export interface EncodedSites {
   entries: NumberedSite[];
   returns: NumberedSite[];
   support: NumberedSite[];
+  /** Entries whose program sees the returns too. */
+  around: NumberedSite[];
 }
 
 /** `firstFunction` is the number that the session gave to the plan's first function. */
@@ -151,13 +157,15 @@ export function encodeSites(plan: ModulePlan, firstFunction: number): EncodedSit
   };
   const entries: NumberedSite[] = [];
   const returns: NumberedSite[] = [];
+  const around: NumberedSite[] = [];
   // Another program of ours runs there too, and needs the registers as they were.
   const shared = new Set(plan.support.map(({ address }) => address));
   plan.functions.forEach((planned, index) => {
     const fn = firstFunction + index;
-    const { entry, context, entryOnly, single } = planned;
+    const { entry, context, entryOnly, single, trampoline } = planned;
     const flags = entryOnly === null ? 0 : SiteFlag.ENTRY_ONLY;
-    entries.push(add(entry, single ? SiteKind.BOTH : SiteKind.ENTRY, fn, { ...context, flags }));
+    const begins = trampoline ? around : entries;
+    begins.push(add(entry, single ? SiteKind.BOTH : SiteKind.ENTRY, fn, { ...context, flags }));
     for (const site of planned.returns) {
       const plain = site.plainReturn === true && !shared.has(site.address);
       const flags = plain ? SiteFlag.PLAIN_RETURN : 0;
@@ -165,7 +173,20 @@ export function encodeSites(plan: ModulePlan, firstFunction: number): EncodedSit
     }
   });
   const support = plan.support.map((site) => add(site, site.kind, 0, { place: 0, at: site.at }));
-  return { sites: Buffer.concat(encoded), count: encoded.length, entries, returns, support };
+  const sites = Buffer.concat(encoded);
+  return { sites, count: encoded.length, entries, returns, support, around };
+}
+
+/** Keys and values of the map `sites` that let calls of `around` count no more. */
+export function encodeClosed({ sites, around }: EncodedSites): { keys: Buffer; values: Buffer } {
+  const keys = Buffer.alloc(around.length * 4);
+  const values = around.map(({ index }, i) => {
+    keys.writeUInt32LE(index, i * 4);
+    const element = Buffer.from(sites.subarray(index * site.size, (index + 1) * site.size));
+    element.writeUInt8(element.readUInt8(site.flags) | SiteFlag.CLOSED, site.flags);
+    return element;
+  });
+  return { keys, values: Buffer.concat(values) };
 }
 
 /** Keys and values of the map `context_types`: each type is found by its itab and by itself. */

@@ -11,6 +11,7 @@ import {
 } from '../plan/module-role.js';
 import type { ModulePlan } from '../plan/plan.js';
 import type { Notice } from '../sinks/sink.js';
+import { SiteKind } from '../spans/records.generated.js';
 import { mappedLibraries } from '../targets/mapped.js';
 import { hasEnded, type Procfs } from '../targets/procfs.js';
 import { isRunning, type Target } from '../targets/target.js';
@@ -21,11 +22,13 @@ import type { ProcessResources } from './resources.js';
 import type { Decision, TraceRule } from './rule.js';
 import type { FollowedProcess } from './rule-change.js';
 import type { Session } from './session.js';
+import type { Trampolines } from './trampolines.js';
 
 export interface ProcessesOptions {
   session: Session;
   executables: Executables;
   resources: ProcessResources;
+  trampolines: Trampolines;
   threadContexts: Pick<ThreadContexts, 'find'>;
   procfs: Procfs;
   onNotice: (notice: Notice, rule: TraceRule) => void;
@@ -60,7 +63,7 @@ export class Processes {
     if (!rule || !isCopy || parent?.probed?.attachment.plan.kind === 'go') return;
     this.options.session.copyTarget(parent.target.pid, child.pid);
     if (parent?.probed) await this.link(child, rule, parent.probed);
-    await this.takeOthers(child.pid);
+    else await this.takeOthers(child.pid);
   }
 
   private set(target: Target, rule: TraceRule | null, probed: Probed | null): void {
@@ -89,9 +92,8 @@ export class Processes {
     const whole = rule.reach(target) === 'all';
     try {
       const probed = await this.options.executables.need(rule, target, whole, plan);
-      if (probed) this.set(target, rule, probed);
-      await this.takeOthers(target.pid, libraries);
-      if (probed) await this.link(target, rule, probed);
+      if (probed) await this.link(target, rule, probed, libraries);
+      else await this.takeOthers(target.pid, libraries);
     } catch (error) {
       throw this.orEnded(target, error);
     }
@@ -153,6 +155,22 @@ export class Processes {
         if (wanted) onNotice(followed(probed, `in process ${pid}`), rule);
       }
     }
+    await this.judgeTrampolines(pid);
+  }
+
+  /** Only where the kernel side hears of further libraries, or where none can come. */
+  private async judgeTrampolines(pid: number): Promise<void> {
+    const { trampolines, procfs } = this.options;
+    const known = this.known.get(pid);
+    if (!known?.rule || known.rule.options.returnTrampoline) return;
+    const functions = probesOf(known).flatMap(({ attachment }) => attachment.plan.functions);
+    if (!functions.some(({ trampoline }) => trampoline)) return;
+    const isWatched = [...known.libraries].some(({ attachment }) =>
+      attachment.plan.support.some(({ kind }) => kind === SiteKind.LIBRARIES),
+    );
+    const { fileId } = known.target;
+    const isStatic = mappedLibraries(pid, procfs).every((file) => file.fileId === fileId);
+    if (isWatched || isStatic) await trampolines.judge(pid);
   }
 
   /** A library may have brought it, or taken it away. */
@@ -173,11 +191,21 @@ export class Processes {
     );
   }
 
-  private async link(target: Target, rule: TraceRule, probed: Probed): Promise<void> {
+  private async link(
+    target: Target,
+    rule: TraceRule,
+    probed: Probed,
+    expected: readonly ModuleFile[] = [],
+  ): Promise<void> {
+    const { executables } = this.options;
     this.set(target, rule, probed);
-    // Before its first call counts.
-    if (probed.attachment.plan.kind === 'native') await this.findThreadContext(target.pid);
-    await this.options.executables.link(probed, target);
+    if (probed.attachment.plan.kind === 'go') {
+      await executables.link(probed, target);
+      return this.takeOthers(target.pid, expected);
+    }
+    // What is known of the process by its libraries holds for the first call that counts.
+    await this.takeOthers(target.pid, expected);
+    if (this.known.get(target.pid)?.probed === probed) await executables.link(probed, target);
   }
 
   /** Links a process to the probes of its rule, or says why there are none: null. */
@@ -190,7 +218,6 @@ export class Processes {
       if (isNew && probed.attachment.plan.functions.length > 0) {
         onNotice(followed(probed, `in process ${target.pid}`), rule);
       }
-      await this.takeOthers(target.pid);
       return probed;
     }
     const wantsOthers = wantsLibraries(rule.request) || wantsKernel(rule.request);

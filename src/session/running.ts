@@ -10,6 +10,7 @@ import { Procfs } from '../targets/procfs.js';
 import type { ResourceSources } from '../targets/resource.js';
 import { type Target, tryReadTarget } from '../targets/target.js';
 import { ThreadContexts } from '../targets/thread-context.js';
+import { Unwinders } from '../targets/unwinders.js';
 import {
   type DetachReason,
   Executables,
@@ -26,6 +27,7 @@ import { ProcessResources } from './resources.js';
 import type { TraceRule } from './rule.js';
 import { Session } from './session.js';
 import { type CountedFunction, lostInKernel, summarize } from './summary.js';
+import { Trampolines } from './trampolines.js';
 import type { Transport } from './transport.js';
 
 /** Time that calls which are open at the end have to return, in ms. */
@@ -170,6 +172,7 @@ export class Running {
         procfs,
         onNotice: (notice) => this.pipeline.notice(notice),
       }),
+      trampolines: new Trampolines(this.session.trampolineVerdicts, new Unwinders(native, procfs)),
       procfs,
       rules,
       watchesExecs,

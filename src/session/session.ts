@@ -37,6 +37,7 @@ import { kernelError } from './kernel-errors.js';
 import { Numbers } from './numbers.js';
 import { allOpenCalls, openCallsOn, type OpenStackCalls } from './open-calls.js';
 import { type FunctionStatistics, readStatistics } from './statistics.js';
+import { pidKey } from './trampolines.js';
 import type { Transport } from './transport.js';
 
 /** How often the ring is looked at, and how much is taken at once. */
@@ -336,6 +337,7 @@ export class Session {
     this.targets.delete(pid);
     this.threadContexts.delete(pid);
     this.map('targets').delete(pidKey(pid));
+    this.map('trampolines').delete(pidKey(pid));
   }
 
   private writeTarget(pid: number): void {
@@ -392,6 +394,11 @@ export class Session {
   /** Of all programs, those that watch processes among them. A name may come several times. */
   programRunTimes(): ProgramRunTime[] {
     return [...this.runTimes(), ...this.processes.runTimes()];
+  }
+
+  /** In which processes return addresses may be replaced; trampolines.ts says when. */
+  get trampolineVerdicts(): BpfMap {
+    return this.map('trampolines');
   }
 
   /** Of the programs that watch processes; holds.ts says what for. */
@@ -511,10 +518,4 @@ function encodeTarget(
     }
   }
   return value;
-}
-
-function pidKey(pid: number): Buffer {
-  const key = Buffer.alloc(4);
-  key.writeUInt32LE(pid);
-  return key;
 }

@@ -2,6 +2,7 @@
 import type { Features } from '../native/native.js';
 import type { ErrorMode } from '../plan/error-modes.js';
 import type { PlanRequest } from '../plan/plan-module.js';
+import type { Trampolines } from '../plan/trampolines.js';
 import { sampleThreshold } from '../spans/sampling.js';
 import { inProcess, parsePattern } from '../symbols/patterns.js';
 import type { TraceRule } from './rule.js';
@@ -43,6 +44,8 @@ export interface TraceWishes {
   unsampled: boolean;
   /** Returns are carried out by our programs where the kernel lets them. */
   emulateReturns: boolean;
+  /** Returns of all native functions by replaced return addresses, whatever the process has mapped. */
+  returnTrampoline: boolean;
   /** Functions that may be attached in one executable. */
   maxFunctions: number;
 }
@@ -61,6 +64,7 @@ export function planRequest(wishes: TraceWishes, features: Features): PlanReques
     })),
     excludes: wishes.exclude.map(parsePattern),
     entryOnly: wishes.entryOnly,
+    trampolines: trampolinesOf(wishes, features),
     values: {
       args: wishes.args,
       returns: wishes.returns,
@@ -71,6 +75,11 @@ export function planRequest(wishes: TraceWishes, features: Features): PlanReques
     maxFunctions: wishes.maxFunctions,
     maxSites: features.uprobeMulti ? Infinity : MAX_SINGLE_SITES,
   };
+}
+
+function trampolinesOf(wishes: TraceWishes, { uprobeSession }: Features): Trampolines {
+  if (!uprobeSession) return 'never';
+  return wishes.returnTrampoline ? 'always' : 'needed';
 }
 
 /** Which processes, as the rule is asked. */
@@ -91,6 +100,7 @@ export function ruleOf(wishes: TraceWishes, features: Features, selects: Selects
       contextHops: wishes.contextHops,
       errorText: wishes.errorText,
       emulateReturns: wishes.emulateReturns,
+      returnTrampoline: wishes.returnTrampoline,
     },
     filter: { minDurationNs, slowerThanNs, errorsOnly },
     followForks,

@@ -44,6 +44,7 @@ export const SiteKind = {
 export const SiteFlag = {
   ENTRY_ONLY: 1,
   PLAIN_RETURN: 2,
+  CLOSED: 4,
 } as const;
 
 export const SiteCondition = {
@@ -160,6 +161,11 @@ export const ThreadContextFormat = {
   NONE: 0,
   OTEL: 1,
   ELASTIC: 2,
+} as const;
+
+export const TrampolineVerdict = {
+  ASKED: 1,
+  ALLOWED: 2,
 } as const;
 
 export const ContextWraps = {
@@ -389,7 +395,7 @@ export const spanType = {
 
 /** Byte offsets in struct settings. */
 export const settings = {
-  size: 248,
+  size: 256,
   minDurationNs: 0,
   sampleThreshold: 8,
   treeIntervalNs: 16,
@@ -425,6 +431,8 @@ export const settings = {
   writesRegisters: 245,
   emulateReturns: 246,
   arguments: 247,
+  hasSessions: 248,
+  trampolines: 249,
 } as const;
 
 /** Byte offsets in struct stack_key. */
@@ -562,10 +570,11 @@ export const target = {
 
 /** Byte offsets in struct thread_stack. */
 export const threadStack = {
-  size: 24,
+  size: 32,
   low: 0,
   high: 8,
   stack: 16,
+  ownEnd: 24,
 } as const;
 
 /** Byte offsets in struct context_type. */

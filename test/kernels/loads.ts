@@ -47,6 +47,7 @@ const OPTIONS: Omit<KernelOptions, 'perfBuffers'> = {
   contextHops: 100,
   errorText: true,
   emulateReturns: true,
+  returnTrampoline: true,
   programSpans: true,
   filterTargets: true,
   attachment: 1,
@@ -72,19 +73,33 @@ export function ways({ uprobeMulti, sleepable }: Features): Way[] {
 export const wayName = ({ attach, sleepable, perfBuffers }: Way): string =>
   [attach, ...(sleepable ? ['sleepable'] : []), ...(perfBuffers ? ['perf buffers'] : [])].join('+');
 
-/** Loads the programs for Go that way; rejects with the verifier's words. */
+/** Loads the programs for Go, and those for native functions, that way; rejects with the verifier's words. */
 export async function loadOnce(native: Native, features: Features, way: Way): Promise<void> {
+  const session = way.attach === 'multi' && features.uprobeSession ? ['around'] : [];
+  await loadObject(native, features, way, PLAN, undefined);
+  const programs = ['enter', 'leave', 'support', ...session];
+  await loadObject(native, features, way, { ...PLAN, kind: 'native', layout: null }, programs);
+}
+
+async function loadObject(
+  native: Native,
+  features: Features,
+  way: Way,
+  plan: ModulePlan,
+  wanted: string[] | undefined,
+): Promise<void> {
   try {
     const programs = await native.load({
-      object: objectPath('go', { ...features, sleepable: way.sleepable }),
-      settings: encodeSettings(PLAN, 1, { ...OPTIONS, perfBuffers: way.perfBuffers }, features, 1n),
+      object: objectPath(plan.kind, { ...features, sleepable: way.sleepable }),
+      settings: encodeSettings(plan, 1, { ...OPTIONS, perfBuffers: way.perfBuffers }, features, 1n),
       maps: way.perfBuffers ? { ring: { perfBuffers: true } } : {},
       attach: way.attach,
       sleepable: way.sleepable,
+      ...(wanted ? { programs: wanted } : {}),
     });
     programs.close();
   } catch (error) {
     const { message, log } = error as NativeError;
-    throw new Error(`${wayName(way)}: ${message}\n${log ?? ''}`, { cause: error });
+    throw new Error(`${wayName(way)}, ${plan.kind}: ${message}\n${log ?? ''}`, { cause: error });
   }
 }

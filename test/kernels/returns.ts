@@ -111,6 +111,7 @@ async function returnOffsets(native: Native, program: string): Promise<Map<numbe
     handlers: [],
     excludes: [],
     entryOnly: false,
+    trampolines: 'never',
     values: { args: [], returns: false, errors: null, stack: false, redact: [] },
     maxFunctions: 1,
     maxSites: Infinity,

@@ -28,6 +28,7 @@ export function traceOptions(
     entryOnly: false,
     contextHops: 32,
     emulateReturns: true,
+    returnTrampoline: false,
     args: [],
     returns: false,
     stack: false,

@@ -69,6 +69,7 @@ test('an agent that is told a rule alone does as little as it may', () => {
           entryOnly: false,
           contextHops: 32,
           emulateReturns: true,
+          returnTrampoline: false,
           roots: false,
           unsampled: false,
           followForks: true,

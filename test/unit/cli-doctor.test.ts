@@ -15,6 +15,7 @@ const ALL: Features = {
   cookies: true,
   uprobeMulti: true,
   uprobeMultiThreads: true,
+  uprobeSession: true,
   sleepable: true,
   atomics: true,
   findsMappings: true,

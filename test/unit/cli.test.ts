@@ -101,6 +101,7 @@ const plan: Plan = {
             returns: [{ address: 0x1030, condition: 0, emulated: false }],
             single: false,
             entryOnly: null,
+            trampoline: false,
             context: { place: 0, at: 0 },
             file: null,
             line: null,
@@ -163,7 +164,7 @@ test('all options reach the engine', async () => {
   const { status, options, stderr } = await trace([
     ...'attach --pid 42 --symbol main.* main.a --exclude *.b --min-duration 1ms'.split(' '),
     ...'--slower-than=500ms --errors-only --sample 5% --max-rate 100 --no-roots'.split(' '),
-    ...'--unsampled --no-follow-forks --entry-only --max-functions 9 --transport perf --ring-size 1M'.split(
+    ...'--unsampled --no-follow-forks --entry-only --max-functions 9 --transport perf --ring-size 1M --return-trampoline'.split(
       ' ',
     ),
     ...'--comm shop --wait=30s main.c -o none'.split(' '),
@@ -191,6 +192,7 @@ test('all options reach the engine', async () => {
     entryOnly: true,
     contextHops: 32,
     emulateReturns: true,
+    returnTrampoline: true,
     args: [],
     returns: false,
     stack: false,

@@ -19,6 +19,7 @@ test('a return that a probe of the runtime shares is not carried out', () => {
         returns: [ret(0x1010, true), ret(0x1020, true), ret(0x1030, false)],
         context: NOWHERE,
         entryOnly: null,
+        trampoline: false,
         single: false,
       },
     ],

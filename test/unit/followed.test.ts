@@ -7,6 +7,7 @@ import type { OpenStackCalls } from '../../src/session/open-calls.js';
 import type { ProcessResources } from '../../src/session/resources.js';
 import type { Fit, Reach, TraceRule } from '../../src/session/rule.js';
 import type { Session } from '../../src/session/session.js';
+import type { Trampolines } from '../../src/session/trampolines.js';
 import { ProcessEvent } from '../../src/spans/records.generated.js';
 import type { Procfs } from '../../src/targets/procfs.js';
 import type { Target } from '../../src/targets/target.js';
@@ -124,6 +125,7 @@ class World {
         close: nothing,
         forgetPasses: () => Promise.resolve(),
       } as unknown as Holds,
+      trampolines: {} as unknown as Trampolines,
       procfs: this.procfs as unknown as Procfs,
       rules,
       watchesExecs: true,

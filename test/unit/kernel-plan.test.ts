@@ -55,6 +55,7 @@ const request = (patterns: string[], more: Partial<PlanRequest> = {}): PlanReque
   handlers: [],
   excludes: [],
   entryOnly: false,
+  trampolines: 'never',
   values: { args: [], returns: false, errors: null, stack: false, redact: null },
   maxFunctions: 100,
   maxSites: 100,

@@ -69,6 +69,8 @@ export interface TraceConfig {
   contextHops: number;
   /** Returns are carried out by our programs where the kernel lets them. */
   emulateReturns: boolean;
+  /** Returns of native functions by replaced return addresses, whatever their process has mapped. */
+  returnTrampoline: boolean;
   roots: boolean;
   unsampled: boolean;
   followForks: boolean;

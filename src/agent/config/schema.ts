@@ -120,6 +120,11 @@ const traceSchema = z
       .describe(
         'Carry out returns in the probe where the kernel lets it (Linux 6.19), which is far cheaper. Off where other tools have uprobes on the same return instructions.',
       ),
+    returnTrampoline: flag
+      .default(false)
+      .describe(
+        'See the returns of all native functions by return addresses that the kernel replaces (Linux 6.13), whatever the process has mapped. Exceptions, and whatever else looks for return addresses, may then end the process.',
+      ),
     roots: flag
       .default(false)
       .describe('Calls for which no context is found are traces of their own, not only counted.'),

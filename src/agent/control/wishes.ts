@@ -55,6 +55,7 @@ const SCHEMA = z.strictObject({
   errors: z.array(z.enum(ERROR_MODES)).max(3).nullable().default(null),
   redact: z.array(name).max(100).nullable().default([]),
   emulateReturns: flag(true),
+  returnTrampoline: flag(false),
   roots: flag(true),
   unsampled: flag(false),
   maxFunctions: z.number().int().min(1).max(MAX_FUNCTIONS).default(2_000),

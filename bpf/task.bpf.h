@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* What is read of the kernel's own structures about the thread that runs. */
+#ifndef UNDERSPAN_TASK_BPF_H
+#define UNDERSPAN_TASK_BPF_H
+
+#include "common.bpf.h"
+#include <bpf/bpf_core_read.h>
+
+struct thread_struct {
+	unsigned long fsbase;
+	unsigned long features; /* where the kernel is built for shadow stacks (Linux 6.6) */
+} __attribute__((preserve_access_index));
+
+/* Where replaced return addresses lead. */
+struct xol_area {
+	unsigned long vaddr;
+} __attribute__((preserve_access_index));
+
+struct uprobes_state {
+	struct xol_area *xol_area;
+} __attribute__((preserve_access_index));
+
+struct mm_struct {
+	unsigned long start_stack;
+	struct uprobes_state uprobes_state;
+} __attribute__((preserve_access_index));
+
+struct uprobe_task {
+	unsigned int depth; /* return addresses that are replaced */
+} __attribute__((preserve_access_index));
+
+struct task_struct {
+	struct thread_struct thread;
+	struct mm_struct *mm;
+	struct uprobe_task *utask;
+} __attribute__((preserve_access_index));
+
+#define SHADOW_STACK 1 /* ARCH_SHSTK_SHSTK */
+
+/* The processor compares what ret pops with a stack of its own, which no program can pop. */
+INLINE bool has_shadow_stack(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	unsigned long features;
+
+	if (!bpf_core_field_exists(task->thread.features))
+		return false;
+	return bpf_core_read(&features, sizeof(features), &task->thread.features) ||
+	       (features & SHADOW_STACK);
+}
+
+#endif
