@@ -464,16 +464,17 @@ test('nginx', async (t) => {
         ...['--exe', tools.server, ...ATTACH, ...NGINX_FUNCTIONS],
         ...['ngx_spawn_process', 'ngx_http_upstream_init'],
       ]);
-      const load = async (path: string): Promise<void> => {
+      const load = async (path: string, ...options: string[]): Promise<void> => {
         const url = `http://127.0.0.1:${port}/${path}`;
-        const told = await tools.ab('-q', '-n', String(NGINX_REQUESTS), '-c', '8', '-k', url);
+        const told = await tools.ab('-q', '-n', String(NGINX_REQUESTS), '-c', '8', ...options, url);
         assert.match(told, /Failed requests: +0\n/);
         assert.doesNotMatch(told, /Non-2xx/);
       };
-      await load('page');
+      await load('page', '-k');
       // Other workers, which it forks while it is traced.
       server.child.kill('SIGHUP');
       await server.until('other workers run', () => (workers() === 4 ? true : null));
+      // A worker that is told to end closes connections that wait for another request.
       await load('proxied');
       const after = await nginxRequests(port);
       assert.equal(await tracer.stop(), 0, tracer.stderr);
