@@ -16,8 +16,9 @@ const SUPPORT: Record<string, { kind: number; at: number }> = {
   setcontext: { kind: SiteKind.SWITCH_STACK, at: 0 },
   // The Itanium C++ ABI: the handler's first act. Its frame is the innermost that is left.
   __cxa_begin_catch: { kind: SiteKind.CATCH, at: 0 },
-  // Rust: where catch_unwind takes the panic.
+  // Rust: where catch_unwind takes the panic; in a namespace of its own since 1.87.
   __rust_panic_cleanup: { kind: SiteKind.CATCH, at: 0 },
+  '__rustc::__rust_panic_cleanup': { kind: SiteKind.CATCH, at: 0 },
   // glibc and musl; what is compiled with _FORTIFY_SOURCE calls the last.
   longjmp: { kind: SiteKind.LONG_JUMP, at: 0 },
   _longjmp: { kind: SiteKind.LONG_JUMP, at: 0 },

@@ -117,7 +117,9 @@ function entryCandidates(code: FunctionCode): EntryCandidate[] {
     if (takesProbe(instruction) && exitsOf(code, code, instruction).length === 0) {
       candidates.push({ instruction, stackAdjustment });
     }
-    if (affects(instruction, ARGUMENTS | InstructionEffect.WRITES_MEMORY)) break;
+    if (affects(instruction, ARGUMENTS)) break;
+    // What it writes belongs behind the entry; but one that is a little late is better than none.
+    if (candidates.length > 0 && affects(instruction, InstructionEffect.WRITES_MEMORY)) break;
     stackAdjustment += stackGrowth(instruction);
     if (Number.isNaN(stackAdjustment)) break;
   }
