@@ -5,8 +5,10 @@ use std::panic;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::thread;
 
-static CALLS: [AtomicI64; 6] = [const { AtomicI64::new(0) }; 6];
-static UNWOUND: [AtomicI64; 6] = [const { AtomicI64::new(0) }; 6];
+#[allow(clippy::declare_interior_mutable_const)] // inline const is Rust 1.79
+const ZERO: AtomicI64 = AtomicI64::new(0);
+static CALLS: [AtomicI64; 6] = [ZERO; 6];
+static UNWOUND: [AtomicI64; 6] = [ZERO; 6];
 const NAMES: [&str; 6] = ["leaf", "thrower", "middle", "catcher", "generic", "recurse"];
 
 fn count(what: usize, unwound: bool) {
