@@ -42,7 +42,8 @@ export const FEATURES: Record<
   uprobeMulti: {
     name: 'uprobe_multi',
     gives: 'thousands of probes in milliseconds',
-    without: 'probes are attached one by one: seconds for a thousand, minutes to detach',
+    without:
+      'probes are attached one by one: seconds for a thousand, minutes to detach; functions of C, C++ and Rust are not traced',
     since: 'Linux 6.6',
   },
   uprobeMultiThreads: {

@@ -11,6 +11,8 @@ import { type ModulePlan, siteCount } from './plan.js';
 import type { Trampolines } from './trampolines.js';
 
 export interface PlanRequest {
+  /** This kernel is not known to be safe for functions of C, C++ and Rust programs. */
+  onlyGo?: boolean;
   patterns: readonly Pattern[];
   /** Functions among them that handle HTTP requests, and of which route. */
   handlers: readonly HttpHandler[];
@@ -21,6 +23,8 @@ export interface PlanRequest {
   maxFunctions: number;
   maxSites: number;
 }
+
+export const NATIVE_UNSUPPORTED = 'NATIVE_UNSUPPORTED';
 
 export interface HttpHandler {
   pattern: Pattern;
@@ -60,6 +64,14 @@ async function planOpened(
   shownAs: string,
   request: PlanRequest,
 ): Promise<ModulePlan> {
+  if (!module.facts.go && request.onlyGo) {
+    throw new UnderspanError(
+      'unsupported',
+      NATIVE_UNSUPPORTED,
+      `${shownAs} is not a Go program, and on this kernel no others are traced: on Linux 5.10 and 6.1 one was seen to crash`,
+      'use a kernel with uprobe_multi (Linux 6.6)',
+    );
+  }
   const table = await module.functions();
   const found = withoutWrappers(
     matchAll(request.patterns, request.excludes, table),

@@ -55,6 +55,7 @@ const MAX_SINGLE_SITES = 1_000;
 
 export function planRequest(wishes: TraceWishes, features: Features): PlanRequest {
   return {
+    onlyGo: !features.uprobeMulti,
     patterns: [...wishes.symbols, ...wishes.handlers.map(({ symbol }) => symbol)].map((text) =>
       parsePattern(text),
     ),
