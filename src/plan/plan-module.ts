@@ -65,6 +65,8 @@ async function planOpened(
   request: PlanRequest,
 ): Promise<ModulePlan> {
   if (!module.facts.go && request.onlyGo) {
+    // Not even what our own bookkeeping needs.
+    if (request.patterns.length === 0) return emptyPlan(module);
     throw new UnderspanError(
       'unsupported',
       NATIVE_UNSUPPORTED,
@@ -123,6 +125,16 @@ function refusedByName(
       hint: "'trace symbols' lists what can be",
     }));
 }
+
+const emptyPlan = (module: Module): ModulePlan => ({
+  kind: 'native',
+  module,
+  layout: null,
+  functions: [],
+  refused: [],
+  support: [],
+  notices: [],
+});
 
 /** What the compiler wraps around the call of a `go` or `defer` statement. */
 const WRAPPER = /\.(?:deferwrap|gowrap)\d+$/;
