@@ -42,8 +42,7 @@ export const FEATURES: Record<
   uprobeMulti: {
     name: 'uprobe_multi',
     gives: 'thousands of probes in milliseconds',
-    without:
-      'probes are attached one by one: seconds for a thousand, minutes to detach; functions of C, C++ and Rust are not traced',
+    without: 'probes are attached one by one: seconds for a thousand, minutes to detach',
     since: 'Linux 6.6',
   },
   uprobeMultiThreads: {
@@ -55,7 +54,7 @@ export const FEATURES: Record<
   uprobeSession: {
     name: 'uprobe sessions',
     gives: 'returns of native functions whose ends cannot be told from their code',
-    without: 'calls of native functions that leave by an indirect jump are only counted',
+    without: 'functions of C, C++ and Rust are not traced: a target was seen to crash',
     since: 'Linux 6.13',
   },
   sleepable: {

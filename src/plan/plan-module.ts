@@ -70,8 +70,8 @@ async function planOpened(
     throw new UnderspanError(
       'unsupported',
       NATIVE_UNSUPPORTED,
-      `${shownAs} is not a Go program, and on this kernel no others are traced: on Linux 5.10 and 6.1 one was seen to crash`,
-      'use a kernel with uprobe_multi (Linux 6.6)',
+      `${shownAs} is not a Go program, and on this kernel no others are traced: on Linux 5.10, 6.1 and 6.12 one was seen to crash`,
+      'use a kernel with uprobe sessions (Linux 6.13)',
     );
   }
   const table = await module.functions();

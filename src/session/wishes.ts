@@ -55,7 +55,7 @@ const MAX_SINGLE_SITES = 1_000;
 
 export function planRequest(wishes: TraceWishes, features: Features): PlanRequest {
   return {
-    onlyGo: !features.uprobeMulti,
+    onlyGo: !features.uprobeSession,
     patterns: [...wishes.symbols, ...wishes.handlers.map(({ symbol }) => symbol)].map((text) =>
       parsePattern(text),
     ),
