@@ -47,13 +47,13 @@ INLINE struct open_call *begin_call(struct pt_regs *regs, const struct site *sit
 	}
 	if (!on || !stack) {
 		ADD(stats->calls, 1);
-		count_lost(stats, LOST_TABLE_FULL);
+		count_lost(stats, on ? LOST_TABLE_FULL : LOST_UNREADABLE);
 		return NULL;
 	}
 	*found = stack;
 	hit->stack = key.stack;
 	hit->function = site->function;
-	offset = on->high - slot;
+	offset = on->stack - slot;
 	if (settings.has_sessions) {
 		end_deeper(stack, hit, offset);
 		end_tail_caller(stack, hit, offset, slot);
@@ -101,7 +101,7 @@ int enter(struct pt_regs *regs)
 	call = begin_call(regs, site, &hit, on, slot, stats, &stack);
 	if (call && on && stack && site->kind == SITE_BOTH) {
 		hit.now = bpf_ktime_get_ns();
-		leave_call(stack, &hit, on->high - slot);
+		leave_call(stack, &hit, on->stack - slot);
 	}
 	return 0;
 }
@@ -135,8 +135,8 @@ int leave(struct pt_regs *regs)
 	hit.stack = key.stack;
 	hit.tgid = key.tgid;
 	hit.function = site->function;
-	stack_pointer = stack_pointer_at_return(regs, site, stack, on->high, &hit);
-	offset = on->high - stack_pointer;
+	stack_pointer = stack_pointer_at_return(regs, site, stack, on->stack, &hit);
+	offset = on->stack - stack_pointer;
 	end_deeper(stack, &hit, offset);
 	wanted = values_of(site->function);
 	call = wanted ? call_to_leave(stack, &hit, offset) : NULL;
@@ -192,7 +192,7 @@ INLINE void leave_around(struct pt_regs *regs, const struct site *site, struct h
 		return;
 	hit->stack = key.stack;
 	hit->function = site->function;
-	offset = on->high - slot;
+	offset = on->stack - slot;
 	end_deeper(stack, hit, offset);
 	call = call_to_leave(stack, hit, offset);
 	if (!call)
@@ -286,7 +286,7 @@ int support(struct pt_regs *regs)
 			left = jump_target(ARGUMENT(regs, site->context_at), STACK_POINTER(regs),
 					   on->high);
 		if (left)
-			end_below(&hit, &key, on->high - left);
+			end_below(&hit, &key, on->stack - left);
 		break;
 	case SITE_LIBRARIES:
 		bpf_map_delete_elem(&trampolines, &key.tgid);

@@ -19,18 +19,18 @@
 
 /*
  * The stack pointer as the ret at `site` found it, and hit->bias as true as it was then: what a
- * program of another tracer at the same site has carried out is undone in our view of it. `high` is
- * where the stack ends.
+ * program of another tracer at the same site has carried out is undone in our view of it. `end` is
+ * what offsets are measured from.
  */
 INLINE __u64 stack_pointer_at_return(const struct pt_regs *regs, const struct site *site,
-				     struct stack *stack, __u64 high, struct hit *hit)
+				     struct stack *stack, __u64 end, struct hit *hit)
 {
 	__u64 stack_pointer = STACK_POINTER(regs), offset, to;
 	struct open_call *call;
 
 	if (!settings.writes_registers || !(site->flags & SITE_FLAG_PLAIN_RETURN))
 		return stack_pointer;
-	offset = high - (stack_pointer - 8);
+	offset = end - (stack_pointer - 8);
 	end_deeper(stack, hit, offset);
 	if (!stack->depth)
 		return stack_pointer;

@@ -41,6 +41,12 @@ struct vm_area_struct {
 } __attribute__((preserve_access_index));
 
 #define END_OF_USER_MEMORY (1ULL << 56)
+#define IS_MAIN(thread) ((__u32)(thread) == (thread) >> 32)
+/* Not seen to be the thread's own, see presume_own_stack: the next hit looks again. */
+#define IS_PRESUMED(on) ((on)->stack >> 62 == OWN_STACK_KEY >> 62 && !(on)->own_end)
+/* Others change the mappings for microseconds at a time. */
+#define MAX_FINDS 32
+#define EBUSY 16
 
 #if ATOMICS
 static long note_mapping(struct task_struct *task, struct vm_area_struct *mapping,
@@ -53,50 +59,85 @@ static long note_mapping(struct task_struct *task, struct vm_area_struct *mappin
 #endif
 
 /*
- * Below which address a mapping is the stack that the thread was started with; 0: it is another.
- * The kernel puts the main thread's arguments at its stack's top, C libraries the control block of
- * any other thread, which its thread pointer names. Above that another mapping may have been joined
- * to it.
+ * Where the stack ends that the thread was started with. The kernel puts the main thread's arguments
+ * there, C libraries the control block of any other thread, which its thread pointer names. Above
+ * that another mapping may have been joined to it.
  */
-INLINE __u64 own_stack_end(const struct thread_stack *found, __u64 thread)
+INLINE __u64 own_stack_end(__u64 thread)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	bool is_main = (__u32)thread == thread >> 32;
-	__u64 end =
-		is_main ? BPF_CORE_READ(task, mm, start_stack) : BPF_CORE_READ(task, thread.fsbase);
 
-	return end >= found->low && end < found->high ? end : 0;
+	return IS_MAIN(thread) ? BPF_CORE_READ(task, mm, start_stack) :
+				 BPF_CORE_READ(task, thread.fsbase);
+}
+
+/* The kernel leaves at least that much room for a main thread's stack (mmap_base of arch/x86). */
+#define ROOM_OF_MAIN_STACK (128ULL << 20)
+
+/*
+ * The mappings are being changed at this moment, and cannot be looked at. What is known is where the
+ * thread's own stack ends, and that only the main thread's grows. False: it may be another stack.
+ */
+INLINE bool presume_own_stack(__u64 thread, __u64 pointer, struct thread_stack *found)
+{
+	struct thread_stack *known = bpf_map_lookup_elem(&thread_stacks, &thread);
+	__u64 end = own_stack_end(thread);
+	bool may_be_own = IS_MAIN(thread) ? end - pointer <= ROOM_OF_MAIN_STACK :
+					    !known || IS_PRESUMED(known);
+
+	if (pointer > end || !may_be_own)
+		return false;
+	found->high = end;
+	found->stack = OWN_STACK_KEY | end;
+	return true;
 }
 
 /*
- * Looks at the thread's mappings. Before bpf_find_vma (Linux 5.17, commit 7c7e3d31e785), and where
- * the mappings are being changed at this moment, the thread is taken to have one stack.
+ * Looks at the thread's mappings. Before bpf_find_vma (Linux 5.17, commit 7c7e3d31e785) a thread is
+ * taken to have one stack.
  */
 OUT_OF_LINE struct thread_stack *find_thread_stack(__u64 thread, __u64 pointer)
 {
 	struct thread_stack found = {};
+	bool busy = false;
+	__u64 end;
 
 #if ATOMICS
-	if (settings.finds_mappings)
-		bpf_find_vma(bpf_get_current_task_btf(), pointer, note_mapping, &found, 0);
+	if (settings.finds_mappings) {
+		struct task_struct *task = bpf_get_current_task_btf();
+
+		for (__u32 tries = 0; tries < MAX_FINDS; tries++) {
+			busy = bpf_find_vma(task, pointer, note_mapping, &found, 0) == -EBUSY;
+			if (!busy)
+				break;
+		}
+	}
 #endif
-	found.stack = found.high;
-	found.own_end = own_stack_end(&found, thread);
-	if (!found.high) {
+	if (busy) {
+		if (!presume_own_stack(thread, pointer, &found))
+			return NULL;
+	} else if (!found.high) {
 		found.high = END_OF_USER_MEMORY;
 		found.stack = THREAD_KEY | (__u32)thread;
+	} else {
+		end = own_stack_end(thread);
+		found.stack = found.high;
+		if (end >= found.low && end < found.high) {
+			found.own_end = end;
+			found.stack = OWN_STACK_KEY | end;
+		}
 	}
 	bpf_map_update_elem(&thread_stacks, &thread, &found, BPF_ANY);
 	return bpf_map_lookup_elem(&thread_stacks, &thread);
 }
 
-/* The stack that holds `pointer`; NULL: there is no room to keep it. */
+/* The stack that holds `pointer`; NULL: it cannot be told at this moment, or there is no room. */
 INLINE struct thread_stack *thread_stack_at(__u64 pointer)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
 	struct thread_stack *known = bpf_map_lookup_elem(&thread_stacks, &thread);
 
-	if (known && pointer >= known->low && pointer < known->high)
+	if (known && !IS_PRESUMED(known) && pointer >= known->low && pointer < known->high)
 		return known;
 	return find_thread_stack(thread, pointer);
 }

@@ -9,7 +9,7 @@ import {
   wantsKernel,
   wantsLibraries,
 } from './plan/module-role.js';
-import { NATIVE_UNSUPPORTED, planModule, type PlanRequest } from './plan/plan-module.js';
+import { planModule, type PlanRequest } from './plan/plan-module.js';
 import type { ModulePlan } from './plan/plan.js';
 import type { ModuleFile } from './session/executables.js';
 import { kernelError } from './session/kernel-errors.js';
@@ -148,7 +148,7 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
     const plan = await planTargets(native, targets, request).catch((error: unknown) => {
       // A command that is a script, or a shell, may still start what is to be traced.
       const later = launched && options.followForks && isShell(launched);
-      if (!later || !(error instanceof UnderspanError) || !LATER.has(error.code)) {
+      if (!later || !(error instanceof UnderspanError) || error.code !== 'NO_FUNCTION_MATCHES') {
         throw error;
       }
       return { targets, modules: [], notices: [] } satisfies Plan;
@@ -195,9 +195,6 @@ function expectedLibraries({ patterns }: PlanRequest): ModuleFile[] {
   const names = patterns.flatMap(({ module }) => (module.kind === 'library' ? [module.file] : []));
   return [...new Set(names)].flatMap((name) => findLibraries(name));
 }
-
-/** What an executable says that has nothing to trace itself. */
-const LATER = new Set(['NO_FUNCTION_MATCHES', NATIVE_UNSUPPORTED]);
 
 /** What runs other programs: an interpreter of scripts, or what stands before another command. */
 const isShell = ({ script, target }: LaunchedCommand): boolean =>

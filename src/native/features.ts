@@ -54,7 +54,7 @@ export const FEATURES: Record<
   uprobeSession: {
     name: 'uprobe sessions',
     gives: 'returns of native functions whose ends cannot be told from their code',
-    without: 'functions of C, C++ and Rust are not traced: a target was seen to crash',
+    without: 'calls of native functions that leave by an indirect jump are only counted',
     since: 'Linux 6.13',
   },
   sleepable: {

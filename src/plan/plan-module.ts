@@ -11,8 +11,6 @@ import { type ModulePlan, siteCount } from './plan.js';
 import type { Trampolines } from './trampolines.js';
 
 export interface PlanRequest {
-  /** This kernel is not known to be safe for functions of C, C++ and Rust programs. */
-  onlyGo?: boolean;
   patterns: readonly Pattern[];
   /** Functions among them that handle HTTP requests, and of which route. */
   handlers: readonly HttpHandler[];
@@ -23,8 +21,6 @@ export interface PlanRequest {
   maxFunctions: number;
   maxSites: number;
 }
-
-export const NATIVE_UNSUPPORTED = 'NATIVE_UNSUPPORTED';
 
 export interface HttpHandler {
   pattern: Pattern;
@@ -64,16 +60,6 @@ async function planOpened(
   shownAs: string,
   request: PlanRequest,
 ): Promise<ModulePlan> {
-  if (!module.facts.go && request.onlyGo) {
-    // Not even what our own bookkeeping needs.
-    if (request.patterns.length === 0) return emptyPlan(module);
-    throw new UnderspanError(
-      'unsupported',
-      NATIVE_UNSUPPORTED,
-      `${shownAs} is not a Go program, and on this kernel no others are traced: on Linux 5.10, 6.1 and 6.12 one was seen to crash`,
-      'use a kernel with uprobe sessions (Linux 6.13)',
-    );
-  }
   const table = await module.functions();
   const found = withoutWrappers(
     matchAll(request.patterns, request.excludes, table),
@@ -125,16 +111,6 @@ function refusedByName(
       hint: "'trace symbols' lists what can be",
     }));
 }
-
-const emptyPlan = (module: Module): ModulePlan => ({
-  kind: 'native',
-  module,
-  layout: null,
-  functions: [],
-  refused: [],
-  support: [],
-  notices: [],
-});
 
 /** What the compiler wraps around the call of a `go` or `defer` statement. */
 const WRAPPER = /\.(?:deferwrap|gowrap)\d+$/;

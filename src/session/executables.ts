@@ -3,7 +3,7 @@ import { UnderspanError } from '../errors.js';
 import type { Lease, Native } from '../native/native.js';
 import { planKernel } from '../plan/kernel-plan.js';
 import { MAIN, type ModuleRole, requestFor } from '../plan/module-role.js';
-import { NATIVE_UNSUPPORTED, planModule, type PlanRequest } from '../plan/plan-module.js';
+import { planModule, type PlanRequest } from '../plan/plan-module.js';
 import { type ModulePlan, siteCount } from '../plan/plan.js';
 import type { Notice } from '../sinks/sink.js';
 import { moduleBias } from '../targets/mapped.js';
@@ -98,8 +98,7 @@ export class Executables {
     const found = [...this.probed.values()].some((probed) => probed.rule === rule);
     return [...this.barren]
       .filter(([key, { error }]) => {
-        if (!key.startsWith(keyOf(rule, '', MAIN)) || error.code === NATIVE_UNSUPPORTED)
-          return false;
+        if (!key.startsWith(keyOf(rule, '', MAIN))) return false;
         // Where a rule has several executables, not every pattern is meant for all of them.
         return !(found && error.code === 'NO_FUNCTION_MATCHES');
       })

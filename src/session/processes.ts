@@ -9,7 +9,6 @@ import {
   wantsKernel,
   wantsLibraries,
 } from '../plan/module-role.js';
-import { NATIVE_UNSUPPORTED } from '../plan/plan-module.js';
 import type { ModulePlan } from '../plan/plan.js';
 import type { Notice } from '../sinks/sink.js';
 import { SiteKind } from '../spans/records.generated.js';
@@ -234,8 +233,7 @@ export class Processes {
     // Of a process that ended too soon nothing is known of its executable.
     if (!problem || !isRunning(target, this.options.procfs)) return;
     // What is followed for the sake of its parent need not have what was asked for.
-    const isOther = problem.code === 'NO_FUNCTION_MATCHES' || problem.code === NATIVE_UNSUPPORTED;
-    if (isOther && rule.followExecs) return;
+    if (problem.code === 'NO_FUNCTION_MATCHES' && rule.followExecs) return;
     const { code, message, hint, pattern } = problem;
     this.options.onNotice(
       { code, message, ...(hint ? { hint } : {}), ...(pattern ? { pattern } : {}) },

@@ -55,7 +55,6 @@ const MAX_SINGLE_SITES = 1_000;
 
 export function planRequest(wishes: TraceWishes, features: Features): PlanRequest {
   return {
-    onlyGo: !features.uprobeSession,
     patterns: [...wishes.symbols, ...wishes.handlers.map(({ symbol }) => symbol)].map((text) =>
       parsePattern(text),
     ),

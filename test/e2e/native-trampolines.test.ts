@@ -195,7 +195,11 @@ describe('return trampolines', () => {
 
   test('threads', async (t) => {
     if (!(await requireSessions(t))) return;
-    assertCalls(await run('threads'), { dispatch: 4010, twice: 2000 });
+    const tracer = await run('threads');
+    const { entryOnly = 0 } = tracer.result.lost;
+    assertCalls(tracer, { dispatch: 4010, twice: 2000 }, entryOnly ? { entryOnly } : {});
+    // Those while another thread changes the mappings, so that the stack cannot be told.
+    assert.ok(entryOnly < 20, `${entryOnly} calls were not seen to return`);
   });
 
   test('a thread on a stack in the heap', async (t) => {
