@@ -59,31 +59,32 @@ static long note_mapping(struct task_struct *task, struct vm_area_struct *mappin
 #endif
 
 /*
- * Where the stack ends that the thread was started with. The kernel puts the main thread's arguments
- * there, C libraries the control block of any other thread, which its thread pointer names. Above
- * that another mapping may have been joined to it.
+ * Where the stack ends that the thread was started with. The kernel puts the main thread's
+ * arguments there, C libraries the control block of any other thread, which its thread pointer
+ * names. Above that another mapping may have been joined to it.
  */
 INLINE __u64 own_stack_end(__u64 thread)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 
-	return IS_MAIN(thread) ? BPF_CORE_READ(task, mm, start_stack) :
-				 BPF_CORE_READ(task, thread.fsbase);
+	return IS_MAIN(thread) ? BPF_CORE_READ(task, mm, start_stack)
+			       : BPF_CORE_READ(task, thread.fsbase);
 }
 
 /* The kernel leaves at least that much room for a main thread's stack (mmap_base of arch/x86). */
 #define ROOM_OF_MAIN_STACK (128ULL << 20)
 
 /*
- * The mappings are being changed at this moment, and cannot be looked at. What is known is where the
- * thread's own stack ends, and that only the main thread's grows. False: it may be another stack.
+ * The mappings are being changed at this moment, and cannot be looked at. What is known is where
+ * the thread's own stack ends, and that only the main thread's grows. False: it may be another
+ * stack.
  */
 INLINE bool presume_own_stack(__u64 thread, __u64 pointer, struct thread_stack *found)
 {
 	struct thread_stack *known = bpf_map_lookup_elem(&thread_stacks, &thread);
 	__u64 end = own_stack_end(thread);
-	bool may_be_own = IS_MAIN(thread) ? end - pointer <= ROOM_OF_MAIN_STACK :
-					    !known || IS_PRESUMED(known);
+	bool may_be_own = IS_MAIN(thread) ? end - pointer <= ROOM_OF_MAIN_STACK
+					  : !known || IS_PRESUMED(known);
 
 	if (pointer > end || !may_be_own)
 		return false;
