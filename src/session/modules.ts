@@ -15,7 +15,8 @@ import { forgetHttpRequests, type HttpRequests, readHttpRequests } from './http-
 import { kernelError } from './kernel-errors.js';
 import { functionOf, type OpenStackCalls } from './open-calls.js';
 import type { TraceRule } from './rule.js';
-import type { RuleMaps, Session } from './session.js';
+import type { RuleMaps } from './rule-maps.js';
+import type { Session } from './session.js';
 
 /** A module of a process, as Target has them of its main executable. */
 export type ModuleFile = Pick<Target, 'exe' | 'file' | 'fileId'>;
@@ -264,7 +265,7 @@ export class Modules {
     const { pid } = target;
     const module = { bias: biasOf(pid, probed), attachment: attachment.number };
     if (
-      !session.addModule(pid, module, rule.followForks) &&
+      !session.targets.addModule(pid, module, rule.followForks) &&
       (shared || !session.features.cookies)
     ) {
       throw new Error(
@@ -272,7 +273,7 @@ export class Modules {
       );
     }
     const { layout } = attachment.plan;
-    if (layout) session.setGoThreads(pid, layout);
+    if (layout) session.targets.setGoThreads(pid, layout);
     pids.add(pid);
     probed.idleSince = null;
     try {
@@ -299,7 +300,7 @@ export class Modules {
 
   /** The process has ended, or runs something else now. */
   unlink(probed: ProbedModule, pid: number): Promise<void> {
-    this.options.session.removeModule(pid, probed.attachment.number);
+    this.options.session.targets.removeModule(pid, probed.attachment.number);
     this.left(probed, pid);
     return probed.attachment.detach(pid);
   }

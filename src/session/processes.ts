@@ -62,7 +62,7 @@ export class Processes {
     const isCopy = parent?.target.fileId === child.fileId;
     this.set(child, rule, null);
     if (!rule || !isCopy || parent?.probed?.attachment.plan.kind === 'go') return;
-    this.options.session.copyTarget(parent.target.pid, child.pid);
+    this.options.session.targets.copy(parent.target.pid, child.pid);
     if (parent?.probed) await this.link(child, rule, parent.probed);
     else await this.takeOthers(child.pid);
   }
@@ -77,7 +77,7 @@ export class Processes {
   /** Follows a process that has nothing to trace yet, for what it may start. */
   watch(target: Target, rule: TraceRule | null): void {
     this.set(target, rule, null);
-    this.options.session.addTarget(target.pid, rule?.followForks ?? false);
+    this.options.session.targets.add(target.pid, rule?.followForks ?? false);
   }
 
   /**
@@ -177,7 +177,7 @@ export class Processes {
   /** A library may have brought it, or taken it away. */
   private async findThreadContext(pid: number): Promise<void> {
     const place = await this.options.threadContexts.find(pid).catch(() => null);
-    if (this.known.has(pid)) this.options.session.setThreadContext(pid, place);
+    if (this.known.has(pid)) this.options.session.targets.setThreadContext(pid, place);
   }
 
   /** What went wrong is of no interest where the process is gone. */
@@ -270,7 +270,7 @@ export class Processes {
     this.known.delete(pid);
     await session.drain();
     await this.end(pid, endNs, await session.openCallsOf(pid));
-    session.removeTarget(pid);
+    session.targets.remove(pid);
     resources.delete(pid);
     return known ? probesOf(known) : [];
   }
@@ -310,7 +310,7 @@ export class Processes {
   /** It falls under no rule. */
   forget(pid: number): void {
     if (!this.known.delete(pid)) return;
-    this.options.session.removeTarget(pid);
+    this.options.session.targets.remove(pid);
     this.options.resources.delete(pid);
   }
 

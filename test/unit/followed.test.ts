@@ -108,8 +108,7 @@ class World {
 
   constructor(rules: readonly TraceRule[]) {
     const session = {
-      addTarget: () => undefined,
-      removeTarget: () => undefined,
+      targets: { add: () => undefined, remove: () => undefined },
       drain: () => Promise.resolve(),
       lostEvents: () => this.lost,
       allOpenCalls: () => Promise.resolve(this.open),
