@@ -12,6 +12,7 @@ import {
 import { NATIVE_UNSUPPORTED } from '../plan/plan-module.js';
 import type { ModulePlan } from '../plan/plan.js';
 import type { Notice } from '../sinks/sink.js';
+import { plural } from '../sinks/tree-format.js';
 import { SiteKind } from '../spans/records.generated.js';
 import { mappedLibraries } from '../targets/mapped.js';
 import { hasEnded, type Procfs } from '../targets/procfs.js';
@@ -338,5 +339,5 @@ function hasLibraries({ rule, probed }: FollowedProcess): boolean {
 
 const followed = ({ attachment, exe }: ProbedModule, where: string): Notice => ({
   code: 'PROCESS_FOLLOWED',
-  message: `attached to ${attachment.plan.functions.length} functions of ${exe} ${where}`,
+  message: `attached to ${plural(attachment.plan.functions.length, 'function')} of ${exe} ${where}`,
 });

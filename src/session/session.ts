@@ -18,7 +18,7 @@ import {
   SESSION_MAPS,
   shardCount,
 } from './attachment.js';
-import { type KernelOptions, numbersFrom, type RuleOptions } from './encode.js';
+import { numbersFrom, type RuleOptions } from './encode.js';
 import { KernelAttachment } from './kernel-attachment.js';
 import { kernelError } from './kernel-errors.js';
 import { Numbers } from './numbers.js';
@@ -139,19 +139,26 @@ export class Session {
   ): Promise<ModuleProbes> {
     const first = this.numbers.take(plan.functions.length);
     if (first === null) throw new Error(`no room for ${plan.functions.length} functions`);
-    const { perfBuffers, shards } = this;
+    const { native, features, perfBuffers, shards } = this;
     const { programSpans } = this.options;
     const number = ++this.attached;
+    const all = {
+      ...options,
+      programSpans,
+      filterTargets,
+      perfBuffers,
+      attachment: number,
+      shards,
+    };
+    const common = [native, features, plan, first, all, rule.maps] as const;
     try {
-      const load = plan.kind === 'kernel' ? loadForKernel : loadForFile;
-      const attachment = await load(
-        this.native,
-        this.features,
-        plan,
-        first,
-        { ...options, programSpans, filterTargets, perfBuffers, attachment: number, shards },
-        rule,
-      );
+      const attachment =
+        plan.kind === 'kernel'
+          ? await KernelAttachment.load(...common, await rule.threadStacks())
+          : await Attachment.load(
+              ...common,
+              plan.kind === 'native' ? await rule.threadStacks() : null,
+            );
       this.attachments.add(attachment);
       return attachment;
     } catch (error) {
@@ -300,34 +307,3 @@ export class Session {
     return this.processes.map(name);
   }
 }
-
-type Load = (
-  native: Native,
-  features: Features,
-  plan: ModulePlan,
-  first: number,
-  options: KernelOptions,
-  rule: RuleMaps,
-) => Promise<ModuleProbes>;
-
-const loadForKernel: Load = async (native, features, plan, first, options, rule) =>
-  KernelAttachment.load(
-    native,
-    features,
-    plan,
-    first,
-    options,
-    rule.maps,
-    await rule.threadStacks(),
-  );
-
-const loadForFile: Load = async (native, features, plan, first, options, rule) =>
-  Attachment.load(
-    native,
-    features,
-    plan,
-    first,
-    options,
-    rule.maps,
-    plan.kind === 'native' ? await rule.threadStacks() : null,
-  );
