@@ -5,6 +5,7 @@ import {
   type FunctionList,
   type ListedFunction,
 } from '../src/plan/list-functions.js';
+import { plural } from '../src/sinks/tree-format.js';
 import { inProcess, parsePattern } from '../src/symbols/patterns.js';
 import { hintFor, refuseShellExpanded } from '../src/symbols/suggest.js';
 import { interpreterOf, resolveExecutable } from '../src/targets/executable.js';
@@ -97,7 +98,7 @@ function renderJson(list: FunctionList, pids: number[]): string {
 function renderText({ file, functions }: FunctionList, pids: number[]): string {
   const traceable = functions.filter(({ reason }) => reason === null).length;
   const whose = pids.length > 0 ? ` (pid ${pids.join(', ')})` : '';
-  const head = `${file}${whose}: ${traceable} of ${functions.length} functions can be traced`;
+  const head = `${file}${whose}: ${traceable} of ${plural(functions.length, 'function')} can be traced`;
   const width = functions.reduce(
     (most, { address }) => Math.max(most, hex(address)?.length ?? 0),
     7,

@@ -11,7 +11,7 @@ import {
 } from './plan/module-role.js';
 import { planModule, type PlanRequest } from './plan/plan-module.js';
 import type { ModulePlan } from './plan/plan.js';
-import type { ModuleFile } from './session/executables.js';
+import type { ModuleFile } from './session/modules.js';
 import { kernelError } from './session/kernel-errors.js';
 import { Running } from './session/running.js';
 import type { Transport } from './session/transport.js';

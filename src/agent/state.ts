@@ -1,5 +1,5 @@
 /** What runs → what metrics and health say of it. */
-import { type Probed, sitesOf } from '../session/executables.js';
+import { type ProbedModule, sitesOf } from '../session/modules.js';
 import type { Running } from '../session/running.js';
 import type { TraceRule } from '../session/rule.js';
 import { lostInKernel } from '../session/summary.js';
@@ -18,10 +18,10 @@ export interface AgentState {
 
 export async function snapshotOf(agent: AgentState): Promise<AgentSnapshot> {
   const { running, sinks } = agent;
-  const { session, executables, pipeline, functions } = running;
+  const { session, modules, pipeline, functions } = running;
   const [maps, requests, httpUncounted] = await Promise.all([
     session.fill(),
-    executables.httpRequests(),
+    modules.httpRequests(),
     uncountedOf(agent),
   ]);
   const statistics = session.statistics();
@@ -29,7 +29,7 @@ export async function snapshotOf(agent: AgentState): Promise<AgentSnapshot> {
   for (const [reason, count] of Object.entries(running.lostHere())) {
     lost[reason] = (lost[reason] ?? 0) + count;
   }
-  const probed = [...executables.all];
+  const probed = [...modules.all];
   return {
     attachments: probed.map((each) => attachmentOf(each)),
     functions: functions.flatMap((named, index) => {
@@ -68,8 +68,8 @@ export async function snapshotOf(agent: AgentState): Promise<AgentSnapshot> {
 
 export function rulesOf({ running, config, rules, settled }: AgentState): RuleSnapshot[] {
   return rules.map((rule, index) => {
-    const problem = running.executables.problemsOf(rule)[0]?.message ?? null;
-    const pending = !settled || running.executables.isPreparing(rule);
+    const problem = running.modules.problemsOf(rule)[0]?.message ?? null;
+    const pending = !settled || running.modules.isPreparing(rule);
     return {
       name: rule.name,
       state: problem !== null ? 'failed' : pending ? 'pending' : 'ready',
@@ -88,12 +88,12 @@ function uncountedOf({
   return Promise.all(
     named.map(async (rule) => ({
       rule: rule.name,
-      requests: await running.executables.httpUncounted(rule),
+      requests: await running.modules.httpUncounted(rule),
     })),
   );
 }
 
-function attachmentOf(probed: Probed): AttachmentSnapshot {
+function attachmentOf(probed: ProbedModule): AttachmentSnapshot {
   const { rule, exe, pids, attachment } = probed;
   return {
     rule: rule.name,
@@ -106,7 +106,7 @@ function attachmentOf(probed: Probed): AttachmentSnapshot {
   };
 }
 
-function refusedOf({ rule, exe, attachment }: Probed): AgentSnapshot['refused'] {
+function refusedOf({ rule, exe, attachment }: ProbedModule): AgentSnapshot['refused'] {
   const counts = new Map<string, number>();
   for (const { reason } of attachment.plan.refused) {
     counts.set(reason, (counts.get(reason) ?? 0) + 1);

@@ -1,4 +1,5 @@
 import type { FunctionTable, Module, Native } from '../native/native.js';
+import { withoutGenerated } from '../symbols/generated.js';
 import { matchAll, type Pattern } from '../symbols/patterns.js';
 import { debugRoots } from './debug-roots.js';
 import { planGo } from './go-plan.js';
@@ -45,7 +46,7 @@ export async function listFunctions(
   }
   try {
     const table = await module.functions();
-    const found = matchAll(patterns, [], table);
+    const found = withoutGenerated(matchAll(patterns, [], table), patterns);
     const inlined = (await module.inlined()).filter(({ hasCode }) => !hasCode);
     const gone = matchAll(patterns, [], inlined.map(({ name }) => name).join('\n'));
     const plan = module.facts.go

@@ -13,11 +13,11 @@ import { ThreadContexts } from '../targets/thread-context.js';
 import { Unwinders } from '../targets/unwinders.js';
 import {
   type DetachReason,
-  Executables,
+  Modules,
   type ModuleFile,
-  type Probed,
+  type ProbedModule,
   sitesOf,
-} from './executables.js';
+} from './modules.js';
 import { Followed } from './followed.js';
 import { Holds } from './holds.js';
 import { ModuleNames } from './names.js';
@@ -39,7 +39,7 @@ const CHECK_MS = 1_000;
 /** How often the clocks are compared, in ms. */
 const CLOCK_MS = 10_000;
 const FLUSH_MS = 5_000;
-/** How long the end waits for executables that are being planned; nothing is attached any more. */
+/** How long the end waits for modules that are being planned; nothing is attached any more. */
 const SETTLE_MS = 500;
 
 const waited = (): Promise<void> => setTimeout(SETTLE_MS, undefined, { ref: false });
@@ -53,11 +53,11 @@ export interface RunningOptions extends ResourceSources {
   maxFunctions: number;
   /** Processes that start later and fall under a rule are targets too. */
   watchesExecs: boolean;
-  /** How long the probes of an executable stay that nothing runs, in ms. */
+  /** How long the probes of a module stay that no process runs, in ms. */
   idleMs: number;
   /** How long sinks may take at the end to deliver what is left, in ms. */
   flushMs?: number;
-  /** What has to do with one rule, what was found in its executables included; else sinks get it. */
+  /** What has to do with one rule, what was found in its modules included; else sinks get it. */
   onNotice?: (notice: Notice, rule: TraceRule) => void;
   /** The function's number is free for another. */
   onForgotten?: (functionIndex: number) => void;
@@ -73,7 +73,7 @@ export interface FirstTarget {
 
 export interface NumberedFunction extends NamedFunction {
   sites: number;
-  probed: Probed;
+  probed: ProbedModule;
   /** Of the HTTP requests that it handles; null: it is no handler. */
   route: string | null;
 }
@@ -87,7 +87,7 @@ export class Running {
   session!: Session;
   pipeline!: Pipeline;
   followed!: Followed;
-  executables!: Executables;
+  modules!: Modules;
   /** What the kernel counted for functions whose probes were taken back. */
   private readonly lostBefore: Record<string, number> = {};
   private resources!: ProcessResources;
@@ -134,7 +134,7 @@ export class Running {
       (batch) => this.pipeline.batch(batch),
     );
     const procfs = new Procfs();
-    this.executables = new Executables({
+    this.modules = new Modules({
       native,
       session: this.session,
       onAdded: (probed) => this.register(probed),
@@ -164,7 +164,7 @@ export class Running {
     });
     this.followed = new Followed({
       session: this.session,
-      executables: this.executables,
+      modules: this.modules,
       resources: this.resources,
       threadContexts: new ThreadContexts(native, procfs),
       holds: new Holds({
@@ -216,7 +216,7 @@ export class Running {
     }
   }
 
-  /** Somebody waits to write to an executable: see native.leaseFile(). */
+  /** Somebody waits to write to a module: see native.leaseFile(). */
   private readonly onSignal = (): void => this.followed.tidy();
 
   private every(ms: number, run: () => void): void {
@@ -224,13 +224,13 @@ export class Running {
   }
 
   private planOf(fileId: string): ModulePlan | null {
-    for (const probed of this.executables.all) {
+    for (const probed of this.modules.all) {
       if (probed.fileId === fileId) return probed.attachment.plan;
     }
     return null;
   }
 
-  private register(probed: Probed): void {
+  private register(probed: ProbedModule): void {
     const { plan, firstFunction } = probed.attachment;
     const addresses = new ModuleNames(plan.module);
     const { filter } = probed.rule;
@@ -252,7 +252,7 @@ export class Running {
   }
 
   private async unregister(
-    probed: Probed,
+    probed: ProbedModule,
     open: readonly OpenStackCalls[],
     why: DetachReason,
   ): Promise<void> {
@@ -318,7 +318,7 @@ export class Running {
 
   private async close(): Promise<void> {
     this.resources.close();
-    await this.executables.close();
+    await this.modules.close();
     await this.session.close();
     process.off('SIGIO', this.onSignal);
   }

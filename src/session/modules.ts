@@ -15,7 +15,8 @@ import { forgetHttpRequests, type HttpRequests, readHttpRequests } from './http-
 import { kernelError } from './kernel-errors.js';
 import { functionOf, type OpenStackCalls } from './open-calls.js';
 import type { TraceRule } from './rule.js';
-import type { RuleMaps, Session } from './session.js';
+import type { RuleMaps } from './rule-maps.js';
+import type { Session } from './session.js';
 
 /** A module of a process, as Target has them of its main executable. */
 export type ModuleFile = Pick<Target, 'exe' | 'file' | 'fileId'>;
@@ -24,7 +25,7 @@ export type ModuleFile = Pick<Target, 'exe' | 'file' | 'fileId'>;
 export const KERNEL_FILE: ModuleFile = { exe: 'the kernel', file: '', fileId: '' };
 
 /** One rule in one module. */
-export interface Probed {
+export interface ProbedModule {
   readonly rule: TraceRule;
   readonly role: ModuleRole;
   readonly fileId: string;
@@ -47,13 +48,17 @@ export interface Probed {
 /** Why probes are taken back. */
 export type DetachReason = 'idle' | 'file-changed' | 'reload';
 
-export interface ExecutablesOptions {
+export interface ModulesOptions {
   native: Native;
   session: Session;
   /** Loaded: its functions have numbers now. */
-  onAdded: (probed: Probed) => void;
+  onAdded: (probed: ProbedModule) => void;
   /** All its records have come; its statistics are still there. `open` are its goroutines. */
-  onRemoved: (probed: Probed, open: readonly OpenStackCalls[], why: DetachReason) => Promise<void>;
+  onRemoved: (
+    probed: ProbedModule,
+    open: readonly OpenStackCalls[],
+    why: DetachReason,
+  ) => Promise<void>;
   onNotice: (notice: Notice) => void;
 }
 
@@ -61,13 +66,13 @@ export interface ExecutablesOptions {
 const GRACE_MS = 100;
 /** How long probes stay in a file that nothing runs and that could be written over, in ms. */
 const UNGUARDED_MS = 500;
-/** Executables that are remembered to have nothing to trace. */
+/** Modules that are remembered to have nothing to trace. */
 const MOST_BARREN = 10_000;
 const NO_ROOM = 'TOO_MANY_FUNCTIONS';
 
-export class Executables {
-  private readonly probed = new Map<string, Probed>();
-  private readonly preparing = new Map<string, Promise<Probed | null>>();
+export class Modules {
+  private readonly probed = new Map<string, ProbedModule>();
+  private readonly preparing = new Map<string, Promise<ProbedModule | null>>();
   /** With nothing to trace, and why. */
   private readonly barren = new Map<string, { error: UnderspanError; stamp: string }>();
   private readonly maps = new Map<TraceRule, Promise<RuleMaps>>();
@@ -76,15 +81,15 @@ export class Executables {
 
   private readonly leases: FileLeases;
 
-  constructor(private readonly options: ExecutablesOptions) {
+  constructor(private readonly options: ModulesOptions) {
     this.leases = new FileLeases(options.native, options.onNotice);
   }
 
-  get all(): Iterable<Probed> {
+  get all(): Iterable<ProbedModule> {
     return this.probed.values();
   }
 
-  find(rule: TraceRule, fileId: string): Probed | null {
+  find(rule: TraceRule, fileId: string): ProbedModule | null {
     return this.probed.get(keyOf(rule, fileId, MAIN)) ?? null;
   }
 
@@ -99,7 +104,7 @@ export class Executables {
     return [...this.barren]
       .filter(([key, { error }]) => {
         if (!key.startsWith(keyOf(rule, '', MAIN))) return false;
-        // Where a rule has several executables, not every pattern is meant for all of them.
+        // Where a rule has several modules, not every pattern is meant for all of them.
         return !(found && error.code === 'NO_FUNCTION_MATCHES');
       })
       .map(([, { error }]) => error);
@@ -132,7 +137,7 @@ export class Executables {
     whole: boolean,
     plan?: ModulePlan,
     role = MAIN,
-  ): Promise<Probed | null> {
+  ): Promise<ProbedModule | null> {
     const key = keyOf(rule, target.fileId, role);
     const found = this.probed.get(key);
     if (found) return Promise.resolve(found);
@@ -154,7 +159,7 @@ export class Executables {
     whole: boolean,
     role: ModuleRole,
     known?: ModulePlan,
-  ): Promise<Probed | null> {
+  ): Promise<ProbedModule | null> {
     const { native, session, onAdded } = this.options;
     const stamp = stampOf(target.file);
     let file: OpenFile | null = null;
@@ -171,7 +176,7 @@ export class Executables {
           : await planKernel(native, session.features, request()));
       const shared = this.isShared(plan, rule, whole, role);
       const attachment = await this.load(plan, rule, shared && !whole);
-      const probed: Probed = {
+      const probed: ProbedModule = {
         rule,
         role,
         fileId: target.fileId,
@@ -209,17 +214,19 @@ export class Executables {
     return plan.kind === 'native' && role.kind === 'main' && rule.followForks;
   }
 
-  /** Files that somebody waits to write to, and executables that have been idle for long. */
-  due(idleMs: number): { probed: Probed; why: DetachReason }[] {
+  /** Files that somebody waits to write to, and modules that have been idle for long. */
+  due(idleMs: number): { probed: ProbedModule; why: DetachReason }[] {
     const now = performance.now();
-    return [...this.probed.values()].flatMap((probed): { probed: Probed; why: DetachReason }[] => {
-      const { lease, idleSince, shared, file } = probed;
-      if (lease?.isBroken()) return [{ probed, why: 'file-changed' }];
-      if (idleSince === null) return [];
-      const isUnguarded = lease === null && shared && file !== null;
-      const waits = isUnguarded ? Math.min(idleMs, UNGUARDED_MS) : idleMs;
-      return now - idleSince >= waits ? [{ probed, why: 'idle' }] : [];
-    });
+    return [...this.probed.values()].flatMap(
+      (probed): { probed: ProbedModule; why: DetachReason }[] => {
+        const { lease, idleSince, shared, file } = probed;
+        if (lease?.isBroken()) return [{ probed, why: 'file-changed' }];
+        if (idleSince === null) return [];
+        const isUnguarded = lease === null && shared && file !== null;
+        const waits = isUnguarded ? Math.min(idleMs, UNGUARDED_MS) : idleMs;
+        return now - idleSince >= waits ? [{ probed, why: 'idle' }] : [];
+      },
+    );
   }
 
   /** One after the other: what was room when it was planned may be taken by now. */
@@ -251,13 +258,13 @@ export class Executables {
   }
 
   /** Its calls count from now on. */
-  async link(probed: Probed, target: Target): Promise<void> {
+  async link(probed: ProbedModule, target: Target): Promise<void> {
     const { session } = this.options;
     const { attachment, rule, shared, pids } = probed;
     const { pid } = target;
     const module = { bias: biasOf(pid, probed), attachment: attachment.number };
     if (
-      !session.addModule(pid, module, rule.followForks) &&
+      !session.targets.addModule(pid, module, rule.followForks) &&
       (shared || !session.features.cookies)
     ) {
       throw new Error(
@@ -265,7 +272,7 @@ export class Executables {
       );
     }
     const { layout } = attachment.plan;
-    if (layout) session.setGoThreads(pid, layout);
+    if (layout) session.targets.setGoThreads(pid, layout);
     pids.add(pid);
     probed.idleSince = null;
     try {
@@ -277,11 +284,11 @@ export class Executables {
   }
 
   /** For processes that are yet to come; the one that it was planned for has ended. */
-  arm(probed: Probed): Promise<void> {
+  arm(probed: ProbedModule): Promise<void> {
     return this.attach(probed, null);
   }
 
-  private async attach({ attachment, file }: Probed, pid: number | null): Promise<void> {
+  private async attach({ attachment, file }: ProbedModule, pid: number | null): Promise<void> {
     if (attachment.isAttached(pid)) return;
     try {
       await attachment.attach(file?.path ?? '', pid);
@@ -291,19 +298,19 @@ export class Executables {
   }
 
   /** The process has ended, or runs something else now. */
-  unlink(probed: Probed, pid: number): Promise<void> {
-    this.options.session.removeModule(pid, probed.attachment.number);
+  unlink(probed: ProbedModule, pid: number): Promise<void> {
+    this.options.session.targets.removeModule(pid, probed.attachment.number);
     this.left(probed, pid);
     return probed.attachment.detach(pid);
   }
 
-  private left(probed: Probed, pid: number): void {
+  private left(probed: ProbedModule, pid: number): void {
     probed.pids.delete(pid);
     if (probed.pids.size === 0) probed.idleSince ??= performance.now();
   }
 
   /** Takes its probes back. Its processes are nobody's then. */
-  async remove(probed: Probed, why: DetachReason): Promise<void> {
+  async remove(probed: ProbedModule, why: DetachReason): Promise<void> {
     const key = keyOf(probed.rule, probed.fileId, probed.role);
     if (this.probed.get(key) !== probed) return;
     this.probed.delete(key);
@@ -319,7 +326,7 @@ export class Executables {
     }
   }
 
-  private async takeBack(probed: Probed, why: DetachReason): Promise<void> {
+  private async takeBack(probed: ProbedModule, why: DetachReason): Promise<void> {
     const { session, onRemoved } = this.options;
     const { attachment } = probed;
     await attachment.detachEntries();
@@ -345,7 +352,7 @@ export class Executables {
    * All goroutines of processes in which its functions are open, those included that nobody has
    * linked: one attachment may serve processes that are not known yet.
    */
-  private async openIn({ pids, attachment }: Probed): Promise<OpenStackCalls[]> {
+  private async openIn({ pids, attachment }: ProbedModule): Promise<OpenStackCalls[]> {
     const all = await this.options.session.allOpenCalls();
     const own = new Set(pids);
     for (const { tgid, calls } of all) {
@@ -378,9 +385,9 @@ export class Executables {
 const keyOf = (rule: TraceRule, fileId: string, role: ModuleRole): string =>
   `${rule.id}\0${role.kind}\0${fileId}`;
 
-export const sitesOf = ({ attachment }: Probed): number => siteCount(attachment.plan);
+export const sitesOf = ({ attachment }: ProbedModule): number => siteCount(attachment.plan);
 
-function biasOf(pid: number, { fileId, attachment }: Probed): number {
+function biasOf(pid: number, { fileId, attachment }: ProbedModule): number {
   try {
     return moduleBias(pid, fileId, attachment.plan.module.facts) ?? 0;
   } catch {
