@@ -1,12 +1,12 @@
 /** What calls of C, C++ and Rust were called with and returned, against what the programs print. */
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, test, type TestContext } from 'node:test';
+import { after, test } from 'node:test';
 import { projectRoot } from '../tools/go.js';
-import { requireBpf } from '../tools/require.js';
+import { requireBpf, requireCommands } from '../tools/require.js';
 import { type JsonSpan, Tracer } from '../tools/tracer.js';
 
 const ROUNDS = 24;
@@ -70,16 +70,10 @@ function compare(
   spans.forEach(check);
 }
 
-const isMissing = (t: TestContext, compiler: string): boolean => {
-  if (spawnSync(compiler, ['--version']).status === 0) return false;
-  t.skip(`${compiler} is not installed`);
-  return true;
-};
-
 for (const build of BUILDS) {
   const [source, compiler, flags] = build;
   test(`${source} by ${compiler} ${flags.join(' ')}`, async (t) => {
-    if (!requireBpf(t) || isMissing(t, compiler)) return;
+    if (!requireBpf(t) || !requireCommands(t, [compiler])) return;
     if (source === 'values.c') await checkC(build);
     else if (source === 'values.cc') await checkCpp(build);
     else await checkRust(build);

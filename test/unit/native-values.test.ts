@@ -3,7 +3,7 @@
  * shown as. Each program is built in several ways; what can be read must be the same in all.
  */
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -25,6 +25,7 @@ import {
 } from '../../src/spans/records.generated.js';
 import { renderShape, type Shape } from '../../src/spans/shapes.js';
 import { SpanMaker } from '../../src/spans/spans.js';
+import { missingCommands } from '../tools/require.js';
 
 const native = loadNative();
 const directory = mkdtempSync(join(tmpdir(), 'underspan-native-'));
@@ -35,9 +36,6 @@ after(() => {
   });
   rmSync(directory, { recursive: true });
 });
-
-const missing = (command: string): string | false =>
-  spawnSync(command, ['--version']).status === 0 ? false : `${command} is not installed`;
 
 const NOTHING = Buffer.alloc(0);
 const CALL: Call = {
@@ -228,7 +226,7 @@ const C_BUILDS: [string, string[]][] = [
 
 describe('C', () => {
   for (const [compiler, flags] of C_BUILDS) {
-    const options = { skip: missing(compiler) };
+    const options = { skip: missingCommands(compiler) };
     test(`${compiler} ${flags.join(' ')}`, options, async () => {
       const module = await build(compiler, C, '.c', [...flags, '-w', '-Wno-unknown-attributes']);
       for (const [name, expected] of C_PLACES) {
@@ -239,7 +237,7 @@ describe('C', () => {
     });
   }
 
-  const options = { skip: missing('gcc') };
+  const options = { skip: missingCommands('gcc') };
   test('values by path, and why others cannot be read', options, async () => {
     const module = await build('gcc', C, '.c', ['-g', '-O2', '-w']);
     const numbers = await planned(module, /^numbers$/);
@@ -419,7 +417,7 @@ describe('C++', () => {
     ['clang++', '-g', '-O0'],
     ['clang++', '-gdwarf-5', '-O2'],
   ] as const) {
-    const options = { skip: missing(compiler) };
+    const options = { skip: missingCommands(compiler) };
     test(`${compiler} ${flags.join(' ')}`, options, async () => {
       const module = await build(compiler, CPP, '.cc', ['-std=c++17', '-w', ...flags]);
       for (const [name, expected] of CPP_PLACES) {
@@ -539,7 +537,7 @@ const RUST_PLACES: [RegExp, Record<string, string>][] = [
 
 describe('Rust', () => {
   for (const flags of [['-g'], ['-g', '-Copt-level=1'], ['-g', '-Copt-level=3']]) {
-    const options = { skip: missing('rustc'), timeout: 120_000 };
+    const options = { skip: missingCommands('rustc'), timeout: 120_000 };
     test(`rustc ${flags.join(' ')}`, options, async () => {
       const module = await build('rustc', RUST, '.rs', ['--crate-name', 'values', ...flags]);
       for (const [name, expected] of RUST_PLACES) {
