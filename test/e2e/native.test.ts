@@ -16,7 +16,7 @@ import {
 } from '../tools/native-targets.js';
 import { sleep } from '../tools/process.js';
 import { requireBpf, requireCommands } from '../tools/require.js';
-import { totalLost, Tracer } from '../tools/tracer.js';
+import { type JsonSpan, totalLost, Tracer } from '../tools/tracer.js';
 
 const ROUNDS = 24;
 
@@ -72,8 +72,19 @@ for (const build of builds) {
       const edges = expectedEdges(source, counted, tailJumps);
       assert.deepEqual(edgesOf(tracer.spans), edges);
       assert.deepEqual(spansOutside(tracer.spans), []);
+      assertJumps(tracer.spans);
     });
   });
+}
+
+/** What longjmp leaves ends there, and not when the call that comes next shows that it is gone. */
+function assertJumps(spans: readonly JsonSpan[]): void {
+  const left = spans.filter(({ name, status }) => name === 'jumper' && status.code === 'error');
+  for (const { parentSpanId, endTimeUnixNano } of left) {
+    const next = spans.find((span) => span.name === 'leaf' && span.parentSpanId === parentSpanId);
+    assert.ok(next);
+    assert.ok(BigInt(endTimeUnixNano) < BigInt(next.startTimeUnixNano), 'it ended with the next');
+  }
 }
 
 /** Its calls end with their threads. */
@@ -104,73 +115,75 @@ const byName = (a: { name: string }, b: { name: string }): number => (a.name < b
 const LIBRARY = 'libtraced.so';
 const WORK = `${LIBRARY}:library_work`;
 
-const buildLibrary = (folder: string): Promise<string> =>
-  compileNative('gcc', 'library.c', join(folder, LIBRARY), ['-O2', '-shared', '-fPIC']);
+const buildLibrary = (compiler: string, folder: string): Promise<string> =>
+  compileNative(compiler, 'library.c', join(folder, LIBRARY), ['-O2', '-shared', '-fPIC']);
 
-test('functions of a library that the program is linked with', async (t) => {
-  if (!requireBpf(t) || !requireCommands(t, ['gcc'])) return;
-  await inFolder(async (folder) => {
-    const library = await buildLibrary(folder);
-    const program = await compileNative('gcc', 'caller.c', join(folder, 'caller'), [
-      ...['-O2', '-DLINKED', library],
-    ]);
-    const caller = await Caller.start(program);
-    // Another process of the library, which is not traced.
-    const other = await Caller.start(program);
-    try {
-      const before = await caller.call(3);
-      const tracer = await Tracer.attach(['--pid', String(caller.pid), `${LIBRARY}:library_*`]);
-      await other.call(50);
-      const calls = (await caller.call(200)) - before;
-      assert.equal(await tracer.stop(), 0, tracer.stderr);
-      const { functions } = tracer.result;
-      assert.deepEqual(
-        functions.map(({ name, calls, spans }) => [name, calls, spans]).sort(),
-        ['library_inner', 'library_work'].map((name) => [name, calls, calls]),
-      );
-      assert.deepEqual(edgesOf(tracer.spans), {
-        'none > library_work': calls,
-        'library_work > library_inner': calls,
-      });
-      assert.deepEqual(spansOutside(tracer.spans), []);
-      assert.equal(totalLost(tracer.result), 0, JSON.stringify(tracer.result.lost));
-    } finally {
-      await Promise.all([caller.stop(), other.stop()]);
-    }
-  });
-});
-
-test('functions of a library that is loaded later', async (t) => {
-  if (!requireBpf(t) || !requireCommands(t, ['gcc'])) return;
-  await inFolder(async (folder) => {
-    const library = await buildLibrary(folder);
-    const program = await compileNative('gcc', 'caller.c', join(folder, 'caller'), ['-O2']);
-    const caller = await Caller.start(program);
-    try {
-      const tracer = await Tracer.attach(['--pid', String(caller.pid), WORK]);
-      // It calls at once; these calls may be missed.
-      let calls = await caller.load(library);
-      calls = await caller.call(10);
-      for (const deadline = Date.now() + 20_000; !isNoticed(tracer);) {
-        assert.ok(Date.now() < deadline, `not noticed:\n${tracer.stderr}`);
-        await sleep(10);
+for (const compiler of ['gcc', 'musl-gcc']) {
+  test(`functions of a library that the program is linked with: ${compiler}`, async (t) => {
+    if (!requireBpf(t) || !requireCommands(t, [compiler])) return;
+    await inFolder(async (folder) => {
+      const library = await buildLibrary(compiler, folder);
+      const program = await compileNative(compiler, 'caller.c', join(folder, 'caller'), [
+        ...['-O2', '-DLINKED', library],
+      ]);
+      const caller = await Caller.start(program);
+      // Another process of the library, which is not traced.
+      const other = await Caller.start(program);
+      try {
+        const before = await caller.call(3);
+        const tracer = await Tracer.attach(['--pid', String(caller.pid), `${LIBRARY}:library_*`]);
+        await other.call(50);
+        const calls = (await caller.call(200)) - before;
+        assert.equal(await tracer.stop(), 0, tracer.stderr);
+        const { functions } = tracer.result;
+        assert.deepEqual(
+          functions.map(({ name, calls, spans }) => [name, calls, spans]).sort(),
+          ['library_inner', 'library_work'].map((name) => [name, calls, calls]),
+        );
+        assert.deepEqual(edgesOf(tracer.spans), {
+          'none > library_work': calls,
+          'library_work > library_inner': calls,
+        });
+        assert.deepEqual(spansOutside(tracer.spans), []);
+        assert.equal(totalLost(tracer.result), 0, JSON.stringify(tracer.result.lost));
+      } finally {
+        await Promise.all([caller.stop(), other.stop()]);
       }
-      const before = calls;
-      calls = await caller.call(100);
-      assert.equal(await tracer.stop(), 0, tracer.stderr);
-      const [work] = tracer.result.functions;
-      const seen = work?.calls ?? 0;
-      t.diagnostic(`${calls - seen} of the first ${before} calls were missed`);
-      assert.ok(seen >= calls - before, `${seen} of ${calls}`);
-      assert.ok(seen <= calls, `${seen} of ${calls}`);
-      assert.equal(work?.spans, seen);
-      assert.equal(tracer.spans.length, seen);
-      assert.equal(totalLost(tracer.result), 0, JSON.stringify(tracer.result.lost));
-    } finally {
-      await caller.stop();
-    }
+    });
   });
-});
+
+  test(`functions of a library that is loaded later: ${compiler}`, async (t) => {
+    if (!requireBpf(t) || !requireCommands(t, [compiler])) return;
+    await inFolder(async (folder) => {
+      const library = await buildLibrary(compiler, folder);
+      const program = await compileNative(compiler, 'caller.c', join(folder, 'caller'), ['-O2']);
+      const caller = await Caller.start(program);
+      try {
+        const tracer = await Tracer.attach(['--pid', String(caller.pid), WORK]);
+        // It calls at once; these calls may be missed.
+        let calls = await caller.load(library);
+        calls = await caller.call(10);
+        for (const deadline = Date.now() + 20_000; !isNoticed(tracer);) {
+          assert.ok(Date.now() < deadline, `not noticed:\n${tracer.stderr}`);
+          await sleep(10);
+        }
+        const before = calls;
+        calls = await caller.call(100);
+        assert.equal(await tracer.stop(), 0, tracer.stderr);
+        const [work] = tracer.result.functions;
+        const seen = work?.calls ?? 0;
+        t.diagnostic(`${calls - seen} of the first ${before} calls were missed`);
+        assert.ok(seen >= calls - before, `${seen} of ${calls}`);
+        assert.ok(seen <= calls, `${seen} of ${calls}`);
+        assert.equal(work?.spans, seen);
+        assert.equal(tracer.spans.length, seen);
+        assert.equal(totalLost(tracer.result), 0, JSON.stringify(tracer.result.lost));
+      } finally {
+        await caller.stop();
+      }
+    });
+  });
+}
 
 const isNoticed = ({ notices }: Tracer): boolean =>
   notices.some(({ code, message }) => code === 'PROCESS_FOLLOWED' && message.includes(LIBRARY));
