@@ -90,7 +90,7 @@ static void run_coroutines(long rounds) {
 static void *worker(void *argument) {
     long rounds = (long)argument;
     for (long i = 0; i < rounds; i++)
-        catcher(i);
+        sink = catcher(i);
     use_c(rounds);
     run_coroutines(rounds);
     return nullptr;

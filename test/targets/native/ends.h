@@ -44,8 +44,8 @@ static long calls[COUNTED], unwound[COUNTED];
 // puts no probe there.
 static inline void add(long *count) {
     long now = __atomic_load_n(count, __ATOMIC_RELAXED);
-    while (!__atomic_compare_exchange_n(count, &now, now + 1, 1, __ATOMIC_RELAXED,
-                                        __ATOMIC_RELAXED))
+    while (
+        !__atomic_compare_exchange_n(count, &now, now + 1, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         ;
 }
 #define COUNT(what) add(&calls[NUMBER_##what])
@@ -151,12 +151,13 @@ NOINLINE long vforker(long x) {
 static void *exiting_thread(void *x) { return (void *)exiter((long)x); }
 static void *cancelled_thread(void *x) { return (void *)cancelled((long)x); }
 
-// What every thread does.
+// What every thread does. Results are used: a linker that optimises drops those that are not, and
+// then a call may be the last thing that its caller does.
 static void use_c(long rounds) {
     for (long i = 0; i < rounds; i++) {
-        landing(i);
-        recurse(5);
-        tail(i);
+        sink = landing(i);
+        sink = recurse(5);
+        sink = tail(i);
     }
 }
 
@@ -191,7 +192,7 @@ static void handle_signals(void) {
     take(SIGUSR1, handler);
     take(SIGUSR2, escaper);
     for (long i = 0; i < 6; i++)
-        escaping(i);
+        sink = escaping(i);
     for (long i = 0; i < 7; i++)
         raise(SIGUSR1);
 }
@@ -207,7 +208,7 @@ static int use_children(long rounds) {
         if (pid == 0) {
             memset(calls, 0, sizeof calls);
             for (long k = 0; k < rounds; k++)
-                child(k);
+                sink = child(k);
             told[0] = calls[NUMBER_child];
             told[1] = calls[NUMBER_leaf];
             _exit(write(lines[1], told, sizeof told) < 0);
@@ -219,7 +220,7 @@ static int use_children(long rounds) {
         waitpid(pid, NULL, 0);
     }
     for (long i = 0; i < 3; i++)
-        vforker(i);
+        sink = vforker(i);
     return 1;
 }
 
