@@ -46,7 +46,10 @@ static Napi::Value to_native_field(Napi::Env env, const native::Field &field) {
     object.Set("type", to_id(env, field.type));
     object.Set("offset", static_cast<double>(field.offset));
     object.Set("embedded", field.embedded);
-    object.Set("isBits", field.is_bits);
+    Napi::Object bits = Napi::Object::New(env);
+    bits.Set("offset", field.bit_offset);
+    bits.Set("size", field.bit_size);
+    object.Set("bits", field.bit_size > 0 ? bits : env.Null());
     return object;
 }
 

@@ -10,6 +10,34 @@ static constexpr size_t MOST_FIELDS = 4096;
 static constexpr size_t MOST_VARIANTS = 4096;
 static constexpr uint64_t LARGEST = uint64_t{1} << 40;
 
+// False: it is not known where they are.
+bool TypeReader::place_bits(const Entry &member, uint64_t at, Field &field) {
+    uint64_t size = member.number(AT_BIT_SIZE, Class::CONSTANT).value_or(0);
+    if (size == 0 || size > 64 || at > LARGEST)
+        return false;
+    int64_t first = static_cast<int64_t>(at * 8);
+    if (auto from_start = member.number(AT_DATA_BIT_OFFSET, Class::CONSTANT)) {
+        first = static_cast<int64_t>(*from_start);
+    } else if (auto from_top = member.number(AT_BIT_OFFSET, Class::CONSTANT)) {
+        // Up to DWARF 3: from the highest bit of what it is stored in; packed ones may begin
+        // before.
+        uint64_t stored =
+            member.number(AT_BYTE_SIZE, Class::CONSTANT).value_or(this->type(field.type).size);
+        if (stored > 16)
+            return false;
+        int64_t before = static_cast<int64_t>(*from_top);
+        if (before < -128 || before > 128)
+            return false;
+        first += static_cast<int64_t>(stored * 8 - size) - before;
+    }
+    if (first < 0 || first > static_cast<int64_t>(LARGEST) * 8)
+        return false;
+    field.offset = static_cast<uint64_t>(first) / 8;
+    field.bit_offset = static_cast<uint8_t>(first % 8);
+    field.bit_size = static_cast<uint8_t>(size);
+    return true;
+}
+
 void TypeReader::read_member(const Entry &member, Type &type) {
     // Static ones lie elsewhere.
     if (member.flag(AT_EXTERNAL) || member.flag(AT_DECLARATION))
@@ -17,7 +45,6 @@ void TypeReader::read_member(const Entry &member, Type &type) {
     std::optional<uint64_t> at = member_offset(member);
     Field field;
     field.name = member.text(AT_NAME);
-    field.is_bits = member.find(AT_BIT_SIZE) != nullptr;
     field.embedded = member.tag == TAG_INHERITANCE || field.name.empty();
     field.type = type_of(member);
     field.offset = at.value_or(0);
@@ -25,8 +52,12 @@ void TypeReader::read_member(const Entry &member, Type &type) {
     if (type.is_rust && field.name.starts_with("__") && field.name.size() > 2 &&
         field.name.find_first_not_of("0123456789", 2) == std::string::npos)
         field.name.erase(0, 2);
-    if ((!at && !field.is_bits) || field.offset > LARGEST || field.type == NO_TYPE)
+    if (!at || field.offset > LARGEST || field.type == NO_TYPE)
         return;
+    if (member.find(AT_BIT_SIZE) && !place_bits(member, *at, field)) {
+        type.problem = "where its field of bits " + field.name + " is is not known";
+        field.bit_size = 1;
+    }
     type.fields.push_back(std::move(field));
 }
 
@@ -85,7 +116,7 @@ void TypeReader::read_variants(uint64_t part, Type &type) {
         if (child.tag == TAG_MEMBER && discriminant == child.offset) {
             std::optional<uint64_t> at = member_offset(child);
             if (at)
-                type.discriminant = Field{"", type_of(child), *at, false, false};
+                type.discriminant = Field{"", type_of(child), *at};
         } else if (child.tag == TAG_VARIANT) {
             Variant variant;
             variant.value = child.number(AT_DISCR_VALUE, Class::CONSTANT);

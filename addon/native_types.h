@@ -49,7 +49,9 @@ struct Field {
     uint64_t type = ELSEWHERE;
     uint64_t offset = 0;
     bool embedded = false; // a base class, or an unnamed member
-    bool is_bits = false;
+    // Of a field of bits, from the lowest one of the byte at `offset`; `bit_size` 0: a whole one.
+    uint8_t bit_offset = 0;
+    uint8_t bit_size = 0;
 };
 
 struct Variant {
@@ -98,6 +100,7 @@ class TypeReader {
     void read_entry(const dwarf::Entry &entry, Type &type);
     void read_record(const dwarf::Entry &entry, Type &type);
     void read_member(const dwarf::Entry &member, Type &type);
+    bool place_bits(const dwarf::Entry &member, uint64_t at, Field &field);
     void read_method(const dwarf::Entry &method, std::string_view record, Type &type);
     void read_variants(uint64_t part, Type &type);
     void read_enum(const dwarf::Entry &entry, Type &type);

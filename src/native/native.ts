@@ -219,8 +219,8 @@ export interface NativeField {
   offset: number;
   /** A base class, or an unnamed member. */
   embedded: boolean;
-  /** A field of bits. */
-  isBits: boolean;
+  /** Of a field of bits: which they are, from the lowest one of the byte at `offset`; else null. */
+  bits: { offset: number; size: number } | null;
 }
 
 /** A type of C, C++ or Rust, as DWARF describes it. */

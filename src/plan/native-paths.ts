@@ -7,7 +7,14 @@ import {
   ValuePlace,
 } from '../spans/records.generated.js';
 import type { Shape, VariantShape } from '../spans/shapes.js';
-import { isBytes, isCString, type NativeTypes, optionalText, shapeOf } from './native-shapes.js';
+import {
+  isBytes,
+  isCString,
+  type NativeTypes,
+  optionalText,
+  plainShape,
+  shapeOf,
+} from './native-shapes.js';
 import type { ValuePlan } from './plan.js';
 import { ELEMENTS_LIMIT, TEXT_LIMIT } from './value-paths.js';
 
@@ -87,7 +94,7 @@ export async function nativeValuesAt(
     const found = await fieldOf(types, type, name, location, depth);
     const at = [...fields, name];
     if (!found) return [{ fields: at, reason: noField(type, name) }];
-    if (found.field.isBits) return [{ fields: at, reason: 'it is a field of bits' }];
+    if (found.field.bits) return [await bitsAt(types, found.field, found.at, path.slice(1), at)];
     return nativeValuesAt(types, found.field.type, found.at, path.slice(1), at, depth + 1);
   }
   if (type.kind === 'union') return refuse(`${type.name} is a union: name one of its fields`);
@@ -111,6 +118,37 @@ function noField(type: NativeType, name: string): string {
   return `${type.name} has no field ${name}${names.length > 0 ? `; it has ${names.join(', ')}` : ''}`;
 }
 
+/** Bytes that hold a field. */
+const sizeOf = async (types: NativeTypes, { type, bits }: NativeField): Promise<number> =>
+  bits ? Math.ceil((bits.offset + bits.size) / 8) : (await types.describe(type)).size;
+
+async function bitsAt(
+  types: NativeTypes,
+  field: NativeField,
+  location: Location,
+  path: readonly string[],
+  fields: string[],
+): Promise<NativeValue> {
+  const type = await types.describe(field.type);
+  const [name] = path;
+  if (name !== undefined) return { fields: [...fields, name], reason: noField(type, name) };
+  const shape = plainShape(type);
+  if (!field.bits || !shape || shape.shape === 'float' || shape.shape === 'pointer') {
+    return { fields, reason: `bits of the type ${type.name} are not read` };
+  }
+  const size = await sizeOf(types, field);
+  const found = beginning(location, size);
+  if (typeof found === 'string') return { fields, reason: found };
+  const { plan, skip } = found;
+  // Bits of a char are a number.
+  const number = shape.shape === 'char' ? { ...shape, shape: 'int' as const } : shape;
+  return {
+    fields,
+    shape: { ...number, skip, size, bits: field.bits },
+    plan: { ...plan, kind: ValueKind.PLAIN, size: skip + size },
+  };
+}
+
 /** A field by name, also of base classes and unnamed members. */
 async function fieldOf(
   types: NativeTypes,
@@ -121,8 +159,7 @@ async function fieldOf(
 ): Promise<{ field: NativeField; at: Location } | null> {
   const own = type.fields.find((field) => field.name === name);
   if (own) {
-    const { size } = await types.describe(own.type);
-    return { field: own, at: within(location, own.offset, size) };
+    return { field: own, at: within(location, own.offset, await sizeOf(types, own)) };
   }
   for (const field of type.fields) {
     if (!field.embedded || depth > DEEPEST) continue;
@@ -145,8 +182,9 @@ async function leavesOf(
   const values = await Promise.all(
     type.fields.map(async (field): Promise<NativeValue[]> => {
       const inner = await types.describe(field.type);
-      const at = within(location, field.offset, inner.size);
-      if (field.isBits || inner.size === 0) return [];
+      const at = within(location, field.offset, await sizeOf(types, field));
+      if (inner.size === 0) return [];
+      if (field.bits) return [await bitsAt(types, field, at, [], [...fields, field.name])];
       if (field.embedded) {
         if (inner.kind !== 'struct' || depth > DEEPEST) return [];
         return leavesOf(types, inner, at, fields, depth + 1);

@@ -36,7 +36,7 @@ export class NativeTypes {
 export const isCString = (type: NativeType, target: NativeType): boolean =>
   type.kind === 'pointer' && target.kind === 'char' && target.size === 1 && !type.isRust;
 
-function plainShape(type: NativeType): PlainShape | null {
+export function plainShape(type: NativeType): PlainShape | null {
   const { kind, size } = type;
   const placed = { skip: 0, size };
   switch (kind) {

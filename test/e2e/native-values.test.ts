@@ -18,7 +18,9 @@ after(() => {
 const BUILDS: [string, string, string[]][] = [
   ['values.c', 'gcc', ['-g', '-O0']],
   ['values.c', 'gcc', ['-g', '-O2', '-fcf-protection']],
+  ['values.c', 'gcc', ['-gdwarf-3', '-gstrict-dwarf', '-O1']],
   ['values.c', 'clang', ['-g', '-O2', '-fomit-frame-pointer']],
+  ['values.c', 'clang', ['-gdwarf-3', '-O1']],
   ['values.cc', 'g++', ['-g', '-O0', '-std=c++17']],
   ['values.cc', 'g++', ['-g', '-O3', '-std=c++17']],
   ['values.cc', 'clang++', ['-g', '-O2', '-std=c++17']],
@@ -83,7 +85,7 @@ for (const build of BUILDS) {
 async function checkC(build: (typeof BUILDS)[number]): Promise<void> {
   const { tracer, spans, lines } = await run(build, [
     ...['--arg', '*', '--arg', 'l.label', '--arg', 'l.next.text', '--return'],
-    ...['--errors', 'negative', '--errors', 'null', 'visit', 'find'],
+    ...['--errors', 'negative', '--errors', 'null', 'visit', 'find', 'bits'],
   ]);
   const said = lines('visit');
   compare(said.length, spans('visit'), (span, at) => {
@@ -110,7 +112,18 @@ async function checkC(build: (typeof BUILDS)[number]): Promise<void> {
     const status = returned === '' ? { code: 'error', message: 'returned null' } : null;
     assert.deepEqual(span.status, status ?? { code: 'unset' });
   });
+  const sets = lines('bits');
+  compare(sets.length, spans('bits'), (span, at) => {
+    const shown = BITS.map((name) => arg(span, name));
+    assert.deepEqual(
+      shown,
+      BITS.map((name) => sets[at]?.[name]),
+    );
+  });
 }
+
+/** `t.b` is wider than a number. */
+const BITS = ['p.a', 'p.b', 'p.c', 'p.d', 'p.e', 'p.f', 'f.a', 'f.b', 'f.c', 't.a', 't.b', 't.c'];
 
 const cut = (text: string): string => (text.length > 128 ? `${text.slice(0, 128)}…` : text);
 

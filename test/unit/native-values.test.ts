@@ -215,6 +215,7 @@ const C_PLACES: [RegExp, Record<string, string>][] = [
 
 const C_BUILDS: [string, string[]][] = [
   ['gcc', ['-g', '-O0']],
+  ['gcc', ['-gdwarf-2', '-gstrict-dwarf', '-O2']],
   ['gcc', ['-gdwarf-4', '-O1']],
   ['gcc', ['-gdwarf-5', '-O2']],
   ['gcc', ['-g', '-O3', '-flto']],
@@ -300,9 +301,11 @@ describe('C', () => {
     assert.deepEqual(plan('p.l'), [ValueKind.PLAIN, ValuePlace.STACK, 0, [1]]);
     assert.equal(shown(pair, 'arg.l.label', Buffer.from('ab\0cdefg')), 'ab');
 
-    const large = await planned(module, /^large$/, { args: ['*', 'f.a'] });
-    assert.deepEqual(attributes(large), ['n', 'f.whole', 'return.0.v']);
-    assert.deepEqual(large.refused, ['underspan.arg.f.a: it is a field of bits']);
+    const large = await planned(module, /^large$/, { args: ['*', 'f.b.c'] });
+    assert.deepEqual(attributes(large), ['n', 'f.a', 'f.b', 'f.whole', 'return.0.v']);
+    assert.equal(shown(large, 'arg.f.a', word(0b10111_101n)), 0b101);
+    assert.equal(shown(large, 'arg.f.b', word(0b10111_101n)), 0b10111);
+    assert.deepEqual(large.refused, ['underspan.arg.f.b.c: unsigned int has no field c']);
     const five = Buffer.alloc(40);
     five.writeBigInt64LE(-9n, 8);
     assert.equal(shown(large, 'return.0.v', five), '[0 -9 0 0 0]');
