@@ -82,6 +82,7 @@ Napi::Value to_native_type(Napi::Env env, const native::Type &type) {
                    return object;
                }));
     object.Set("pointerAt", static_cast<double>(type.pointer_at));
+    object.Set("holdsShort", type.holds_short);
     object.Set("lengthAt", static_cast<double>(type.length_at));
     object.Set("problem", type.problem.empty() ? env.Null() : to_value(env, type.problem));
     return object;

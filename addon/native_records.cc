@@ -194,6 +194,59 @@ std::optional<uint64_t> TypeReader::pointer_within(uint64_t id, unsigned depth) 
     return std::nullopt;
 }
 
+// A field by name, also of base classes, of unnamed members, and of what libc++ wraps its own into.
+// `offset` is where the search begins, and then the field's.
+const Field *TypeReader::find_within(uint64_t id, std::string_view name, uint64_t &offset,
+                                     unsigned depth) {
+    const Type &type = this->type(id);
+    if (const Field *field = field_of(type, name)) {
+        offset += field->offset;
+        return field;
+    }
+    if (depth > 8)
+        return nullptr;
+    for (const Field &field : type.fields) {
+        if (!field.embedded && field.name != "__value_" && field.name != "__r_" &&
+            field.name != "__rep_")
+            continue;
+        uint64_t at = offset + field.offset;
+        if (const Field *found = find_within(field.type, name, at, depth + 1)) {
+            offset = at;
+            return found;
+        }
+    }
+    return nullptr;
+}
+
+// libc++'s usual layout: of long text capacity, length and pointer; of short text one byte, in
+// which it says so, and then the text. Any other is left a record.
+bool TypeReader::find_libcxx_text(Type &type) {
+    for (std::string_view name : {"__r_", "__rep_"}) {
+        const Field *holder = field_of(type, name);
+        if (!holder)
+            continue;
+        uint64_t long_at = holder->offset, short_at = holder->offset;
+        const Field *in_long = find_within(holder->type, "__l", long_at);
+        const Field *in_short = find_within(holder->type, "__s", short_at);
+        if (!in_long || !in_short)
+            continue;
+        uint64_t pointer_at = long_at, length_at = long_at, text_at = short_at;
+        const Field *pointer = find_within(in_long->type, "__data_", pointer_at);
+        const Field *length = find_within(in_long->type, "__size_", length_at);
+        const Field *text = find_within(in_short->type, "__data_", text_at);
+        if (!pointer || !length || !text || this->type(pointer->type).kind != Kind::POINTER ||
+            type.size != 24 || pointer_at != 16 || length_at != 8 || text_at != 1)
+            continue;
+        type.kind = Kind::STRING;
+        type.element = this->type(pointer->type).element;
+        type.pointer_at = pointer_at;
+        type.length_at = length_at;
+        type.holds_short = true;
+        return true;
+    }
+    return false;
+}
+
 // Records that hold text or elements: known by the names of their fields, placed by DWARF.
 void TypeReader::find_text(Type &type, std::string_view record_name, uint64_t parameter) {
     auto set = [&](Kind kind, uint64_t pointer, uint64_t length) {
@@ -242,6 +295,8 @@ void TypeReader::find_text(Type &type, std::string_view record_name, uint64_t pa
             set(Kind::STRING, holder->offset, length->offset);
         }
     }
+    if (record_name.starts_with("basic_string<") && find_libcxx_text(type))
+        type.is_passed_by_address = true;
     // std::string_view of libstdc++ and libc++.
     static constexpr std::pair<const char *, const char *> VIEWS[] = {
         {"_M_str", "_M_len"}, {"__data_", "__size_"}, {"__data", "__size"}};

@@ -80,6 +80,7 @@ struct Type {
     std::vector<Variant> variants;
     uint64_t pointer_at = 0; // STRING, SLICE
     uint64_t length_at = 0;
+    bool holds_short = false; // STRING: libc++'s, in which short text lies itself
     std::string problem;
 };
 
@@ -105,6 +106,9 @@ class TypeReader {
     void read_variants(uint64_t part, Type &type);
     void read_enum(const dwarf::Entry &entry, Type &type);
     void find_text(Type &type, std::string_view record_name, uint64_t parameter);
+    const Field *find_within(uint64_t type, std::string_view name, uint64_t &offset,
+                             unsigned depth = 0);
+    bool find_libcxx_text(Type &type);
     std::optional<uint64_t> pointer_within(uint64_t type, unsigned depth);
     std::string name_of(uint64_t id, unsigned depth);
     std::optional<uint64_t> definition_of(uint64_t declaration);

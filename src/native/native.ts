@@ -261,6 +261,8 @@ export interface NativeType {
   discriminant: NativeField | null;
   /** `value` of the discriminant; null: all others. */
   variants: { name: string; value: bigint | null; type: string; offset: number }[];
+  /** Of a string: short text lies in itself, as libc++ keeps it. */
+  holdsShort: boolean;
   /** Of a string or slice: where its pointer and its length are. */
   pointerAt: number;
   lengthAt: number;

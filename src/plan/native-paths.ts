@@ -249,6 +249,14 @@ async function planOf(
   const element = type.element === null ? null : await types.describe(type.element);
   const optional = type.kind === 'variant' ? await optionalText(types, type) : null;
   const holder = optional ?? type;
+  if (holder.holdsShort) {
+    if ('pieces' in location) return 'where it is passed is not known';
+    const found = beginning(location, holder.size);
+    if (typeof found === 'string') return found;
+    const { plan, skip } = found;
+    const text = { kind: ValueKind.LIBCXX_STRING, size: 1, limit: TEXT_LIMIT };
+    return { plan: { ...plan, ...text }, skip };
+  }
   if (holder.kind === 'string' || holder.kind === 'slice') {
     const pointer = beginning(within(location, holder.pointerAt, WORD), WORD);
     if (typeof pointer === 'string') return pointer;

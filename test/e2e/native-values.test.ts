@@ -1,12 +1,14 @@
 /** What calls of C, C++ and Rust were called with and returned, against what the programs print. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { debianPackage } from '../tools/debian.js';
 import { projectRoot } from '../tools/go.js';
-import { requireBpf, requireCommands } from '../tools/require.js';
+import { obtained, requireBpf, requireCommands } from '../tools/require.js';
 import { type JsonSpan, Tracer } from '../tools/tracer.js';
 
 const ROUNDS = 24;
@@ -15,7 +17,9 @@ after(() => {
   rmSync(directory, { recursive: true });
 });
 
-const BUILDS: [string, string, string[]][] = [
+type Build = [source: string, compiler: string, flags: string[]];
+
+const BUILDS: Build[] = [
   ['values.c', 'gcc', ['-g', '-O0']],
   ['values.c', 'gcc', ['-g', '-O2', '-fcf-protection']],
   ['values.c', 'gcc', ['-gdwarf-3', '-gstrict-dwarf', '-O1']],
@@ -32,17 +36,19 @@ type Line = Record<string, string | number | boolean>;
 
 /** Spans by function, in the order of their calls, and what the program says of the same calls. */
 async function run(
-  [source, compiler, flags]: (typeof BUILDS)[number],
+  [source, compiler, flags]: Build,
   options: string[],
 ): Promise<{
   tracer: Tracer;
   spans: (name: string) => JsonSpan[];
   lines: (name: string) => Line[];
 }> {
-  const binary = join(directory, `${compiler}${flags.join('')}`.replaceAll('/', '_'));
+  const hash = createHash('sha256').update(flags.join(' ')).digest('hex');
+  const binary = join(directory, `${compiler}-${hash.slice(0, 8)}`);
   execFileSync(compiler, [
-    ...flags,
     ...['-o', binary, join(projectRoot, 'test/targets/native-values', source)],
+    // Libraries among them come behind what needs them.
+    ...flags,
   ]);
   const printed = `${binary}.out`;
   const tracer = Tracer.start([...options, '--', binary, String(ROUNDS), printed]);
@@ -82,7 +88,30 @@ for (const build of BUILDS) {
   });
 }
 
-async function checkC(build: (typeof BUILDS)[number]): Promise<void> {
+/** The library is unpacked: its packages want another libunwind-dev than people may have. */
+async function libcxx(): Promise<string[]> {
+  const [headers, abi] = await Promise.all(
+    ['libc++-14-dev', 'libc++abi-14-dev'].map(async (name) =>
+      join(await debianPackage('bookworm', name), 'usr/lib/llvm-14'),
+    ),
+  );
+  assert.ok(headers !== undefined && abi !== undefined);
+  return [
+    ...['-nostdinc++', '-isystem', join(headers, 'include/c++/v1'), '-nostdlib++', '-pthread'],
+    ...[join(headers, 'lib/libc++.a'), join(abi, 'lib/libc++abi.a')],
+  ];
+}
+
+for (const level of ['-O0', '-O2']) {
+  test(`values.cc by clang++ ${level} with libc++`, async (t) => {
+    if (!requireBpf(t) || !requireCommands(t, ['clang++'])) return;
+    const library = await obtained(t, libcxx());
+    if (library === null) return;
+    await checkCpp(['values.cc', 'clang++', ['-g', level, '-std=c++17', ...library]]);
+  });
+}
+
+async function checkC(build: Build): Promise<void> {
   const { tracer, spans, lines } = await run(build, [
     ...['--arg', '*', '--arg', 'l.label', '--arg', 'l.next.text', '--return'],
     ...['--errors', 'negative', '--errors', 'null', 'visit', 'find', 'bits'],
@@ -127,7 +156,7 @@ const BITS = ['p.a', 'p.b', 'p.c', 'p.d', 'p.e', 'p.f', 'f.a', 'f.b', 'f.c', 't.
 
 const cut = (text: string): string => (text.length > 128 ? `${text.slice(0, 128)}…` : text);
 
-async function checkCpp(build: (typeof BUILDS)[number]): Promise<void> {
+async function checkCpp(build: Build): Promise<void> {
   const { spans, lines } = await run(build, ['--arg', '*', '--return', 'shop::Till::label']);
   const said = lines('label');
   compare(said.length, spans('Till::label'), (span, at) => {
@@ -144,7 +173,7 @@ async function checkCpp(build: (typeof BUILDS)[number]): Promise<void> {
   });
 }
 
-async function checkRust(build: (typeof BUILDS)[number]): Promise<void> {
+async function checkRust(build: Build): Promise<void> {
   const { tracer, spans, lines } = await run(build, [
     ...['--arg', '*', '--arg', 'order.place.1', '--return'],
     ...['values::texts', 'values::in_memory', 'values::in_registers', 'values::packed'],
