@@ -6,15 +6,19 @@ import {
   ValueKind,
   ValuePlace,
 } from '../spans/records.generated.js';
-import type { Shape, VariantShape } from '../spans/shapes.js';
+import type { Shape } from '../spans/shapes.js';
 import {
+  FIRST_FLOAT,
   isBytes,
   isCString,
+  MOST_WORDS,
   type NativeTypes,
   optionalText,
   plainShape,
   shapeOf,
+  WORD,
 } from './native-shapes.js';
+import { variantInRegisters, variantPart } from './native-variants.js';
 import type { ValuePlan } from './plan.js';
 import { ELEMENTS_LIMIT, TEXT_LIMIT } from './value-paths.js';
 
@@ -26,10 +30,6 @@ export type Location = { pieces: Piece[] } | { place: number; at: number; path: 
 export type NativeValue =
   { fields: string[]; shape: Shape; plan: ValuePlan } | { fields: string[]; reason: string };
 
-const FIRST_FLOAT = 100;
-const WORD = 8;
-/** Words that one value has in registers. */
-const MOST_WORDS = 3;
 const MOST_STACK = 0xffff;
 const DEEPEST = 8;
 
@@ -87,10 +87,7 @@ export async function nativeValuesAt(
       return nativeValuesAt(types, type.element, at, path, fields, depth + 1);
     }
   }
-  if (name !== undefined) {
-    if (type.kind === 'variant') {
-      return refuse(`which variant of ${type.name} it is shows only in the call`);
-    }
+  if (name !== undefined && type.kind !== 'variant') {
     const found = await fieldOf(types, type, name, location, depth);
     const at = [...fields, name];
     if (!found) return [{ fields: at, reason: noField(type, name) }];
@@ -99,15 +96,18 @@ export async function nativeValuesAt(
   }
   if (type.kind === 'union') return refuse(`${type.name} is a union: name one of its fields`);
   if (type.kind === 'struct') return leavesOf(types, type, location, fields, depth);
-  const shape = await shapeOf(types, type);
+  const at = [...fields, ...path];
+  const shape =
+    name === undefined ? await shapeOf(types, type) : await variantPart(types, type, path);
+  if (typeof shape === 'string') return [{ fields: at, reason: shape }];
   if (!shape) return refuse(`values of the type ${type.name} are not read`);
   if (shape.shape === 'variant' && 'pieces' in location) {
     const found = variantInRegisters(shape, location.pieces);
-    return typeof found === 'string' ? refuse(found) : [{ fields, ...found }];
+    return typeof found === 'string' ? refuse(found) : [{ fields: at, ...found }];
   }
   const plan = await planOf(types, type, location);
   if (typeof plan === 'string') return refuse(plan);
-  return [{ fields, shape: withSkip(shape, plan.skip), plan: plan.plan }];
+  return [{ fields: at, shape: withSkip(shape, plan.skip), plan: plan.plan }];
 }
 
 const isKnown = ({ kind }: NativeType): boolean => !['unknown', 'void', 'func'].includes(kind);
@@ -204,41 +204,6 @@ const withSkip = (shape: Shape, skip: number): Shape =>
   shape.shape === 'text' || shape.shape === 'variant' || skip === 0
     ? shape
     : { ...shape, skip: shape.skip + skip };
-
-/** Each piece is read as a whole word, whatever lies between them in memory. */
-function variantInRegisters(
-  shape: VariantShape,
-  pieces: readonly Piece[],
-): { shape: Shape; plan: ValuePlan } | string {
-  const integers = pieces.filter(({ register }) => register < FIRST_FLOAT);
-  const first = Math.min(...integers.map(({ register }) => register));
-  const moved = <Part extends { skip: number; size: number }>(part: Part): Part | null => {
-    const piece = integers.find(
-      ({ offset, size }) => offset <= part.skip && part.skip + part.size <= offset + size,
-    );
-    const skip = piece && WORD * (piece.register - first) + part.skip - piece.offset;
-    return skip === undefined || skip >= WORD * MOST_WORDS ? null : { ...part, skip };
-  };
-  const discriminant = moved(shape.discriminant);
-  if (!discriminant) return 'the compiler has optimised away which variant it is';
-  const variants = shape.variants.map((each) => ({
-    ...each,
-    content: each.content && moved(each.content),
-  }));
-  return {
-    shape: { ...shape, discriminant, variants },
-    plan: {
-      kind: ValueKind.PLAIN,
-      place: ValuePlace.REGISTERS,
-      at: first,
-      path: [],
-      hasMethods: false,
-      size: WORD * MOST_WORDS,
-      limit: 0,
-      lengthAt: WORD,
-    },
-  };
-}
 
 /** How a value without parts is read, and how many bytes before it; or why it cannot be. */
 async function planOf(

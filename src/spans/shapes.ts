@@ -34,6 +34,8 @@ export interface VariantShape extends Placed {
   discriminant: Placed;
   /** `value`: null for all others. `content`: of a variant with one plain value in it. */
   variants: readonly { name: string; value: bigint | null; content: PlainShape | null }[];
+  /** The content is shown without the name of its variant. */
+  bare?: boolean;
 }
 
 export type PlainShape = NumberShape | EnumShape;
@@ -127,7 +129,7 @@ function character(bytes: Buffer): string {
     : String.fromCodePoint(code);
 }
 
-/** `Ok(3)`, `None`; of a variant with more than one plain value only its name. */
+/** `Ok(3)`, `None`; of a variant with more than one plain value, or without the part, its name. */
 function variant(shape: VariantShape, data: Buffer): AttributeValue {
   const { skip, size } = shape.discriminant;
   const bytes = data.subarray(skip, skip + size);
@@ -137,7 +139,9 @@ function variant(shape: VariantShape, data: Buffer): AttributeValue {
     shape.variants.find((each) => each.value !== null && same(each.value, value, size)) ??
     shape.variants.find((each) => each.value === null);
   if (!found) return UNREADABLE;
-  return found.content ? `${found.name}(${plain(found.content, data)})` : found.name;
+  if (!found.content) return found.name;
+  const content = plain(found.content, data);
+  return shape.bare ? content : `${found.name}(${content})`;
 }
 
 /** `[1 2 3 … 97 more]`, as Go's slices are shown. */

@@ -173,9 +173,14 @@ async function checkCpp(build: Build): Promise<void> {
   });
 }
 
+/** Parts of variants; where a call has another variant, its name. */
+const STEPS = ['step.Moved.x', 'step.Moved.to.1', 'step.Sized', 'count.Some'];
+
 async function checkRust(build: Build): Promise<void> {
   const { tracer, spans, lines } = await run(build, [
     ...['--arg', '*', '--arg', 'order.place.1', '--return'],
+    ...STEPS.flatMap((path) => ['--arg', path]),
+    'values::steps',
     ...['values::texts', 'values::in_memory', 'values::in_registers', 'values::packed'],
   ]);
   const isOptimised = build[2].length > 1;
@@ -202,6 +207,10 @@ async function checkRust(build: Build): Promise<void> {
       if (isOptimised && name === 'v' && arg(span, 'v') === undefined) continue;
       assert.equal(value, has[name], `${name} of call ${String(at)}`);
     }
+  });
+  const steps = lines('steps');
+  compare(steps.length, spans('steps'), (span, at) => {
+    for (const path of STEPS) assert.equal(arg(span, path), steps[at]?.[path], path);
   });
   for (const name of ['in_memory', 'in_registers', 'packed']) {
     const calls = lines(name);
