@@ -125,6 +125,7 @@ enum value_kind {
 	VALUE_INTERFACE = 5,	/* type word, data: the dynamic type */
 	VALUE_HIDDEN = 6,	/* not read, since it may be a secret */
 	VALUE_CSTRING = 7,	/* pointer to text that ends with a zero: up to `limit` bytes of it */
+	VALUE_LIBCXX_STRING = 8,	/* std::string of libc++, in memory; see read_libcxx_string() */
 };
 
 /* Where the way to a value begins. */

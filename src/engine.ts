@@ -19,7 +19,7 @@ import { planRequest, ruleOf, type Selects, type TraceWishes } from './session/w
 import type { Notice, Sink, Summary } from './sinks/sink.js';
 import { interpreterOf, resolveExecutable } from './targets/executable.js';
 import { type CommandEnd, launch, type LaunchedCommand } from './targets/launch.js';
-import { findLibraries } from './targets/library-search.js';
+import { findLibraries, libraryAt } from './targets/library-search.js';
 import { mappedLibraries } from './targets/mapped.js';
 import { Procfs } from './targets/procfs.js';
 import { fits, mayFitSoon, namesFile, selectTargets } from './targets/select.js';
@@ -170,7 +170,7 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
       targets.map((target) => ({
         target,
         plan: mainPlan(plan, target),
-        libraries: launched ? expectedLibraries(request) : [],
+        libraries: launched ? expectedLibraries(request, mainPlan(plan, target)) : [],
       })),
     );
     await running.followed.settled();
@@ -190,10 +190,18 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
 const mainPlan = ({ modules }: Plan, { fileId }: Target): ModulePlan | null =>
   modules.find((module) => module.role.kind === 'main' && module.fileId === fileId)?.plan ?? null;
 
-/** Libraries with functions to trace, where a command that is about to run will find them. */
-function expectedLibraries({ patterns }: PlanRequest): ModuleFile[] {
+/**
+ * Libraries with functions to trace, where a command that is about to run will find them; and its
+ * dynamic linker, which the shell that becomes the command may have another of. That of musl is the
+ * C library as well.
+ */
+function expectedLibraries({ patterns }: PlanRequest, plan: ModulePlan | null): ModuleFile[] {
   const names = patterns.flatMap(({ module }) => (module.kind === 'library' ? [module.file] : []));
-  return [...new Set(names)].flatMap((name) => findLibraries(name));
+  const linker = plan?.module.facts.interpreter ?? null;
+  return [
+    ...(linker === null ? [] : libraryAt(linker)),
+    ...[...new Set(names)].flatMap((name) => findLibraries(name)),
+  ];
 }
 
 /** What runs other programs: an interpreter of scripts, or what stands before another command. */

@@ -110,8 +110,8 @@ export interface NativeField {
   offset: number;
   /** A base class, or an unnamed member. */
   embedded: boolean;
-  /** A field of bits. */
-  isBits: boolean;
+  /** Of a field of bits: which they are, from the lowest one of the byte at `offset`; else null. */
+  bits: { offset: number; size: number } | null;
 }
 
 /** A type of C, C++ or Rust, as DWARF describes it. */
@@ -152,6 +152,8 @@ export interface NativeType {
   discriminant: NativeField | null;
   /** `value` of the discriminant; null: all others. */
   variants: { name: string; value: bigint | null; type: string; offset: number }[];
+  /** Of a string: short text lies in itself, as libc++ keeps it. */
+  holdsShort: boolean;
   /** Of a string or slice: where its pointer and its length are. */
   pointerAt: number;
   lengthAt: number;

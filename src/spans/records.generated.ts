@@ -109,6 +109,7 @@ export const ValueKind = {
   INTERFACE: 5,
   HIDDEN: 6,
   CSTRING: 7,
+  LIBCXX_STRING: 8,
 } as const;
 
 export const ValuePlace = {
