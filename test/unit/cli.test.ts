@@ -33,6 +33,10 @@ file('cmdline', './shop\0');
 file('environ', '');
 file('cgroup', '0::/\n');
 symlinkSync(shop, join(directory, 'proc/42/exe'));
+writeFileSync(
+  join(directory, 'proc/kallsyms'),
+  'ffffffff812a0000 T vfs_write\nffffffff812a0110 T vfs_read\n',
+);
 
 const emptySummary: Summary = {
   functions: [],
@@ -139,7 +143,10 @@ async function trace(argv: string[], world: World = {}): Promise<Outcome> {
     native: () => {
       if (world.addon === false)
         throw new UnderspanError('unsupported', 'ADDON_MISSING', 'no addon');
-      return { openModule: async () => world.module } as unknown as Native;
+      return {
+        openModule: async () => world.module,
+        features: async () => ({ kprobeMulti: true }),
+      } as unknown as Native;
     },
     startTrace: async (_native, given) => {
       options = given;
@@ -491,8 +498,31 @@ test('symbols that do not exist have status 4 and near names', async () => {
   });
   assert.equal(some.status, 0);
   assert.match(some.stderr, /betta/);
-  const other = await trace(['symbols', '--pid', '42', 'kernel:vfs_read'], {});
-  assert.equal(other.status, 3);
+});
+
+test('symbols of the kernel need no process', async () => {
+  const text = await trace(['symbols', 'kernel:vfs_*']);
+  assert.equal(text.status, 0, text.stderr);
+  assert.match(text.stdout, /^the kernel: 2 of 2 functions can be traced\n/);
+  assert.match(text.stdout, /0xffffffff812a0110 +- +2 {2}kernel:vfs_read\n/);
+  const both = await trace(['symbols', '--pid', '42', 'alpha', 'kernel:vfs_write', '-o', 'json'], {
+    module: listed('alpha\nbeta'),
+  });
+  const lines = both.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { executable: string; name: string; traceable: boolean });
+  assert.deepEqual(
+    lines.map(({ executable, name, traceable }) => [executable, name, traceable]),
+    [
+      [shop, 'alpha', false],
+      ['the kernel', 'kernel:vfs_write', true],
+    ],
+  );
+  const none = await trace(['symbols', 'kernel:vfs_wirte']);
+  assert.equal(none.status, 4);
+  assert.match(none.stderr, /of the kernel matches .*\n.* 'kernel:vfs_write'/);
+  assert.equal((await trace(['symbols', 'alpha', 'kernel:vfs_read'])).status, 2);
 });
 
 test('help and version are results', async () => {

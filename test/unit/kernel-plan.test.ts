@@ -7,6 +7,7 @@ import { UnderspanError } from '../../src/errors.js';
 import type { Features } from '../../src/native/native.js';
 import { addressOf, readKernelFunctions } from '../../src/plan/kernel-functions.js';
 import { kernelWay, planKernel } from '../../src/plan/kernel-plan.js';
+import { listKernelFunctions } from '../../src/plan/list-kernel.js';
 import { KERNEL, MAIN, requestFor } from '../../src/plan/module-role.js';
 import type { PlanRequest } from '../../src/plan/plan-module.js';
 import type { ModulePlan } from '../../src/plan/plan.js';
@@ -99,6 +100,8 @@ test('one of two aliases is traced, also of functions of modules', async () => {
 test('what cannot carry a probe is refused with the reason', async () => {
   const mixed = await plan(['kernel:vfs_read', 'kernel:no_trace', 'kernel:forbidden']);
   assert.deepEqual(names(mixed), ['kernel:vfs_read']);
+  assert.match(mixed.notices[0]?.message ?? '', /kernel:no_trace is not traced: it is left out/);
+  assert.deepEqual((await plan(['kernel:*e*'])).notices, []);
   assert.match(mixed.refused[0]?.reason ?? '', /function tracing/);
   assert.match(mixed.refused[1]?.reason ?? '', /must not carry a probe/);
   await assert.rejects(
@@ -136,8 +139,56 @@ test('the way depends on what there is and on how many functions are meant', asy
   assert.equal(kernelWay(features({ fentry: true }), 100), 'trampoline');
   await assert.rejects(
     () => plan(['kernel:*'], MULTI, { maxFunctions: 2 }),
-    fails('TOO_MANY_FUNCTIONS', /2/),
+    fails('TOO_MANY_FUNCTIONS', /more than the 2 that are allowed/),
   );
+});
+
+test('not all of the kernel is traced at once, whatever limit is asked for', async () => {
+  const names = Array.from({ length: 1_100 }, (_, index) => `net_${index}`);
+  const many = {
+    names,
+    addresses: Float64Array.from(names, (_, index) => -4096 + index),
+    hooked: new Set(names.slice(0, 1_050)),
+    forbidden: new Set<string>(),
+  };
+  const planned = (exclude: string[]): Promise<ModulePlan> =>
+    planKernel(
+      NATIVE,
+      MULTI,
+      request(['kernel:net_*'], {
+        maxFunctions: 4_000,
+        excludes: exclude.map((text) => parsePattern(text)),
+      }),
+      many,
+    );
+  await assert.rejects(
+    () => planned([]),
+    fails('TOO_MANY_FUNCTIONS', /1,050 .* more than the 1,000 .* whatever runs on this host pays/),
+  );
+  assert.equal((await planned(['kernel:net_9*'])).functions.length, 939);
+});
+
+test('functions of the kernel are listed with what keeps them from being traced', () => {
+  const list = (texts: string[], has = MULTI) =>
+    listKernelFunctions(
+      has,
+      texts.map((text) => parsePattern(text)),
+      functions,
+    );
+  const reasons = (texts: string[], has?: Features): Record<string, string | null> =>
+    Object.fromEntries(list(texts, has).functions.map(({ name, reason }) => [name, reason]));
+  assert.deepEqual(reasons(['kernel:vfs_*', 'kernel:forbidden', 'kernel:no_trace']), {
+    'kernel:vfs_write': null,
+    'kernel:vfs_read': null,
+    'kernel:no_trace': 'is left out of function tracing',
+    'kernel:forbidden': 'must not carry a probe (it is on the list of the kernel)',
+  });
+  assert.match(reasons(['kernel:helper*'], OLD)['kernel:helper.isra.0'] ?? '', /copy/);
+  assert.match(
+    reasons(['kernel:nf_hook'], features({}))['kernel:nf_hook'] ?? '',
+    /neither kprobes/,
+  );
+  assert.deepEqual(list(['kernel:vfs_*', 'kernel:gone']).counts, [3, 0]);
 });
 
 test('patterns go to the module that they name', () => {
