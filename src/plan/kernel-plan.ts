@@ -108,7 +108,7 @@ export async function planKernel(
   }
   notices.push(...refusedByName(refused, patterns));
   const symbols = planned.map(({ name }) => symbolOf(name));
-  notices.push(...(await addKernelValues(native, planned, symbols, request.values)));
+  const values = await addKernelValues(native, planned, symbols, request.values);
   return {
     kind: 'kernel',
     module: KERNEL,
@@ -116,7 +116,8 @@ export async function planKernel(
     functions: planned,
     refused,
     support: [],
-    notices,
+    notices: [...notices, ...values.notices],
+    claimed: values.claimed,
   };
 }
 

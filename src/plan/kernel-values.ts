@@ -12,11 +12,13 @@ export async function addKernelValues(
   functions: readonly PlannedFunction[],
   names: string[],
   { args, redact }: ValueRequest,
-): Promise<Notice[]> {
-  if (args.length === 0 || functions.length === 0) return [];
+): Promise<{ notices: Notice[]; claimed: ReadonlySet<string> }> {
+  const claimed = new Set<string>();
+  if (args.length === 0 || functions.length === 0) return { notices: [], claimed };
   const found = await native.kernelValues(names, [...args]);
   const refused = found.filter(({ reason, path }) => reason !== null && !isShort(path, args));
   for (const value of found) {
+    claimed.add(value.path);
     const planned = functions[value.function];
     if (!planned || value.reason !== null) continue;
     planned.parameters = value.parameters;
@@ -27,14 +29,13 @@ export async function addKernelValues(
     planned.values = { ...planned.values, arguments: [...known, next] };
   }
   const [first] = refused;
-  if (!first) return [];
+  if (!first) return { notices: [], claimed };
   const others = refused.length > 1 ? ` (and ${refused.length - 1} more)` : '';
-  return [
-    {
-      code: 'VALUE_NOT_READABLE',
-      message: `${first.path} of kernel:${names[first.function] ?? ''} cannot be read: it ${first.reason ?? ''}${others}`,
-    },
-  ];
+  const notice = {
+    code: 'VALUE_NOT_READABLE',
+    message: `${first.path} of kernel:${names[first.function] ?? ''} cannot be read: it ${first.reason ?? ''}${others}`,
+  };
+  return { notices: [notice], claimed };
 }
 
 /** It came of "*", which means what can be read. */

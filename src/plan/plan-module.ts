@@ -134,6 +134,7 @@ const emptyPlan = (module: Module): ModulePlan => ({
   refused: [],
   support: [],
   notices: [],
+  claimed: new Set(),
 });
 
 /** What the compiler wraps around the call of a `go` or `defer` statement. */

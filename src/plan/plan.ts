@@ -175,6 +175,8 @@ export interface ModulePlan {
   refused: Refusal[];
   support: SupportSite[];
   notices: Notice[];
+  /** Paths of --arg that its functions have, or may have where nothing is known of their arguments. */
+  claimed: ReadonlySet<string>;
 }
 
 /** Text pages that become private memory of a target when its sites are attached. */

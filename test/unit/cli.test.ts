@@ -115,6 +115,7 @@ const plan: Plan = {
         ],
         refused: [{ name: 'main.spin', reason: 'a branch leads back to its first instruction' }],
         support: [],
+        claimed: new Set(),
         notices: [],
       },
     },
