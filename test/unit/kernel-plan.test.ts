@@ -201,8 +201,9 @@ test('patterns go to the module that they name', () => {
 test('arguments are read as BTF says, and what looks like a secret is not', async () => {
   const value = { function: 0, parameters: 4, reason: null, size: 8, type: 'size_t' };
   const native = {
-    kernelValues: (functions: string[], paths: string[]) => {
+    kernelValues: (functions: string[], paths: string[], results: boolean) => {
       assert.deepEqual([functions, paths], [['vfs_read'], ['count', 'key.token', 'file.gone']]);
+      assert.equal(results, false);
       return Promise.resolve([
         { ...value, path: 'count', register: 2, steps: [], kind: 'uint' as const },
         { ...value, path: 'key.token', register: 1, steps: [8], kind: 'uint' as const },
