@@ -9,8 +9,9 @@ import { fileURLToPath } from 'node:url';
 import { loadNative } from '../../src/native/load.js';
 import type { Features, Native } from '../../src/native/native.js';
 import { type Transport, TRANSPORTS } from '../../src/session/transport.js';
+import { checkKernelAgent, checkKernelList } from './kernel-agent.js';
 import { checkKernelCalls } from './kernel-calls.js';
-import { checkKernelOfNative } from './kernel-native.js';
+import { checkKernelOfNative, checkKernelValues } from './kernel-native.js';
 import { checkKernelTree } from './kernel-tree.js';
 import { loadOnce, wayName, ways } from './loads.js';
 import { RESULT, type Report } from './report.js';
@@ -165,7 +166,8 @@ function checkRefused(): string {
 
 /** Functions of the kernel, in each way that it allows. */
 async function checkKernel(native: Native, features: Features): Promise<string> {
-  const parts = [await checkKernelTree()];
+  const parts = [await checkKernelList(), await checkKernelTree(), await checkKernelValues()];
+  parts.push(await checkKernelAgent());
   if (features.uprobeSession) parts.push(await checkKernelOfNative());
   parts.forEach(say);
   parts.push(await checkKernelCalls(native, features));

@@ -9,7 +9,9 @@ import { addressOf, readKernelFunctions } from '../../src/plan/kernel-functions.
 import { kernelWay, planKernel } from '../../src/plan/kernel-plan.js';
 import { listKernelFunctions } from '../../src/plan/list-kernel.js';
 import { KERNEL, MAIN, requestFor } from '../../src/plan/module-role.js';
+import type { ErrorMode } from '../../src/plan/error-modes.js';
 import type { PlanRequest } from '../../src/plan/plan-module.js';
+import { ErrorKind, ValueKind } from '../../src/spans/records.generated.js';
 import type { ModulePlan } from '../../src/plan/plan.js';
 import { parsePattern } from '../../src/symbols/patterns.js';
 
@@ -237,4 +239,41 @@ test('arguments are read as BTF says, and what looks like a secret is not', asyn
     ],
   );
   assert.match(planned.notices[0]?.message ?? '', /file\.gone of kernel:vfs_read .* no field gone/);
+});
+
+test('what is asked for by name may be text, and what is returned an error', async () => {
+  const value = { function: 0, parameters: 4, reason: null, steps: [], register: 1 };
+  const native = {
+    kernelValues: (_: string[], paths: string[], results: boolean) => {
+      assert.deepEqual([paths, results], [['buf', '*'], true]);
+      return Promise.resolve([
+        { ...value, path: 'buf', kind: 'text' as const, size: 8, type: 'pointer' },
+        { ...value, path: 'buf', kind: 'pointer' as const, size: 8, type: 'pointer' },
+        { ...value, path: '', register: 0, kind: 'int' as const, size: 4, type: 'int' },
+      ]);
+    },
+  };
+  const planned = async (returns: boolean, errors: ErrorMode[] | null) => {
+    const values = { args: ['*', 'buf'], returns, errors, stack: false, redact: [] };
+    const { functions: found } = await planKernel(
+      native,
+      MULTI,
+      request(['kernel:vfs_read'], { values }),
+      functions,
+    );
+    return found[0]!.values;
+  };
+  const both = await planned(true, ['err', 'negative']);
+  assert.deepEqual(
+    both.arguments.map(({ attribute, plan }) => [attribute, plan.kind]),
+    [['underspan.arg.buf', ValueKind.CSTRING]],
+  );
+  assert.deepEqual(
+    both.results.map(({ attribute, type }) => [attribute, type]),
+    [['underspan.return.0', { shape: 'int', skip: 0, size: 4 }]],
+  );
+  assert.equal(both.error?.kind, ErrorKind.NEGATIVE);
+  const errors = await planned(false, ['negative']);
+  assert.deepEqual([errors.results.length, errors.error?.size], [0, 4]);
+  assert.equal((await planned(true, ['null'])).error, null);
 });
