@@ -92,10 +92,22 @@ export async function planTrace(native: Native, options: TraceOptions): Promise<
     const plan = await planModule(native, file, file, requestFor(request, MAIN, file));
     const module = { path: file, fileId: file, role: MAIN, pids: [], plan };
     const planned = { targets: [], modules: [module], notices: plan.notices };
-    return withKernel(planned, await kernelPlan(native, features, request), request);
+    return showKernel(planned, await kernelPlan(native, features, request), request);
   }
   const plan = await planTargets(native, await selectTargets(options.selection), request);
-  return withKernel(plan, await kernelPlan(native, features, request), request);
+  return showKernel(plan, await kernelPlan(native, features, request), request);
+}
+
+/** What would be attached there too; a session attaches it by itself. */
+function showKernel(planned: Plan, kernel: ModulePlan | null, request: PlanRequest): Plan {
+  const plan = withKernel(planned, kernel, request);
+  if (!kernel) return plan;
+  const { exe: path, fileId } = KERNEL_FILE;
+  const pids = plan.targets.map(({ pid }) => pid);
+  return {
+    ...plan,
+    modules: [...plan.modules, { path, fileId, role: KERNEL, pids, plan: kernel }],
+  };
 }
 
 /** Throws where functions of the kernel are asked for and cannot be traced. */

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { after, test } from 'node:test';
 import type { Context } from '../../cli/context.js';
+import { renderPlan, renderPlanJson } from '../../cli/plan.js';
 import { run } from '../../cli/run.js';
 import type { Plan, Trace, TraceOptions } from '../../src/engine.js';
 import { UnderspanError, type ErrorKind } from '../../src/errors.js';
@@ -387,6 +388,26 @@ test('--dry-run prints the plan and attaches nothing', async () => {
     privateBytes: 4096,
   });
   assert.ok(!attached);
+});
+
+test('a plan of the kernel costs the host, and no memory of a process', async () => {
+  const [first] = plan.modules;
+  const site = { address: -0x7ed6_0000, condition: 0, emulated: true };
+  const fn = { ...first!.plan.functions[0]!, name: 'kernel:vfs_write', address: site.address };
+  const functions = [{ ...fn, entry: site, returns: [site] }];
+  const kernel = { ...first!.plan, kind: 'kernel' as const, functions, refused: [] };
+  const both: Plan = {
+    ...plan,
+    modules: [{ ...first!, path: 'the kernel', role: { kind: 'kernel' }, plan: kernel }],
+  };
+  const text = renderPlan(both);
+  assert.match(text, /^the kernel \(pid 42\): 1 function\(s\), 2 probes/);
+  assert.match(text, /every process of the host/);
+  assert.doesNotMatch(text, /KiB/);
+  assert.match(text, /^ +2 +0 {2}kernel:vfs_write$/m);
+  const json = renderPlanJson(both);
+  assert.match(json, /"address":"0xffffffff812a0000"/);
+  assert.match(json, /"privateBytes":0/);
 });
 
 const never = new Promise<void>(() => undefined);

@@ -97,7 +97,7 @@ const traceSchema = z
     errors: listOf(errorMode)
       .optional()
       .describe(
-        'Results of C, C++ and Rust that are errors: `negative` numbers, `null` pointers (in quotes, for YAML), `err` of Rust; by default `err`.',
+        'Results of C, C++ and Rust that are errors: `negative` numbers (also of functions of the kernel), `null` pointers (in quotes, for YAML), `err` of Rust; by default `err`.',
       ),
     redact: orFalse(listOf(text), 'a list of names')
       .optional()
