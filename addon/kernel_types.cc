@@ -11,7 +11,7 @@
 namespace {
 
 constexpr uint32_t REGISTERS = 6;
-constexpr size_t LONGEST_PATH = 6; // MAX_VALUE_PATH
+constexpr size_t LONGEST_PATH = 6;           // MAX_VALUE_PATH
 constexpr uint32_t LONGEST_CHARACTERS = 256; // MAX_VALUE_BYTES
 constexpr int DEEPEST = 32;
 
@@ -193,6 +193,16 @@ void add_arguments(const Types &types, const btf_type *prototype, uint32_t funct
     }
 }
 
+// It may have any of them.
+void add_unknown(uint32_t function, const std::vector<std::string> &paths,
+                 std::vector<KernelValue> &found) {
+    for (const std::string &path : paths)
+        if (path != "*")
+            found.push_back({function, 0, path,
+                             "has no description in the types of the kernel, which leave out "
+                             "modules and copies that the compiler has made"});
+}
+
 void add_result(const Types &types, const btf_type *prototype, uint32_t function,
                 std::vector<KernelValue> &found) {
     const btf_type *type = prototype->type != 0 ? types.plain(prototype->type) : nullptr;
@@ -214,8 +224,10 @@ std::vector<KernelValue> kernel_values(const std::vector<std::string> &functions
     std::vector<KernelValue> found;
     for (uint32_t i = 0; i < functions.size(); i++) {
         const btf_type *prototype = prototype_of(types, functions[i]);
-        if (prototype == nullptr)
+        if (prototype == nullptr) {
+            add_unknown(i, paths, found);
             continue;
+        }
         for (const std::string &path : paths)
             add_arguments(types, prototype, i, path, found);
         if (results)

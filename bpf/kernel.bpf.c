@@ -235,7 +235,8 @@ int leave_trampoline(__u64 *arguments)
 	struct kernel_hit hit = { .program = arguments, .slot = place_of(arguments) };
 	__u64 result = 0;
 
-	/* What a function returns comes behind its arguments, which are counted where it matters. */
+	/* What a function returns comes behind its arguments, which are counted where it matters.
+	 */
 	if (settings.values)
 		bpf_probe_read_kernel(&result, sizeof(result),
 				      (const __u64 *)hit.slot + settings.arguments);

@@ -1,6 +1,6 @@
 /*
- * Two threads that write lines to /dev/null from a function, and one line each from its caller: what
- * the kernel does for each of them is known. At the end it writes where it may not.
+ * Two threads that write lines to /dev/null from a function, and one line each from its caller:
+ * what the kernel does for each of them is known. At the end it writes where it may not.
  *
  *     writes ROUNDS
  */
