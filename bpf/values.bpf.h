@@ -144,7 +144,13 @@ INLINE void read_cstring(struct call_values *values, struct value_header *header
 	asm volatile("" : "+r"(room));
 	if (room > MAX_VALUE_BYTES)
 		return;
-	size = bpf_probe_read_user_str(&values->bytes[at], room, (const void *)from);
+#ifdef VALUES_OF_KERNEL
+	/* What a system call is given is in the program's memory, the lower half. */
+	if ((__s64)from < 0)
+		size = bpf_probe_read_kernel_str(&values->bytes[at], room, (const void *)from);
+	else
+#endif
+		size = bpf_probe_read_user_str(&values->bytes[at], room, (const void *)from);
 	/* Pages that are not resident are faulted in by another helper, which needs a size. */
 	if (size < 0 && !read_user(&byte, sizeof(byte), from)) {
 		read_user(&byte, sizeof(byte), (from | 4095) + 1);

@@ -1,3 +1,4 @@
+import { addressOf } from '../src/plan/kernel-functions.js';
 import { privatePages, siteCount, type PlannedFunction } from '../src/plan/plan.js';
 import type { Plan } from '../src/engine.js';
 
@@ -29,9 +30,13 @@ export function renderPlan(plan: Plan): string {
       return [
         `${path}${whose}: ${functions.length} function(s), ${siteCount(module)} probes, ` +
           `${support.length} of them for our own bookkeeping`,
-        `  time: ${all.length - dear} probes are emulated, at one trap a hit; ` +
-          `${dear} are single-stepped, at two`,
-        `  memory: ${privatePages(module) * PAGE_KIB} KiB of text become private to each process`,
+        ...(module.kind === 'kernel'
+          ? ['  time: every process of the host runs through these probes']
+          : [
+              `  time: ${all.length - dear} probes are emulated, at one trap a hit; ` +
+                `${dear} are single-stepped, at two`,
+              `  memory: ${privatePages(module) * PAGE_KIB} KiB of text become private to each process`,
+            ]),
         '  PROBES STEPPED  FUNCTION',
         ...each,
         ...not,
@@ -52,7 +57,7 @@ export function renderPlanJson(plan: Plan): string {
       pids,
       functions: module.functions.map((fn) => ({
         name: fn.name,
-        address: `0x${fn.address.toString(16)}`,
+        address: `0x${addressOf(fn.address).toString(16)}`,
         sites: 1 + fn.returns.length,
         singleStepped: stepped(fn),
       })),

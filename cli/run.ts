@@ -86,7 +86,7 @@ function build(
     .addHelpText('after', PATTERN_HELP)
     .action(async (patterns: string[], values: SelectionValues & ListValues) =>
       symbols(context, {
-        selection: toSelection(values, command),
+        selection: () => toSelection(values, command),
         patterns,
         json: values.output === 'json',
       }),

@@ -11,7 +11,8 @@ import {
 } from './plan/module-role.js';
 import { planModule, type PlanRequest } from './plan/plan-module.js';
 import type { ModulePlan } from './plan/plan.js';
-import type { ModuleFile } from './session/modules.js';
+import { refuseUnclaimed } from './plan/unclaimed.js';
+import { KERNEL_FILE, type ModuleFile } from './session/modules.js';
 import { kernelError } from './session/kernel-errors.js';
 import { Running } from './session/running.js';
 import type { Transport } from './session/transport.js';
@@ -90,24 +91,42 @@ export async function planTrace(native: Native, options: TraceOptions): Promise<
     const file = interpreter === null ? path : resolveExecutable(interpreter);
     const plan = await planModule(native, file, file, requestFor(request, MAIN, file));
     const module = { path: file, fileId: file, role: MAIN, pids: [], plan };
-    const notices = [...plan.notices, ...(await kernelNotices(native, features, request))];
-    return { targets: [], modules: [module], notices };
+    const planned = { targets: [], modules: [module], notices: plan.notices };
+    return showKernel(planned, await kernelPlan(native, features, request), request);
   }
   const plan = await planTargets(native, await selectTargets(options.selection), request);
+  return showKernel(plan, await kernelPlan(native, features, request), request);
+}
+
+/** What would be attached there too; a session attaches it by itself. */
+function showKernel(planned: Plan, kernel: ModulePlan | null, request: PlanRequest): Plan {
+  const plan = withKernel(planned, kernel, request);
+  if (!kernel) return plan;
+  const { exe: path, fileId } = KERNEL_FILE;
+  const pids = plan.targets.map(({ pid }) => pid);
   return {
     ...plan,
-    notices: [...plan.notices, ...(await kernelNotices(native, features, request))],
+    modules: [...plan.modules, { path, fileId, role: KERNEL, pids, plan: kernel }],
   };
 }
 
 /** Throws where functions of the kernel are asked for and cannot be traced. */
-async function kernelNotices(
+async function kernelPlan(
   native: Native,
   features: Features,
   request: PlanRequest,
-): Promise<Notice[]> {
-  if (!wantsKernel(request)) return [];
-  return (await planKernel(native, features, requestFor(request, KERNEL, 'the kernel'))).notices;
+): Promise<ModulePlan | null> {
+  if (!wantsKernel(request)) return null;
+  return planKernel(native, features, requestFor(request, KERNEL, KERNEL_FILE.exe));
+}
+
+/** Throws where an argument is asked for that no function of all these has. */
+function withKernel(plan: Plan, kernel: ModulePlan | null, request: PlanRequest): Plan {
+  const modules = plan.modules.map(({ role, path, plan }) => ({ role, exe: path, plan }));
+  if (kernel) modules.push({ role: KERNEL, exe: KERNEL_FILE.exe, plan: kernel });
+  // Where no executable could be planned yet, a later one may have it.
+  if (plan.modules.length > 0) refuseUnclaimed(request, modules);
+  return { ...plan, notices: [...plan.notices, ...(kernel?.notices ?? [])] };
 }
 
 async function planTargets(native: Native, targets: Target[], request: PlanRequest): Promise<Plan> {
@@ -140,12 +159,12 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
   const features = await featuresOf(native);
   requireFeatures(features);
   const request = planRequest(options, features);
-  const ofKernel = await kernelNotices(native, features, request);
+  const ofKernel = await kernelPlan(native, features, request);
   const { selection } = options;
   const launched = selection.command ? await launch(selection.command) : null;
   try {
     const targets = launched ? [launched.target] : await selectTargets(selection);
-    const plan = await planTargets(native, targets, request).catch((error: unknown) => {
+    const planned = await planTargets(native, targets, request).catch((error: unknown) => {
       // A command that is a script, or a shell, may still start what is to be traced.
       const later = launched && options.followForks && isShell(launched);
       if (!later || !(error instanceof UnderspanError) || error.code !== 'NO_FUNCTION_MATCHES') {
@@ -153,6 +172,7 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
       }
       return { targets, modules: [], notices: [] } satisfies Plan;
     });
+    const plan = withKernel(planned, ofKernel, request);
     const { sinks, transport, ringBytes, maxFunctions } = options;
     const running = await Running.start(
       native,
@@ -176,7 +196,7 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
     await running.followed.settled();
     launched?.release();
     return {
-      plan: { ...plan, notices: [...plan.notices, ...ofKernel] },
+      plan,
       ended: running.ended,
       command: launched?.exited ?? null,
       stop: () => running.stop(),

@@ -77,6 +77,7 @@ export interface KernelValue {
   function: number;
   /** How many its function has. */
   parameters: number;
+  /** "": what the function returns. */
   path: string;
   /** Why it cannot be read; null: it can. */
   reason: string | null;
@@ -84,7 +85,7 @@ export interface KernelValue {
   register: number;
   /** As in struct value_plan. */
   steps: number[];
-  kind: 'int' | 'uint' | 'bool' | 'pointer';
+  kind: 'int' | 'uint' | 'bool' | 'pointer' | 'text' | 'characters';
   size: number;
   type: string;
 }
@@ -109,9 +110,10 @@ export interface Native {
   kernelReturnDistance(multi: boolean): Promise<number | null>;
   /**
    * Arguments of functions of the kernel by its BTF, and what lies behind them: those of the paths
-   * ("sk.__sk_common.skc_dport") that the functions have; "*" is every argument.
+   * ("sk.__sk_common.skc_dport") that the functions have; "*" is every argument, but no text. With
+   * `results` also what they return.
    */
-  kernelValues(functions: string[], paths: string[]): Promise<KernelValue[]>;
+  kernelValues(functions: string[], paths: string[], results: boolean): Promise<KernelValue[]>;
   /**
    * Reads a ring buffer, or perf buffers, on a thread of its own; each batch holds whole records, end
    * to end, in the order in which they were sent.

@@ -77,8 +77,9 @@ export async function planGo(
       route: routeOf(name),
     });
   }
-  if (planner && wanted) notices.push(...valueNotices(planner, wanted));
-  return { kind: 'go', module, layout, functions, refused, support, notices };
+  if (planner) notices.push(...valueNotices(planner));
+  const claimed = planner?.found ?? new Set<string>();
+  return { kind: 'go', module, layout, functions, refused, support, notices, claimed };
 }
 
 function planFunction(

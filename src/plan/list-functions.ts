@@ -10,8 +10,9 @@ import type { ModulePlan, Refusal } from './plan.js';
 /** A function that is there, or was before the compiler inlined it. */
 export interface ListedFunction {
   name: string;
-  /** null: inlined everywhere, and without code of its own. */
+  /** As a signed number of 64 bits; null: inlined everywhere, and without code of its own. */
   address: number | null;
+  /** In bytes; 0 where it is not known, as in the kernel. */
   size: number;
   file: string | null;
   line: number | null;
@@ -22,7 +23,7 @@ export interface ListedFunction {
 }
 
 export interface FunctionList {
-  /** The executable, as its process sees it. */
+  /** The executable, as its process sees it, or "the kernel". */
   file: string;
   functions: ListedFunction[];
   /** Those that match `patterns[i]`, inlined ones too. */

@@ -88,6 +88,7 @@ export async function planNative(
     refused,
     support,
     notices: read?.notices ?? [],
+    claimed: read?.claimed ?? new Set(),
   };
 }
 

@@ -175,10 +175,13 @@ export interface ModulePlan {
   refused: Refusal[];
   support: SupportSite[];
   notices: Notice[];
+  /** Paths of --arg that its functions have, or may have where nothing is known of their arguments. */
+  claimed: ReadonlySet<string>;
 }
 
 /** Text pages that become private memory of a target when its sites are attached. */
 export function privatePages(plan: ModulePlan, pageSize = 4_096): number {
+  if (plan.kind === 'kernel') return 0;
   const pages = new Set<number>();
   const add = ({ address }: Site): void => void pages.add(Math.floor(address / pageSize));
   for (const { entry, returns } of plan.functions) [entry, ...returns].forEach(add);

@@ -10,6 +10,7 @@ import {
   wantsLibraries,
 } from '../plan/module-role.js';
 import type { ModulePlan } from '../plan/plan.js';
+import { noArgument, unclaimed } from '../plan/unclaimed.js';
 import type { Notice } from '../sinks/sink.js';
 import { plural } from '../sinks/tree-format.js';
 import { SiteKind } from '../spans/records.generated.js';
@@ -39,6 +40,8 @@ export interface ProcessesOptions {
 
 export class Processes {
   private readonly known = new Map<number, FollowedProcess>();
+  /** Those of main executables for which it has been told what arguments nothing has. */
+  private readonly claims = new WeakSet<ProbedModule>();
 
   constructor(private readonly options: ProcessesOptions) {}
 
@@ -130,6 +133,24 @@ export class Processes {
    * linker is watched from its own first probe on. `expected`: not mapped yet.
    */
   async takeLibraries(pid: number, expected: readonly ModuleFile[] = []): Promise<void> {
+    await this.linkLibraries(pid, expected);
+    this.tellUnclaimed(pid);
+  }
+
+  /** Once for each executable: nothing else of a process is likely to differ. */
+  private tellUnclaimed(pid: number): void {
+    const known = this.known.get(pid);
+    const probes = known ? probesOf(known) : [];
+    const [first] = probes;
+    if (!known?.rule || !first || this.claims.has(first)) return;
+    const modules = probes.map(({ role, exe, attachment: { plan } }) => ({ role, exe, plan }));
+    const missing = unclaimed(known.rule.request, modules);
+    if (missing === null) return;
+    this.claims.add(first);
+    for (const path of missing) this.options.onNotice(noArgument(path), known.rule);
+  }
+
+  private async linkLibraries(pid: number, expected: readonly ModuleFile[]): Promise<void> {
     const { modules, procfs, onNotice } = this.options;
     const process = this.known.get(pid);
     if (process && hasLibraries(process)) await this.findThreadContext(pid);

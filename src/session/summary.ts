@@ -69,6 +69,7 @@ function summarizeFunction(named: CountedFunction, counted: FunctionStatistics):
     calls: counted.calls,
     spans: counted.spans - named.unsent,
     errors: counted.errors,
+    foreign: counted.foreign,
     minNano: minNs,
     p50Nano: quantile(histogram, 0.5, minNs, maxNs),
     p99Nano: quantile(histogram, 0.99, minNs, maxNs),

@@ -1,4 +1,5 @@
 /** How the bytes of a value of C, C++ or Rust are shown, as its source would write it. */
+import { getSystemErrorMap } from 'node:util';
 import type { CallValue } from './call.js';
 import { ValueState } from './records.generated.js';
 import type { AttributeValue } from './span.js';
@@ -17,7 +18,8 @@ export interface Bits {
 }
 
 export interface NumberShape extends Placed {
-  shape: 'bool' | 'int' | 'uint' | 'float' | 'char' | 'pointer';
+  /** errno: a negative one is an error of the kernel's. */
+  shape: 'bool' | 'int' | 'uint' | 'float' | 'char' | 'pointer' | 'errno';
   bits?: Bits;
 }
 
@@ -99,9 +101,17 @@ function plain(shape: PlainShape, data: Buffer): AttributeValue {
       const named = shape.names.find((each) => same(each.value, value, shape.size));
       return named?.name ?? exact(value);
     }
+    case 'errno':
+      return errno(whole(bytes, true));
     default:
       return exact(whole(bytes, shape.shape === 'int', shape.bits));
   }
+}
+
+/** `-2 (ENOENT)` */
+function errno(value: bigint): AttributeValue {
+  const [name] = getSystemErrorMap().get(Number(value)) ?? [];
+  return name === undefined ? exact(value) : `${value} (${name})`;
 }
 
 /** Of any number of bytes, or some of their bits. */

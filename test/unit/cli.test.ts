@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { after, test } from 'node:test';
 import type { Context } from '../../cli/context.js';
+import { renderPlan, renderPlanJson } from '../../cli/plan.js';
 import { run } from '../../cli/run.js';
 import type { Plan, Trace, TraceOptions } from '../../src/engine.js';
 import { UnderspanError, type ErrorKind } from '../../src/errors.js';
@@ -33,6 +34,10 @@ file('cmdline', './shop\0');
 file('environ', '');
 file('cgroup', '0::/\n');
 symlinkSync(shop, join(directory, 'proc/42/exe'));
+writeFileSync(
+  join(directory, 'proc/kallsyms'),
+  'ffffffff812a0000 T vfs_write\nffffffff812a0110 T vfs_read\n',
+);
 
 const emptySummary: Summary = {
   functions: [],
@@ -111,6 +116,7 @@ const plan: Plan = {
         ],
         refused: [{ name: 'main.spin', reason: 'a branch leads back to its first instruction' }],
         support: [],
+        claimed: new Set(),
         notices: [],
       },
     },
@@ -139,7 +145,10 @@ async function trace(argv: string[], world: World = {}): Promise<Outcome> {
     native: () => {
       if (world.addon === false)
         throw new UnderspanError('unsupported', 'ADDON_MISSING', 'no addon');
-      return { openModule: async () => world.module } as unknown as Native;
+      return {
+        openModule: async () => world.module,
+        features: async () => ({ kprobeMulti: true }),
+      } as unknown as Native;
     },
     startTrace: async (_native, given) => {
       options = given;
@@ -381,6 +390,26 @@ test('--dry-run prints the plan and attaches nothing', async () => {
   assert.ok(!attached);
 });
 
+test('a plan of the kernel costs the host, and no memory of a process', async () => {
+  const [first] = plan.modules;
+  const site = { address: -0x7ed6_0000, condition: 0, emulated: true };
+  const fn = { ...first!.plan.functions[0]!, name: 'kernel:vfs_write', address: site.address };
+  const functions = [{ ...fn, entry: site, returns: [site] }];
+  const kernel = { ...first!.plan, kind: 'kernel' as const, functions, refused: [] };
+  const both: Plan = {
+    ...plan,
+    modules: [{ ...first!, path: 'the kernel', role: { kind: 'kernel' }, plan: kernel }],
+  };
+  const text = renderPlan(both);
+  assert.match(text, /^the kernel \(pid 42\): 1 function\(s\), 2 probes/);
+  assert.match(text, /every process of the host/);
+  assert.doesNotMatch(text, /KiB/);
+  assert.match(text, /^ +2 +0 {2}kernel:vfs_write$/m);
+  const json = renderPlanJson(both);
+  assert.match(json, /"address":"0xffffffff812a0000"/);
+  assert.match(json, /"privateBytes":0/);
+});
+
 const never = new Promise<void>(() => undefined);
 
 test('--duration stops by itself', async () => {
@@ -491,8 +520,31 @@ test('symbols that do not exist have status 4 and near names', async () => {
   });
   assert.equal(some.status, 0);
   assert.match(some.stderr, /betta/);
-  const other = await trace(['symbols', '--pid', '42', 'kernel:vfs_read'], {});
-  assert.equal(other.status, 3);
+});
+
+test('symbols of the kernel need no process', async () => {
+  const text = await trace(['symbols', 'kernel:vfs_*']);
+  assert.equal(text.status, 0, text.stderr);
+  assert.match(text.stdout, /^the kernel: 2 of 2 functions can be traced\n/);
+  assert.match(text.stdout, /0xffffffff812a0110 +- +2 {2}kernel:vfs_read\n/);
+  const both = await trace(['symbols', '--pid', '42', 'alpha', 'kernel:vfs_write', '-o', 'json'], {
+    module: listed('alpha\nbeta'),
+  });
+  const lines = both.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { executable: string; name: string; traceable: boolean });
+  assert.deepEqual(
+    lines.map(({ executable, name, traceable }) => [executable, name, traceable]),
+    [
+      [shop, 'alpha', false],
+      ['the kernel', 'kernel:vfs_write', true],
+    ],
+  );
+  const none = await trace(['symbols', 'kernel:vfs_wirte']);
+  assert.equal(none.status, 4);
+  assert.match(none.stderr, /of the kernel matches .*\n.* 'kernel:vfs_write'/);
+  assert.equal((await trace(['symbols', 'alpha', 'kernel:vfs_read'])).status, 2);
 });
 
 test('help and version are results', async () => {

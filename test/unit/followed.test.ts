@@ -19,7 +19,7 @@ function rule(id: string, fit: (pid: number) => Fit, reach: Reach): TraceRule {
     fits: fit,
     reach: () => reach,
     hold: [],
-    request: { patterns: [] },
+    request: { patterns: [], values: { args: [] } },
     followExecs: false,
     followForks: false,
   } as unknown as TraceRule;

@@ -8,7 +8,7 @@ import { listFunctions } from '../../src/plan/list-functions.js';
 import { withoutGenerated } from '../../src/symbols/generated.js';
 import { matchAll, parsePattern } from '../../src/symbols/patterns.js';
 import { inFolder } from '../tools/folder.js';
-import { has } from '../tools/modules.js';
+import { requireCommands } from '../tools/require.js';
 
 const NAMES = [
   'main.(*Order).Confirm',
@@ -58,7 +58,7 @@ test('a pattern that matches nothing else matches nothing', () => {
 });
 
 test('the functions of a C program are those that it was written with', async (t) => {
-  if (!has('gcc')) return t.skip('gcc missing');
+  if (!requireCommands(t, ['gcc'])) return;
   await inFolder(async (folder) => {
     const source = join(folder, 'shop.c');
     const file = join(folder, 'shop');

@@ -36,6 +36,7 @@ const TARGET = {
 const PLAN = {
   functions: [{ returns: [] }, { returns: [] }],
   support: [],
+  claimed: new Set(),
   refused: [],
   module: { facts: { positionIndependent: false }, close: () => undefined },
 } as unknown as ModulePlan;
