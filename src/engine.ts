@@ -98,7 +98,7 @@ export async function planTrace(native: Native, options: TraceOptions): Promise<
   return showKernel(plan, await kernelPlan(native, features, request), request);
 }
 
-/** What would be attached there too; a session attaches it by itself. */
+/** With what is attached there too; a session plans that by itself. */
 function showKernel(planned: Plan, kernel: ModulePlan | null, request: PlanRequest): Plan {
   const plan = withKernel(planned, kernel, request);
   if (!kernel) return plan;
@@ -172,7 +172,7 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
       }
       return { targets, modules: [], notices: [] } satisfies Plan;
     });
-    const plan = withKernel(planned, ofKernel, request);
+    const plan = showKernel(planned, ofKernel, request);
     const { sinks, transport, ringBytes, maxFunctions } = options;
     const running = await Running.start(
       native,

@@ -74,7 +74,7 @@ export class FakeEngine {
     const functions = [{ name: 'main.work' }];
     const pids = targets.map(({ pid }) => pid);
     const modules = [
-      { path: '/app/shop', fileId: '1:1', pids, plan: { functions } },
+      { path: '/app/shop', role: { kind: 'main' }, fileId: '1:1', pids, plan: { functions } },
     ] as unknown as Plan['modules'];
     return {
       plan: { targets, modules, notices },
