@@ -84,6 +84,8 @@ Kind kind_of(const Instruction &instruction) {
 uint8_t flags_of(const Instruction &instruction, Kind kind) {
     const ZydisDecodedInstruction &decoded = instruction.decoded;
     uint8_t flags = is_emulated(decoded) ? EMULATED : 0;
+    if (is_optimized(decoded))
+        flags |= OPTIMIZED;
     if (decoded.mnemonic == ZYDIS_MNEMONIC_JBE)
         flags |= BELOW_EQUAL;
     if (kind == PUSH && instruction.operands[0].reg.value == ZYDIS_REGISTER_RBP)

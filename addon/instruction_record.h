@@ -31,6 +31,7 @@ enum Flag : uint8_t {
     TOUCHES_STACK_POINTER = 4,
     EMULATED = 8,
     WRITES_R14 = 16,
+    OPTIMIZED = 32,
 };
 
 struct Record {

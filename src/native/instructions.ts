@@ -56,6 +56,8 @@ export const InstructionFlag = {
   EMULATED: 8,
   /** Writes r14. */
   WRITES_R14: 16,
+  /** The nop of five bytes in whose place newer kernels put a call, so that there is no trap. */
+  OPTIMIZED: 32,
 } as const;
 
 export const JumpDetail = {

@@ -238,6 +238,8 @@ export interface Module {
     sizes: Float64Array,
     owners?: Float64Array,
   ): Promise<Buffer>;
+  /** The instruction at each address, as assemblers write it; null where none can be decoded. */
+  disassemble(addresses: Float64Array): Promise<(string | null)[]>;
   /**
    * For each function, by address: its parameters by DWARF; of methods by the runtime's type tables,
    * which know all of them but no names (those are empty without DWARF); null where neither knows it.

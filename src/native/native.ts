@@ -63,6 +63,26 @@ export interface Features {
 }
 
 /**
+ * Nanoseconds that a hit adds, its program being empty, on an instruction of our own code. Null is
+ * what was not to be measured.
+ */
+export interface Calibration {
+  pushNs: number;
+  /** A conditional jump. */
+  jumpNs: number;
+  /** A nop of five bytes. */
+  nopNs: number;
+  moveNs: number;
+  returnNs: number;
+  /** Both ends of a call with a session probe, at a push. */
+  sessionNs: number | null;
+  /** A ret that the program carries out. */
+  carriedOutNs: number | null;
+  /** A hit on a push while another thread makes them too. */
+  besideNs: number;
+}
+
+/**
  * A read lease on a file: whoever opens it for writing waits until it is closed (for as long as
  * fs.lease-break-time), and this process gets SIGIO, which must have a listener by then.
  */
@@ -102,6 +122,13 @@ export interface Native {
    */
   mayUnwind(path: string): Promise<boolean>;
   features(): Promise<Features>;
+  /** Takes milliseconds; asked again in the same process it has the same answer. */
+  calibrate(
+    features: Pick<
+      Features,
+      'uprobeMulti' | 'uprobeMultiThreads' | 'uprobeSession' | 'writesRegisters' | 'sleepable'
+    >,
+  ): Promise<Calibration>;
   load(options: LoadOptions): Promise<Programs>;
   /**
    * How far the stack pointer at the return of a kernel's function lies above that at its entry,
