@@ -2,6 +2,7 @@ import type { FunctionTable, Module, Native } from '../native/native.js';
 import { matchAll, type Pattern } from '../symbols/patterns.js';
 import { debugRoots } from './debug-roots.js';
 import { planGo } from './go-plan.js';
+import { ASSUMED_COSTS } from './host-costs.js';
 import { moduleError } from './module-errors.js';
 import { planNative } from './native-plan.js';
 import type { ModulePlan, Refusal } from './plan.js';
@@ -73,6 +74,7 @@ const LISTED = {
   entryOnly: false,
   trampolines: 'never',
   values: null,
+  costs: ASSUMED_COSTS,
   routeOf: () => null,
 } as const;
 
