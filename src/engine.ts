@@ -1,5 +1,6 @@
 import { UnderspanError } from './errors.js';
 import type { Features, Native } from './native/native.js';
+import { hostCosts } from './plan/host-costs.js';
 import { planKernel } from './plan/kernel-plan.js';
 import {
   KERNEL,
@@ -83,7 +84,8 @@ export interface Trace {
 /** Plans without attaching anything; of a command only the file is looked at. */
 export async function planTrace(native: Native, options: TraceOptions): Promise<Plan> {
   const features = await featuresOf(native);
-  const request = planRequest(options, features);
+  const costs = await hostCosts(native, features);
+  const request = planRequest(options, features, costs);
   const { command } = options.selection;
   if (command) {
     const path = resolveExecutable(command[0] ?? '');
@@ -158,7 +160,8 @@ async function planTargets(native: Native, targets: Target[], request: PlanReque
 export async function startTrace(native: Native, options: TraceOptions): Promise<Trace> {
   const features = await featuresOf(native);
   requireFeatures(features);
-  const request = planRequest(options, features);
+  const costs = await hostCosts(native, features);
+  const request = planRequest(options, features, costs);
   const ofKernel = await kernelPlan(native, features, request);
   const { selection } = options;
   const launched = selection.command ? await launch(selection.command) : null;
@@ -178,7 +181,7 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
       native,
       features,
       {
-        rules: [ruleOf(options, features, selectedBy(selection))],
+        rules: [ruleOf(options, features, costs, selectedBy(selection))],
         sinks,
         transport,
         ringBytes,

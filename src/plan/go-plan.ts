@@ -10,7 +10,7 @@ import { addressesOf, goSupport } from './go-support.js';
 import { NO_VALUES, ValuePlanner, valueNotices, type ValueRequest } from './function-values.js';
 import { groupByFunction } from './instructions.js';
 import type { ContextAt, FunctionValues, ModulePlan, PlannedFunction, Refusal } from './plan.js';
-import { type FunctionCode, goEntry, returnSites } from './sites.js';
+import { type EntryNeeds, type FunctionCode, goEntry, goNeeds, returnSites } from './sites.js';
 
 const NOWHERE: ContextAt = { place: ContextPlace.NOWHERE, at: 0 };
 
@@ -58,8 +58,11 @@ export async function planGo(
     const saved = savedRegisters(body, morestack);
     const context = known ? contextOf(known) : contextWithin(saved.pairs, argumentBytes[i] ?? null);
     const values = (await planner?.plan(name, known)) ?? NO_VALUES;
-    const unsaved = (wantedRegisters(context, values) & ~saved.registers) !== 0;
-    const planned = planFunction(name, body, entryOnly, unsaved);
+    const wantedWords = wantedRegisters(context, values);
+    const unsaved = (wantedWords & ~saved.registers) !== 0;
+    const reads = context.place !== ContextPlace.NOWHERE || values.arguments.length > 0;
+    const needs = goNeeds(wantedWords, reads);
+    const planned = planFunction(name, body, entryOnly, unsaved, needs);
     if ('reason' in planned) {
       refused.push({ name, reason: planned.reason });
       continue;
@@ -87,8 +90,9 @@ function planFunction(
   code: FunctionCode,
   entryOnly: boolean,
   unsaved: boolean,
+  needs: EntryNeeds,
 ): Pick<PlannedFunction, 'name' | 'address' | 'size' | 'entry' | 'returns'> | { reason: string } {
-  const entry = goEntry(code, unsaved);
+  const entry = goEntry(code, unsaved, needs);
   if ('reason' in entry) return entry;
   const returns = entryOnly ? { sites: [] } : returnSites(code);
   if ('reason' in returns) return returns;

@@ -3,6 +3,7 @@ import { withoutGenerated } from '../symbols/generated.js';
 import { matchAll, type Pattern } from '../symbols/patterns.js';
 import { debugRoots } from './debug-roots.js';
 import { planGo } from './go-plan.js';
+import { ASSUMED_COSTS } from './host-costs.js';
 import { moduleError } from './module-errors.js';
 import { planNative } from './native-plan.js';
 import type { ModulePlan, Refusal } from './plan.js';
@@ -75,6 +76,7 @@ const LISTED = {
   entryOnly: false,
   trampolines: 'never',
   values: null,
+  costs: ASSUMED_COSTS,
   routeOf: () => null,
 } as const;
 

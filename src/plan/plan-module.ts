@@ -6,6 +6,7 @@ import { hintFor } from '../symbols/suggest.js';
 import { debugRoots } from './debug-roots.js';
 import type { ValueRequest } from './function-values.js';
 import { planGo } from './go-plan.js';
+import type { HostCosts } from './host-costs.js';
 import { planNative } from './native-plan.js';
 import { moduleError } from './module-errors.js';
 import { type ModulePlan, siteCount } from './plan.js';
@@ -19,6 +20,8 @@ export interface PlanRequest {
   entryOnly: boolean;
   trampolines: Trampolines;
   values: ValueRequest;
+  /** What the ways cost among which is chosen. */
+  costs: HostCosts;
   maxFunctions: number;
   maxSites: number;
 }

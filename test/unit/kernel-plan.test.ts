@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { after, test } from 'node:test';
 import { UnderspanError } from '../../src/errors.js';
 import type { Features } from '../../src/native/native.js';
+import { ASSUMED_COSTS } from '../../src/plan/host-costs.js';
 import { addressOf, readKernelFunctions } from '../../src/plan/kernel-functions.js';
 import { kernelWay, planKernel } from '../../src/plan/kernel-plan.js';
 import { listKernelFunctions } from '../../src/plan/list-kernel.js';
@@ -60,6 +61,7 @@ const request = (patterns: string[], more: Partial<PlanRequest> = {}): PlanReque
   entryOnly: false,
   trampolines: 'never',
   values: { args: [], returns: false, errors: null, stack: false, redact: null },
+  costs: ASSUMED_COSTS,
   maxFunctions: 100,
   maxSites: 100,
   ...more,
