@@ -89,6 +89,11 @@ export interface BpfMap {
   entries(): Promise<{ keys: Buffer; values: Buffer }>;
   /** A copy of elements [first, first + count) of an array map, laid end to end. */
   read(first: number, count: number): Buffer;
+  /**
+   * Of an array map: the 64-bit numbers at `offset` in its elements, summed over `group` elements at
+   * a time, of the first `count` groups; exact up to 2^53. Without a system call.
+   */
+  sums(offset: number, count: number, group: number): Float64Array;
 }
 
 export interface ReaderOptions {

@@ -54,13 +54,17 @@ export class Governor {
   private fullSince: number | null = 0;
 
   /** `budget` in nanoseconds of cost a second. */
-  constructor(private budget: number) {
-    this.bucket = budget * FULL_SECONDS;
+  constructor(private allowed: number) {
+    this.bucket = allowed * FULL_SECONDS;
+  }
+
+  get budget(): number {
+    return this.allowed;
   }
 
   /** More or fewer targets, or less of what the host may spend. */
   setBudget(budget: number): void {
-    this.budget = budget;
+    this.allowed = budget;
     this.bucket = Math.min(this.bucket, budget * FULL_SECONDS);
   }
 
@@ -68,8 +72,12 @@ export class Governor {
     return this.thinned;
   }
 
-  isWithdrawn(index: number): boolean {
-    return this.known.get(index)?.withdrawn ?? false;
+  get functions(): number[] {
+    return [...this.known.keys()];
+  }
+
+  get withdrawn(): number[] {
+    return [...this.known].flatMap(([index, { withdrawn }]) => (withdrawn ? [index] : []));
   }
 
   /** Share of the budget that calls cost now. */

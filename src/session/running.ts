@@ -19,6 +19,7 @@ import {
   sitesOf,
 } from './modules.js';
 import { Followed } from './followed.js';
+import { Governing } from './governing.js';
 import { Holds } from './holds.js';
 import { ModuleNames } from './names.js';
 import type { OpenStackCalls } from './open-calls.js';
@@ -49,6 +50,8 @@ export interface RunningOptions extends ResourceSources {
   sinks: readonly Sink[];
   transport: Transport;
   ringBytes: number;
+  /** What tracing may cost all targets together, as a share of one CPU; default: all CPUs. */
+  hostBudget?: number;
   /** Functions that can be traced at once. */
   maxFunctions: number;
   /** Processes that start later and fall under a rule are targets too. */
@@ -88,6 +91,7 @@ export class Running {
   pipeline!: Pipeline;
   followed!: Followed;
   modules!: Modules;
+  governing!: Governing;
   /** What the kernel counted for functions whose probes were taken back. */
   private readonly lostBefore: Record<string, number> = {};
   private resources!: ProcessResources;
@@ -177,16 +181,20 @@ export class Running {
       rules,
       watchesExecs,
       idleMs,
-      onNotice: (notice, rule) => {
-        if (options.onNotice) options.onNotice(notice, rule);
-        else this.pipeline.notice(notice);
-      },
+      onNotice: (notice, rule) => this.tellOf(notice, rule),
       onExited: (pid, endNs, open) => this.pipeline.finishProcess(pid, endNs, stacksOf(open)),
       onEmpty: () => {
         if (!watchesExecs) this.signalEnd();
       },
     });
+    this.governing = new Governing({
+      session: this.session,
+      modules: this.modules,
+      ...(options.hostBudget === undefined ? {} : { hostBudget: options.hostBudget }),
+      onNotice: (notice, rule) => this.tellOf(notice, rule),
+    });
     process.on('SIGIO', this.onSignal);
+    this.governing.start();
     await this.begin(first);
   }
 
@@ -205,6 +213,11 @@ export class Running {
     });
     this.every(CHECK_MS, () => this.check());
     this.every(CLOCK_MS, () => (this.pipeline.clockOffsetNs = this.native.clockOffset()));
+  }
+
+  private tellOf(notice: Notice, rule: TraceRule): void {
+    if (this.options.onNotice) this.options.onNotice(notice, rule);
+    else this.pipeline.notice(notice);
   }
 
   private check(): void {
@@ -297,6 +310,7 @@ export class Running {
   }
 
   private async conclude(): Promise<Summary> {
+    this.governing.stop();
     this.followed.close();
     await Promise.race([this.followed.settled(), waited()]);
     const open = await this.session.detach(GRACE_MS);
@@ -326,6 +340,7 @@ export class Running {
   /** Attaching failed: whatever is there is taken back. */
   private async abandon(): Promise<void> {
     this.timers.forEach(clearInterval);
+    (this.governing as Governing | undefined)?.stop();
     // Not yet open if that is what failed.
     const session = this.session as Session | undefined;
     (this.followed as Followed | undefined)?.close();

@@ -89,6 +89,7 @@ export class Session {
         maps: {
           ring: perfBuffers ? { perfBuffers } : { maxEntries: options.ringBytes },
           statistics: { maxEntries: (options.maxFunctions + 1) * shards },
+          governed: { maxEntries: options.maxFunctions + 1 },
         },
         attach: 'perf',
         sleepable: false,
@@ -216,6 +217,11 @@ export class Session {
   /** By function number; the first is that of the support sites. */
   statistics(): FunctionStatistics[] {
     return readStatistics(this.map('statistics'), this.numbers.used, this.shards);
+  }
+
+  /** Calls so far, by function number; the first is of the support sites' hits. */
+  calls(): Float64Array {
+    return this.map('statistics').sums(statistics.calls, this.numbers.used, this.shards);
   }
 
   /** CPU time of our programs since the session began; null if not measured. */

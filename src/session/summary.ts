@@ -17,6 +17,7 @@ const KERNEL_REASONS: Record<number, string> = {
   [LostReason.TABLE_FULL]: 'tableFull',
   [LostReason.UNPAIRED]: 'unpaired',
   [LostReason.ENTRY_ONLY]: 'entryOnly',
+  [LostReason.GOVERNOR]: 'governor',
 };
 
 export interface CountedFunction {

@@ -47,6 +47,8 @@ export interface TraceWishes {
   emulateReturns: boolean;
   /** Returns of all native functions by replaced return addresses, whatever the process has mapped. */
   returnTrampoline: boolean;
+  /** What tracing may cost a target, as a share of one CPU; 1: any cost. */
+  maxOverhead: number;
   /** Functions that may be attached in one executable. */
   maxFunctions: number;
 }
@@ -115,5 +117,6 @@ export function ruleOf(
     },
     filter: { minDurationNs, slowerThanNs, errorsOnly },
     followForks,
+    maxOverhead: wishes.maxOverhead,
   };
 }

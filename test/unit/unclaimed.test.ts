@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { UnderspanError } from '../../src/errors.js';
+import { ASSUMED_COSTS } from '../../src/plan/host-costs.js';
 import { KERNEL, MAIN, type ModuleRole } from '../../src/plan/module-role.js';
 import type { PlanRequest } from '../../src/plan/plan-module.js';
 import type { ModulePlan } from '../../src/plan/plan.js';
@@ -11,6 +12,7 @@ const request = (patterns: string[], args: string[], entryOnly = false): PlanReq
   patterns: patterns.map((text) => parsePattern(text)),
   handlers: [],
   excludes: [],
+  costs: ASSUMED_COSTS,
   entryOnly,
   trampolines: 'never',
   values: { args, returns: false, errors: null, stack: false, redact: null },

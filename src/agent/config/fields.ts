@@ -6,6 +6,7 @@ import {
   parseDuration,
   parseRate,
   parseRingSize,
+  parseBudget,
   parseShare,
   parseSize,
   parseTimeout,
@@ -128,7 +129,7 @@ const positive = (parse: (text: string) => number) => (text: string) => {
   return value;
 };
 
-export const budget = quantity('share', '5%', positive(parseShare));
+export const budget = quantity('share', '5%', parseBudget);
 export const limitMs = quantity('duration', '10m', positive(parseTimeout));
 
 function parseAddress(text: string): Address {

@@ -140,7 +140,7 @@ const traceSchema = z
     maxOverhead: budget
       .prefault('5%')
       .describe(
-        'CPU time that tracing may add to a target, as a share of one CPU; 100% is no limit. Metrics and alerts show what it costs against it; nothing is thinned or detached yet.',
+        'CPU time that tracing may add to a target, as a share of one CPU; 100% is no limit. What would cost more is thinned, and then taken back: see docs/cost.md.',
       ),
   })
   .transform(({ minDuration, slowerThan, redact, errors, ...trace }) => ({
