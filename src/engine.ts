@@ -1,6 +1,6 @@
 import { UnderspanError } from './errors.js';
 import type { Features, Native } from './native/native.js';
-import { hostCosts } from './plan/host-costs.js';
+import { type HostCosts, hostCosts } from './plan/host-costs.js';
 import { planKernel } from './plan/kernel-plan.js';
 import {
   KERNEL,
@@ -11,13 +11,14 @@ import {
   wantsLibraries,
 } from './plan/module-role.js';
 import { planModule, type PlanRequest } from './plan/plan-module.js';
-import type { ModulePlan } from './plan/plan.js';
+import { type ModulePlan, privateBytes } from './plan/plan.js';
 import type { ModuleFile } from './session/executables.js';
 import { kernelError } from './session/kernel-errors.js';
 import { Running } from './session/running.js';
 import type { Transport } from './session/transport.js';
 import { planRequest, ruleOf, type Selects, type TraceWishes } from './session/wishes.js';
 import type { Notice, Sink, Summary } from './sinks/sink.js';
+import { memoryGroups, memoryShortage } from './targets/cgroup-memory.js';
 import { interpreterOf, resolveExecutable } from './targets/executable.js';
 import { type CommandEnd, launch, type LaunchedCommand } from './targets/launch.js';
 import { findLibraries } from './targets/library-search.js';
@@ -56,6 +57,8 @@ export interface TraceOptions extends TraceWishes {
 export interface Plan {
   targets: Target[];
   modules: PlannedModule[];
+  /** By which its sites were chosen. */
+  costs: HostCosts;
   notices: Notice[];
 }
 
@@ -93,13 +96,29 @@ export async function planTrace(native: Native, options: TraceOptions): Promise<
     const plan = await planModule(native, file, file, requestFor(request, MAIN, file));
     const module = { path: file, fileId: file, role: MAIN, pids: [], plan };
     const notices = [...plan.notices, ...(await kernelNotices(native, features, request))];
-    return { targets: [], modules: [module], notices };
+    return { targets: [], modules: [module], costs: request.costs, notices };
   }
   const plan = await planTargets(native, await selectTargets(options.selection), request);
   return {
     ...plan,
-    notices: [...plan.notices, ...(await kernelNotices(native, features, request))],
+    notices: [
+      ...plan.notices,
+      ...memoryNotices(plan),
+      ...(await kernelNotices(native, features, request)),
+    ],
   };
+}
+
+/** What will be refused when it is attached. */
+function memoryNotices({ modules }: Plan): Notice[] {
+  const procfs = new Procfs();
+  const needs = modules.flatMap(({ pids, plan }) =>
+    pids.map((pid) => ({ pid, bytes: privateBytes(plan) })),
+  );
+  const shortage = memoryShortage(needs, (pid) => memoryGroups(pid, procfs));
+  if (!shortage) return [];
+  const { code, message, hint } = shortage;
+  return [{ code, message, ...(hint === undefined ? {} : { hint }) }];
 }
 
 /** Throws where functions of the kernel are asked for and cannot be traced. */
@@ -134,7 +153,8 @@ async function planTargets(native: Native, targets: Target[], request: PlanReque
       await add({ kind: 'library', path: library.exe }, library, target.pid);
     }
   }
-  return { targets, modules, notices: modules.flatMap(({ plan }) => plan.notices) };
+  const notices = modules.flatMap(({ plan }) => plan.notices);
+  return { targets, modules, costs: request.costs, notices };
 }
 
 /** Attaches and begins to deliver to the sinks. */
@@ -154,7 +174,7 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
       if (!later || !(error instanceof UnderspanError) || error.code !== 'NO_FUNCTION_MATCHES') {
         throw error;
       }
-      return { targets, modules: [], notices: [] } satisfies Plan;
+      return { targets, modules: [], costs, notices: [] } satisfies Plan;
     });
     const { sinks, transport, ringBytes, maxFunctions } = options;
     const running = await Running.start(
