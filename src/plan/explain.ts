@@ -74,7 +74,7 @@ export async function explain(plan: ModulePlan, costs: HostCosts): Promise<Expla
 }
 
 function whyReturnIsDear({ plainReturn }: Site): string {
-  if (plainReturn) return 'programs may not carry out a ret here (Linux 6.19 lets them)';
+  if (plainReturn) return 'no program may carry out a ret here';
   return plainReturn === false
     ? 'it is no ret of one byte'
     : 'a jump through memory is not emulated';

@@ -380,7 +380,7 @@ test('--dry-run prints the plan and attaches nothing', async () => {
   assert.match(shown.stdout, /1 function\(s\), 2 probes/);
   assert.match(shown.stdout, /^ +9,830 +9,837 {2}main\.\(\*Order\)\.Confirm$/m);
   assert.match(shown.stdout, /entry +0x1004 {2}push %rbp: emulated, 800 ns$/m);
-  assert.match(shown.stdout, /return +0x1030 {2}ret: single-stepped, 9,000 ns \(programs may not/);
+  assert.match(shown.stdout, /return +0x1030 {2}ret: single-stepped, 9,000 ns \(no program may/);
   assert.match(shown.stdout, /4 KiB of text become private/);
   assert.match(shown.stdout, /main\.spin {2}\(not traced: a branch/);
   const json = JSON.parse((await trace([...line, '-o', 'json'], world)).stdout) as object;
@@ -405,7 +405,7 @@ test('--dry-run prints the plan and attaches nothing', async () => {
             instruction: 'ret',
             way: 'single-stepped',
             nano: 9_000,
-            whyDear: 'programs may not carry out a ret here (Linux 6.19 lets them)',
+            whyDear: 'no program may carry out a ret here',
           },
         ],
         trampolineNano: null,

@@ -115,7 +115,7 @@ test('each choice is explained', async () => {
     ns: 1_000,
     whyDear: null,
   });
-  assert.match(functions[0]?.returns[0]?.whyDear ?? '', /may not carry out a ret/);
+  assert.match(functions[0]?.returns[0]?.whyDear ?? '', /no program may carry out a ret/);
   assert.equal(functions[1]?.entry.whyDear, dear.whyDear);
   assert.match(functions[1]?.returns[0]?.whyDear ?? '', /no ret of one byte/);
   assert.equal(functions[1]?.callNs, 20_050);
