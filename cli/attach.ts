@@ -29,7 +29,7 @@ export async function attach(
   if (options.symbols.length === 0) throw await nothingToTrace(context, options);
   if (values.dryRun) {
     const plan = await context.planTrace(context.native(), { ...options, sinks: [] });
-    context.stdout.write(values.output === 'json' ? renderPlanJson(plan) : renderPlan(plan));
+    context.stdout.write(await (values.output === 'json' ? renderPlanJson : renderPlan)(plan));
     for (const { message, hint } of plan.notices) say(context, message, hint);
     return 0;
   }

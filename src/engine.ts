@@ -1,6 +1,6 @@
 import { UnderspanError } from './errors.js';
 import type { Features, Native } from './native/native.js';
-import { hostCosts } from './plan/host-costs.js';
+import { type HostCosts, hostCosts } from './plan/host-costs.js';
 import { planKernel } from './plan/kernel-plan.js';
 import {
   KERNEL,
@@ -11,7 +11,7 @@ import {
   wantsLibraries,
 } from './plan/module-role.js';
 import { planModule, type PlanRequest } from './plan/plan-module.js';
-import type { ModulePlan } from './plan/plan.js';
+import { type ModulePlan, privateBytes } from './plan/plan.js';
 import { refuseUnclaimed } from './plan/unclaimed.js';
 import { KERNEL_FILE, type ModuleFile } from './session/modules.js';
 import { kernelError } from './session/kernel-errors.js';
@@ -19,6 +19,7 @@ import { Running } from './session/running.js';
 import type { Transport } from './session/transport.js';
 import { planRequest, ruleOf, type Selects, type TraceWishes } from './session/wishes.js';
 import type { Notice, Sink, Summary } from './sinks/sink.js';
+import { memoryGroups, memoryShortage } from './targets/cgroup-memory.js';
 import { interpreterOf, resolveExecutable } from './targets/executable.js';
 import { type CommandEnd, launch, type LaunchedCommand } from './targets/launch.js';
 import { findLibraries, libraryAt } from './targets/library-search.js';
@@ -57,6 +58,8 @@ export interface TraceOptions extends TraceWishes {
 export interface Plan {
   targets: Target[];
   modules: PlannedModule[];
+  /** By which its sites were chosen. */
+  costs: HostCosts;
   notices: Notice[];
 }
 
@@ -93,10 +96,16 @@ export async function planTrace(native: Native, options: TraceOptions): Promise<
     const file = interpreter === null ? path : resolveExecutable(interpreter);
     const plan = await planModule(native, file, file, requestFor(request, MAIN, file));
     const module = { path: file, fileId: file, role: MAIN, pids: [], plan };
-    const planned = { targets: [], modules: [module], notices: plan.notices };
+    const planned = {
+      targets: [],
+      modules: [module],
+      costs: request.costs,
+      notices: plan.notices,
+    };
     return showKernel(planned, await kernelPlan(native, features, request), request);
   }
-  const plan = await planTargets(native, await selectTargets(options.selection), request);
+  const found = await planTargets(native, await selectTargets(options.selection), request);
+  const plan = { ...found, notices: [...found.notices, ...memoryNotices(found)] };
   return showKernel(plan, await kernelPlan(native, features, request), request);
 }
 
@@ -110,6 +119,18 @@ function showKernel(planned: Plan, kernel: ModulePlan | null, request: PlanReque
     ...plan,
     modules: [...plan.modules, { path, fileId, role: KERNEL, pids, plan: kernel }],
   };
+}
+
+/** What will be refused when it is attached. */
+function memoryNotices({ modules }: Plan): Notice[] {
+  const procfs = new Procfs();
+  const needs = modules.flatMap(({ pids, plan }) =>
+    pids.map((pid) => ({ pid, bytes: privateBytes(plan) })),
+  );
+  const shortage = memoryShortage(needs, (pid) => memoryGroups(pid, procfs));
+  if (!shortage) return [];
+  const { code, message, hint } = shortage;
+  return [{ code, message, ...(hint === undefined ? {} : { hint }) }];
 }
 
 /** Throws where functions of the kernel are asked for and cannot be traced. */
@@ -153,7 +174,8 @@ async function planTargets(native: Native, targets: Target[], request: PlanReque
       await add({ kind: 'library', path: library.exe }, library, target.pid);
     }
   }
-  return { targets, modules, notices: modules.flatMap(({ plan }) => plan.notices) };
+  const notices = modules.flatMap(({ plan }) => plan.notices);
+  return { targets, modules, costs: request.costs, notices };
 }
 
 /** Attaches and begins to deliver to the sinks. */
@@ -173,7 +195,7 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
       if (!later || !(error instanceof UnderspanError) || error.code !== 'NO_FUNCTION_MATCHES') {
         throw error;
       }
-      return { targets, modules: [], notices: [] } satisfies Plan;
+      return { targets, modules: [], costs, notices: [] } satisfies Plan;
     });
     const plan = showKernel(planned, ofKernel, request);
     const { sinks, transport, ringBytes, maxFunctions } = options;

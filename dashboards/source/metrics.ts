@@ -22,6 +22,7 @@ export const METRICS = {
   underspan_spans_total: [],
   underspan_lost_calls_total: ['reason'],
   underspan_overhead_cpu_seconds_total: ATTACHMENT,
+  underspan_overhead_predicted_cpu_seconds_total: ATTACHMENT,
   underspan_overhead_budget_ratio: ['rule'],
   underspan_targets: ATTACHMENT,
   underspan_probes_attached: ATTACHMENT,

@@ -1,5 +1,6 @@
 /** What runs → what metrics and health say of it. */
 import { type ProbedModule, sitesOf } from '../session/modules.js';
+import type { Spent } from '../session/overhead.js';
 import type { Running } from '../session/running.js';
 import type { TraceRule } from '../session/rule.js';
 import { lostInKernel } from '../session/summary.js';
@@ -31,7 +32,7 @@ export async function snapshotOf(agent: AgentState): Promise<AgentSnapshot> {
   }
   const probed = [...modules.all];
   return {
-    attachments: probed.map((each) => attachmentOf(each)),
+    attachments: probed.map((each) => attachmentOf(each, running.spentOn(each, statistics))),
     functions: functions.flatMap((named, index) => {
       const counted = statistics[index];
       if (!named || !counted) return [];
@@ -93,8 +94,9 @@ function uncountedOf({
   );
 }
 
-function attachmentOf(probed: ProbedModule): AttachmentSnapshot {
+function attachmentOf(probed: ProbedModule, { predictedNs, kernelNs }: Spent): AttachmentSnapshot {
   const { rule, exe, pids, attachment } = probed;
+  const runTimeNs = attachment.runTimes().reduce((sum, { runTimeNs }) => sum + runTimeNs, 0);
   return {
     rule: rule.name,
     executable: exe,
@@ -102,7 +104,8 @@ function attachmentOf(probed: ProbedModule): AttachmentSnapshot {
     pids: [...pids],
     functions: attachment.plan.functions.length,
     sites: sitesOf(probed),
-    runTimeNs: attachment.runTimes().reduce((sum, { runTimeNs }) => sum + runTimeNs, 0),
+    spentNs: runTimeNs + kernelNs,
+    predictedNs,
   };
 }
 

@@ -107,7 +107,10 @@ export const FEATURES: Record<
   },
 };
 
-export async function featureFindings(native: Native, proc: string): Promise<Finding[]> {
+export async function featureFindings(
+  native: Pick<Native, 'features'>,
+  proc: string,
+): Promise<Finding[]> {
   let features: Features;
   try {
     features = await native.features();

@@ -144,34 +144,30 @@ function entryCandidates(
   needs: EntryNeeds,
 ): { candidates: EntryCandidate[]; end: string } {
   const targets = branchTargets(code);
+  const straight = prologue(code);
   const candidates: EntryCandidate[] = [];
   let stackAdjustment = 0;
-  for (const instruction of prologue(code)) {
-    if (targets.has(code.address + instruction.offset)) {
-      return { candidates, end: 'a branch leads in before an instruction that is emulated' };
-    }
+  const endAt = (index: number, why: string): ReturnType<typeof entryCandidates> => ({
+    candidates,
+    end: straight.slice(index).some(isEmulated) ? `${why} before one that is emulated` : NOTHING,
+  });
+  for (const [index, instruction] of straight.entries()) {
+    if (targets.has(code.address + instruction.offset)) return endAt(index, 'a branch leads in');
     if (takesProbe(instruction) && exitsOf(code, code, instruction).length === 0) {
       const site = siteAt(code, instruction, SiteCondition.ALWAYS);
       candidates.push({ instruction, site, stackAdjustment });
     }
-    if (affects(instruction, needs.registers)) {
-      return {
-        candidates,
-        end: 'arguments are changed before an instruction that is emulated',
-      };
-    }
+    if (affects(instruction, needs.registers)) return endAt(index + 1, 'arguments are changed');
     // What it writes belongs behind the entry; but one that is a little late is better than none.
     const writes = needs.memory && affects(instruction, InstructionEffect.WRITES_MEMORY);
-    if (candidates.length > 0 && writes) {
-      return { candidates, end: 'memory is written before an instruction that is emulated' };
-    }
+    if (candidates.length > 0 && writes) return endAt(index + 1, 'memory is written');
     stackAdjustment += stackGrowth(instruction);
-    if (Number.isNaN(stackAdjustment)) {
-      return { candidates, end: 'the stack is realigned before an instruction that is emulated' };
-    }
+    if (Number.isNaN(stackAdjustment)) return endAt(index + 1, 'the stack is realigned');
   }
-  return { candidates, end: 'no instruction at its beginning is emulated' };
+  return { candidates, end: NOTHING };
 }
+
+const NOTHING = 'no instruction at its beginning is emulated';
 
 /** The instructions that every call executes one after the other. */
 function prologue({ instructions }: FunctionCode): Instruction[] {

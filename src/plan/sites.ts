@@ -141,32 +141,26 @@ function cheapestBegin(
   needs: EntryNeeds,
 ): { instruction: Instruction; whyDear: string | null } {
   const [first] = code.instructions as [Instruction];
-  const dear = (whyDear: string): { instruction: Instruction; whyDear: string } => ({
-    instruction: first,
-    whyDear,
-  });
   const changes =
     needs.registers | GO_ALWAYS | (needs.memory ? InstructionEffect.WRITES_MEMORY : 0);
+  let why: string | null = null;
   let next = 0;
   for (const instruction of code.instructions) {
     const { offset, length, kind, target, effects } = instruction;
     const address = code.address + offset;
     if (offset !== next || kind === InstructionKind.RETURN) break;
-    if (targets.has(address) || mayJumpTo(code, address)) {
-      return dear('a branch leads in before an instruction that is emulated');
-    }
-    const leaves = target < code.address || target >= code.address + code.size;
+    if (targets.has(address) || mayJumpTo(code, address)) why ??= 'a branch leads in';
     if (has(instruction, InstructionFlag.EMULATED)) {
+      const leaves = target < code.address || target >= code.address + code.size;
       if (kind !== InstructionKind.CALL && leaves) break;
-      return { instruction, whyDear: null };
+      if (why === null) return { instruction, whyDear: null };
+      return { instruction: first, whyDear: `${why} before one that is emulated` };
     }
     if (kind !== InstructionKind.OTHER && kind !== InstructionKind.STACK_CHECK) break;
-    if ((effects & changes) !== 0) {
-      return dear('arguments are changed before an instruction that is emulated');
-    }
+    if ((effects & changes) !== 0) why ??= 'what is read at its beginning is changed';
     next += length;
   }
-  return dear('no instruction at its beginning is emulated');
+  return { instruction: first, whyDear: 'no instruction at its beginning is emulated' };
 }
 
 /** By a table, of whose places the lowest may be known. */

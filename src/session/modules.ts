@@ -4,10 +4,12 @@ import type { Lease, Native } from '../native/native.js';
 import { planKernel } from '../plan/kernel-plan.js';
 import { MAIN, type ModuleRole, requestFor } from '../plan/module-role.js';
 import { planModule, type PlanRequest } from '../plan/plan-module.js';
-import { type ModulePlan, siteCount } from '../plan/plan.js';
+import { type ModulePlan, privateBytes, siteCount } from '../plan/plan.js';
 import type { Notice } from '../sinks/sink.js';
+import { memoryGroups, memoryShortage } from '../targets/cgroup-memory.js';
 import { moduleBias } from '../targets/mapped.js';
 import { EXECUTABLE_GONE, OpenFile, stampOf } from '../targets/open-file.js';
+import { Procfs } from '../targets/procfs.js';
 import type { Target } from '../targets/target.js';
 import type { ModuleProbes } from './attachment.js';
 import { FileLeases } from './file-leases.js';
@@ -80,6 +82,7 @@ export class Modules {
   private loading: Promise<unknown> = Promise.resolve();
 
   private readonly leases: FileLeases;
+  private readonly procfs = new Procfs();
 
   constructor(private readonly options: ModulesOptions) {
     this.leases = new FileLeases(options.native, options.onNotice);
@@ -276,11 +279,19 @@ export class Modules {
     pids.add(pid);
     probed.idleSince = null;
     try {
+      if (!attachment.isAttached(pid)) this.requireMemory(probed, pid);
       await this.attach(probed, shared ? null : pid);
     } catch (error) {
       this.left(probed, target.pid);
       throw error;
     }
+  }
+
+  /** Its pages become the process's own, and a process that may have no more memory is killed. */
+  private requireMemory({ attachment }: ProbedModule, pid: number): void {
+    const need = { pid, bytes: privateBytes(attachment.plan) };
+    const shortage = memoryShortage([need], () => memoryGroups(pid, this.procfs));
+    if (shortage) throw shortage;
   }
 
   /** For processes that are yet to come; the one that it was planned for has ended. */

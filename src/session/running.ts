@@ -23,10 +23,12 @@ import { Governing } from './governing.js';
 import { Holds } from './holds.js';
 import { ModuleNames } from './names.js';
 import type { OpenStackCalls } from './open-calls.js';
+import { add, NOTHING_SPENT, type Spent, spentOn } from './overhead.js';
 import { type NamedFunction, Pipeline } from './pipeline.js';
 import { ProcessResources } from './resources.js';
 import type { TraceRule } from './rule.js';
 import { Session } from './session.js';
+import type { FunctionStatistics } from './statistics.js';
 import { type CountedFunction, lostInKernel, summarize } from './summary.js';
 import { Trampolines } from './trampolines.js';
 import type { Transport } from './transport.js';
@@ -94,6 +96,8 @@ export class Running {
   governing!: Governing;
   /** What the kernel counted for functions whose probes were taken back. */
   private readonly lostBefore: Record<string, number> = {};
+  /** On probes that were taken back. */
+  private spentBefore = NOTHING_SPENT;
   private resources!: ProcessResources;
   private signalEnd!: () => void;
   private readonly timers: NodeJS.Timeout[] = [];
@@ -275,7 +279,9 @@ export class Running {
     this.detached[why] += sitesOf(probed);
     const { firstFunction, plan } = probed.attachment;
     const count = plan.functions.length;
-    const statistics = this.session.statistics().slice(firstFunction, firstFunction + count);
+    const all = this.session.statistics();
+    this.spentBefore = add(this.spentBefore, this.spentOn(probed, all));
+    const statistics = all.slice(firstFunction, firstFunction + count);
     for (const [reason, lost] of Object.entries(lostInKernel(statistics))) {
       this.lostBefore[reason] = (this.lostBefore[reason] ?? 0) + lost;
     }
@@ -284,6 +290,27 @@ export class Running {
       this.functions[index] = undefined;
       this.options.onForgotten?.(index);
     }
+  }
+
+  /** What its probes have cost so far. */
+  spentOn(
+    { attachment, rule }: ProbedModule,
+    statistics: readonly FunctionStatistics[] = this.session.statistics(),
+  ): Spent {
+    const { plan, firstFunction } = attachment;
+    const own = statistics.slice(firstFunction, firstFunction + plan.functions.length);
+    return spentOn(plan, rule.request.costs, own, attachment.runTimes());
+  }
+
+  private overhead(statistics: readonly FunctionStatistics[]): Summary['overhead'] {
+    const { predictedNs, kernelNs } = [...this.modules.all]
+      .map((probed) => this.spentOn(probed, statistics))
+      .reduce(add, this.spentBefore);
+    const runTimeNs = this.session.runTimeNs();
+    return {
+      predicted: this.session.shareOf(predictedNs),
+      measured: runTimeNs === null ? null : this.session.shareOf(runTimeNs + kernelNs),
+    };
   }
 
   /** Losses so far by reason, but for those that the kernel's counts of present functions hold. */
@@ -317,7 +344,7 @@ export class Running {
     await Promise.race([this.followed.settled(), waited()]);
     await this.pipeline.finish(process.hrtime.bigint(), stacksOf(open));
     const statistics = this.session.statistics();
-    const overhead = { predicted: null, measured: this.session.overhead() };
+    const overhead = this.overhead(statistics);
     const { sinks } = this.options;
     const { flushMs = FLUSH_MS } = this.options;
     await Promise.all(sinks.map((sink) => sink.flush?.(flushMs)));

@@ -230,10 +230,9 @@ export class Session {
     return this.runTimes().reduce((sum, { runTimeNs }) => sum + runTimeNs, 0);
   }
 
-  /** The same as a share of one CPU. */
-  overhead(): number | null {
-    const spent = this.runTimeNs();
-    return spent === null ? null : spent / Number(process.hrtime.bigint() - this.startedAt);
+  /** As a share of one CPU since the session began. */
+  shareOf(ns: number): number {
+    return ns / Number(process.hrtime.bigint() - this.startedAt);
   }
 
   /** Hits that the kernel dropped since the program was already running on that CPU. */

@@ -10,6 +10,7 @@ import { run } from '../../cli/run.js';
 import type { Plan, Trace, TraceOptions } from '../../src/engine.js';
 import { UnderspanError, type ErrorKind } from '../../src/errors.js';
 import type { FunctionTable, Inlined, Module, Native } from '../../src/native/native.js';
+import { ASSUMED_COSTS } from '../../src/plan/host-costs.js';
 import type { Sink, Summary } from '../../src/sinks/sink.js';
 import type { FunctionSpan } from '../../src/spans/span.js';
 import { Procfs } from '../../src/targets/procfs.js';
@@ -80,7 +81,9 @@ const plan: Plan = {
       pids: [42],
       plan: {
         kind: 'go',
-        module: {} as Module,
+        module: {
+          disassemble: async () => ['push %rbp', 'ret'],
+        } as Partial<Module> as Module,
         layout: {
           version: 'go1.26',
           goidOffset: 0,
@@ -103,7 +106,7 @@ const plan: Plan = {
             address: 0x1000,
             size: 64,
             entry: { address: 0x1004, condition: 0, emulated: true },
-            returns: [{ address: 0x1030, condition: 0, emulated: false }],
+            returns: [{ address: 0x1030, condition: 0, emulated: false, plainReturn: true }],
             single: false,
             entryOnly: null,
             trampoline: false,
@@ -121,6 +124,15 @@ const plan: Plan = {
       },
     },
   ],
+  costs: {
+    ...ASSUMED_COSTS,
+    emulatedNs: 800,
+    singleSteppedNs: 9_000,
+    enterNs: 20,
+    leaveNs: 10,
+    spanNs: 7,
+    source: 'cached',
+  },
   notices: [{ code: 'N', message: 'something to know', hint: 'and to do' }],
 };
 
@@ -375,24 +387,54 @@ test('--dry-run prints the plan and attaches nothing', async () => {
   const shown = await trace(line, world);
   assert.equal(shown.status, 0, shown.stderr);
   assert.match(shown.stdout, /1 function\(s\), 2 probes/);
-  assert.match(shown.stdout, /^ +2 +1 {2}main\.\(\*Order\)\.Confirm$/m);
+  assert.match(shown.stdout, /^ +9,830 +9,837 {2}main\.\(\*Order\)\.Confirm$/m);
+  assert.match(shown.stdout, /entry +0x1004 {2}push %rbp: emulated, 800 ns$/m);
+  assert.match(shown.stdout, /return +0x1030 {2}ret: single-stepped, 9,000 ns \(no program may/);
+  assert.match(shown.stdout, /4 KiB of text become private/);
   assert.match(shown.stdout, /main\.spin {2}\(not traced: a branch/);
   const json = JSON.parse((await trace([...line, '-o', 'json'], world)).stdout) as object;
   assert.deepEqual(json, {
     type: 'plan',
     executable: shop,
     pids: [42],
-    functions: [{ name: 'main.(*Order).Confirm', address: '0x1000', sites: 2, singleStepped: 1 }],
+    functions: [
+      {
+        name: 'main.(*Order).Confirm',
+        address: '0x1000',
+        entry: {
+          address: '0x1004',
+          instruction: 'push %rbp',
+          way: 'emulated',
+          nano: 800,
+          whyDear: null,
+        },
+        returns: [
+          {
+            address: '0x1030',
+            instruction: 'ret',
+            way: 'single-stepped',
+            nano: 9_000,
+            whyDear: 'no program may carry out a ret here',
+          },
+        ],
+        trampolineNano: null,
+        entryOnly: null,
+        callNano: 9_830,
+        spanNano: 9_837,
+      },
+    ],
+    support: [],
     refused: [{ name: 'main.spin', reason: 'a branch leads back to its first instruction' }],
     sites: 2,
     privateBytes: 4096,
+    costs: { source: 'cached', scalesWithCpus: true },
   });
   assert.ok(!attached);
 });
 
 test('a plan of the kernel costs the host, and no memory of a process', async () => {
   const [first] = plan.modules;
-  const site = { address: -0x7ed6_0000, condition: 0, emulated: true };
+  const site = { address: -0x7ed6_0000, condition: 0, emulated: true, inKernel: true };
   const fn = { ...first!.plan.functions[0]!, name: 'kernel:vfs_write', address: site.address };
   const functions = [{ ...fn, entry: site, returns: [site] }];
   const kernel = { ...first!.plan, kind: 'kernel' as const, functions, refused: [] };
@@ -400,12 +442,12 @@ test('a plan of the kernel costs the host, and no memory of a process', async ()
     ...plan,
     modules: [{ ...first!, path: 'the kernel', role: { kind: 'kernel' }, plan: kernel }],
   };
-  const text = renderPlan(both);
+  const text = await renderPlan(both);
   assert.match(text, /^the kernel \(pid 42\): 1 function\(s\), 2 probes/);
   assert.match(text, /every process of the host/);
   assert.doesNotMatch(text, /KiB/);
-  assert.match(text, /^ +2 +0 {2}kernel:vfs_write$/m);
-  const json = renderPlanJson(both);
+  assert.match(text, /^ +\d[\d,]* +\d[\d,]* {2}kernel:vfs_write\n +entry +0xffffffff812a0000 /m);
+  const json = await renderPlanJson(both);
   assert.match(json, /"address":"0xffffffff812a0000"/);
   assert.match(json, /"privateBytes":0/);
 });

@@ -84,8 +84,8 @@ describe('goEntry', () => {
     sites: { address: BASE + offset, condition: SiteCondition.MAY_REPEAT, emulated: true },
   });
   const NOTHING = 'no instruction at its beginning is emulated';
-  const BRANCH = 'a branch leads in before an instruction that is emulated';
-  const CHANGED = 'arguments are changed before an instruction that is emulated';
+  const BRANCH = 'a branch leads in before one that is emulated';
+  const CHANGED = 'what is read at its beginning is changed before one that is emulated';
   const [RAX, RSP, R12, R14] = [1 << 0, 1 << 4, 1 << 12, 1 << 14];
   const writes = (...effects: number[]): [number, number, number, number, number] => [
     3,

@@ -34,7 +34,10 @@ const TARGET = {
   fileId: '1:2',
 } as unknown as Target;
 const PLAN = {
-  functions: [{ returns: [] }, { returns: [] }],
+  functions: [
+    { entry: { address: 0x1000 }, returns: [] },
+    { entry: { address: 0x2000 }, returns: [] },
+  ],
   support: [],
   claimed: new Set(),
   refused: [],
