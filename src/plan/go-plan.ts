@@ -12,6 +12,9 @@ import { groupByFunction } from './instructions.js';
 import type { ContextAt, FunctionValues, ModulePlan, PlannedFunction, Refusal } from './plan.js';
 import { type EntryNeeds, type FunctionCode, goEntry, goNeeds, returnSites } from './sites.js';
 
+/** A goroutine's pprof labels are set by it alone; the linker leaves it out where nobody does. */
+const SET_LABELS = 'runtime/pprof.runtime_setProfLabel';
+
 const NOWHERE: ContextAt = { place: ContextPlace.NOWHERE, at: 0 };
 
 export interface GoRequest {
@@ -29,8 +32,8 @@ export async function planGo(
   indexes: readonly number[],
   { entryOnly, values: wanted, routeOf }: GoRequest,
 ): Promise<ModulePlan> {
-  const layout = await goLayout(module);
   const names = table.names.split('\n');
+  const layout = await goLayout(module, names.includes(SET_LABELS));
   const candidates = oneBodyEach(names, table, indexes);
   const handles = candidates.some((index) => routeOf(names[index] ?? '') !== null);
   const { sites: support, notices } = await goSupport(module, table, layout.spanTypes, handles);

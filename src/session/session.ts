@@ -28,8 +28,11 @@ import { type FunctionStatistics, readStatistics } from './statistics.js';
 import { Targets } from './targets.js';
 import type { Transport } from './transport.js';
 
-/** How often the ring is looked at, and how much is taken at once. */
-const READER = { intervalMs: 5, batchBytes: 1 << 20, maxPending: 16 };
+/**
+ * How often the ring is looked at, and how much is taken at once: two batches are what a turn of
+ * the event loop deals with, in less than 10 ms.
+ */
+const READER = { intervalMs: 5, batchBytes: 1 << 17, maxPending: 2 };
 
 export interface SessionOptions {
   /** Perf buffers also where the kernel has no ring. */
