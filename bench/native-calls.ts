@@ -121,14 +121,13 @@ interface AttachedPeer {
 
 async function peersOf({ binary }: Asked): Promise<AttachedPeer[]> {
   const at = `${binary}:${FUNCTION}`;
-  const script = `BEGIN { printf("ready\\n"); }
-    uprobe:${at} { @s[tid] = nsecs; }
+  const script = `uprobe:${at} { @s[tid] = nsecs; }
     uretprobe:${at} /@s[tid]/ { @h = hist(nsecs - @s[tid]); delete(@s[tid]); }`;
   const bpftrace = (peer: Peer): AttachedPeer => ({
     name: peer.name,
     attach: async () => {
       const run = PeerRun.start(peer, ['-e', script]);
-      await run.says(/^ready$/m);
+      await run.attached(2);
       return run;
     },
   });
@@ -136,7 +135,7 @@ async function peersOf({ binary }: Asked): Promise<AttachedPeer[]> {
     name: peer.name,
     attach: async () => {
       const run = PeerRun.start(peer, [at]);
-      await run.links(2);
+      await run.attached(2);
       return run;
     },
   });

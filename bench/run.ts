@@ -5,6 +5,7 @@
  *
  * Sections that are not named stay as they are.
  */
+import { attachTable, measureAttaching } from './attach.js';
 import { measureCalls } from './calls.js';
 import { measureDecoding } from './decode.js';
 import { measureGoCalls } from './go-calls.js';
@@ -47,6 +48,16 @@ const SECTIONS: Record<string, Section> = {
       const { costs, found } = await measureGoCalls();
       return {
         text: `A Go function with a frame that does next to nothing: nanoseconds of the calling thread's CPU time that tracing adds to each call.\n\n${costTable(costs)}`,
+        found,
+      };
+    },
+  },
+  attach: {
+    title: 'Attaching and detaching',
+    measure: async () => {
+      const { times, found } = await measureAttaching();
+      return {
+        text: `Entry and return of functions of a C program, by commands: seconds from the start to what says that it is attached, and from Ctrl-C to the end. Each peer on the largest list that it manages within two minutes.\n\n${attachTable(times)}`,
         found,
       };
     },

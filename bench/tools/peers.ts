@@ -70,30 +70,30 @@ export class PeerRun {
     );
   }
 
-  /** Waits for what it prints when it is attached; rejects when it ends instead. */
-  says(sign: RegExp, ms?: number): Promise<void> {
-    return this.until(() => sign.test(this.output), ms);
+  /** Waits until so many probes are attached: newer bpftraces say it, of others it is seen. */
+  attached(probes: number): Promise<void> {
+    return this.until(
+      () => /^Attached \d+ probe/m.test(this.output) || this.openProbes() >= probes,
+    );
   }
 
-  /** The same of one that says it into a buffer: waits until it holds so many links. */
-  links(count: number): Promise<void> {
+  private openProbes(): number {
     const folder = `/proc/${this.child.pid ?? 0}/fd`;
-    const isLink = (name: string): boolean => {
+    return readdirSync(folder).filter((name) => {
       try {
-        return /bpf[-_]link/.test(readlinkSync(join(folder, name)));
+        return readlinkSync(join(folder, name)) === 'anon_inode:[perf_event]';
       } catch {
         return false;
       }
-    };
-    return this.until(() => readdirSync(folder).filter(isLink).length >= count);
+    }).length;
   }
 
-  private async until(test: () => boolean, ms = 120_000): Promise<void> {
+  private async until(test: () => boolean, ms = 600_000): Promise<void> {
     for (const deadline = Date.now() + ms; !test();) {
       if (this.child.exitCode !== null || this.child.signalCode !== null)
         throw new Error(`ended: ${this.output.trim().slice(0, 400)}`);
       if (Date.now() > deadline) throw new Error(`not attached after ${ms} ms`);
-      await new Promise((resolve) => setTimeout(resolve, 2));
+      await new Promise((resolve) => setTimeout(resolve, 5));
     }
   }
 
