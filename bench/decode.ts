@@ -4,11 +4,12 @@ import { callRecord, RecordKind } from '../src/spans/records.generated.js';
 import { SpanMaker } from '../src/spans/spans.js';
 import { TreeKeeper } from '../src/spans/trees.js';
 
-const CALLS = 8_192;
+/** Of a batch. */
+export const CALLS = 8_192;
 const ROUNDS = 100;
 
 /** Trees of `size` calls: an outermost one and what it calls, children first. */
-function batchOf(size: number): Buffer {
+export function batchOf(size: number): Buffer {
   const batch = Buffer.alloc(CALLS * callRecord.size);
   for (let index = 0; index < CALLS; index++) {
     const at = index * callRecord.size;

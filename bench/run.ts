@@ -8,6 +8,7 @@
 import { attachTable, measureAttaching } from './attach.js';
 import { measureCalls } from './calls.js';
 import { measureDecoding } from './decode.js';
+import { exportTable, measureExport } from './export.js';
 import { measureGoCalls } from './go-calls.js';
 import { measureNativeCalls } from './native-calls.js';
 import { measureOwnTime } from './own-time.js';
@@ -15,6 +16,7 @@ import { type Section, writePage } from './page.js';
 import { measured } from './reach.js';
 import type { Spread } from './tools/rounds.js';
 import { range, whole } from './tools/text.js';
+import { measureFootprint, measureStartUp } from './start-up.js';
 import { measureTransports } from './transport.js';
 
 interface Cost {
@@ -62,6 +64,14 @@ const SECTIONS: Record<string, Section> = {
       };
     },
   },
+  'start-up': {
+    title: 'Start-up',
+    measure: async () => ({ text: '', found: await measureStartUp() }),
+  },
+  footprint: {
+    title: 'Footprint',
+    measure: async () => ({ text: '', found: await measureFootprint() }),
+  },
   calls: {
     title: 'What tracing adds to a call',
     measure: async () => {
@@ -72,6 +82,16 @@ const SECTIONS: Record<string, Section> = {
       return {
         text: `\`main.tick\` of the sample service, which does nothing but count, called by one goroutine: nanoseconds added to each call, median (least to most) of several rounds, each against an untraced round just before it. The return instruction is single-stepped by the kernel, which is dear on a virtual machine.\n\n${costTable(costs)}`,
         found: {},
+      };
+    },
+  },
+  export: {
+    title: 'From records to a Collector',
+    measure: async () => {
+      const { runs, found } = await measureExport();
+      return {
+        text: `Records given to the engine at a fixed rate, in trees of eight calls, and exported by OTLP/gRPC to a Collector on the same machine; a row for each rate, up to the first that could not be kept.\n\n${exportTable(runs)}`,
+        found,
       };
     },
   },

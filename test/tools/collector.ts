@@ -18,8 +18,8 @@ export class Collector {
     private readonly httpPort: number,
   ) {}
 
-  /** `folder` takes its configuration and what it receives. */
-  static async start(folder: string): Promise<Collector> {
+  /** `folder` takes its configuration, and what it receives unless that is discarded. */
+  static async start(folder: string, discards = false): Promise<Collector> {
     const binary = await buildTarget('collector', { flags: ['-ldflags=-s -w'] });
     const [grpcPort, httpPort] = [await freePort(), await freePort()];
     const config = join(folder, 'collector.yaml');
@@ -33,11 +33,11 @@ export class Collector {
         `      grpc: { endpoint: "127.0.0.1:${grpcPort}", max_recv_msg_size_mib: 64 }`,
         `      http: { endpoint: "127.0.0.1:${httpPort}" }`,
         'exporters:',
-        `  file: { path: ${JSON.stringify(file)} }`,
+        discards ? '  discard: {}' : `  file: { path: ${JSON.stringify(file)} }`,
         'service:',
         '  telemetry: { metrics: { level: none }, logs: { level: info } }',
         '  pipelines:',
-        '    traces: { receivers: [otlp], exporters: [file] }',
+        `    traces: { receivers: [otlp], exporters: [${discards ? 'discard' : 'file'}] }`,
         '',
       ].join('\n'),
     );

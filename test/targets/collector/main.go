@@ -1,5 +1,5 @@
-// A real OpenTelemetry Collector with what the tests need and nothing else: the OTLP receiver and
-// an exporter that writes OTLP/JSON lines to a file. Run it with --config FILE.
+// A real OpenTelemetry Collector with what the tests need and nothing else: the OTLP receiver, an
+// exporter that writes OTLP/JSON lines to a file, and one that discards what it gets. Run it with --config FILE.
 package main
 
 import (
@@ -16,10 +16,14 @@ import (
 )
 
 func components() (otelcol.Factories, error) {
-	otlp, file := otlpreceiver.NewFactory(), newFileExporterFactory()
+	otlp := otlpreceiver.NewFactory()
+	file, discard := newFileExporterFactory(), newDiscardExporterFactory()
 	return otelcol.Factories{
 		Receivers: map[component.Type]receiver.Factory{otlp.Type(): otlp},
-		Exporters: map[component.Type]exporter.Factory{file.Type(): file},
+		Exporters: map[component.Type]exporter.Factory{
+			file.Type():    file,
+			discard.Type(): discard,
+		},
 		Telemetry: otelconftelemetry.NewFactory(),
 	}, nil
 }
