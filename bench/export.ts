@@ -109,7 +109,7 @@ async function run(endpoint: string, rate: number): Promise<ExportRun> {
   const behind = sink.state().queuedSpans;
   await sink.flush(30_000);
   const { delivered } = sink.state();
-  await sink.close(null as never);
+  await sink.close();
   return {
     rate,
     delivered,
