@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { type Found, renderReach } from './reach.js';
+import { type Found, renderFound, renderReach } from './reach.js';
 
 const PAGE = fileURLToPath(new URL('../../docs/benchmarks.md', import.meta.url));
 const HEAD = '# Benchmarks\n\nWritten by `npm run bench`; each section says when and where.\n';
@@ -38,7 +38,7 @@ export async function writePage(
       return body === undefined ? [] : [`${heading}\n${body}`];
     });
     writeFileSync(PAGE, `${[HEAD.trimEnd(), ...parts].join('\n\n')}\n`);
-    process.stdout.write(`${[text, renderReach(found, before, today)].join('\n')}\n`);
+    process.stdout.write(`${[text, renderFound(found, today)].join('\n')}\n`);
   }
 }
 

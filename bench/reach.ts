@@ -67,6 +67,7 @@ const ROWS = {
 } satisfies Record<string, Row>;
 
 export type RowName = keyof typeof ROWS;
+const NAMES = Object.keys(ROWS) as RowName[];
 
 export interface Measured {
   /** With its unit, median first. */
@@ -81,17 +82,29 @@ const HEADER = ['what', 'reach', 'measured', 'reached', 'when'];
 
 /** The table anew: rows that were not measured now stay as `before` has them. */
 export function renderReach(found: Found, before: string, when: string): string {
-  const lines = Object.entries(ROWS).map(([name, { what, reach }]) => {
-    const measured = found[name as RowName];
-    const start = `| ${what} | ${reach} |`;
-    if (measured) {
-      const { text, reached } = measured;
-      const told = reached === null ? '' : reached ? 'yes' : '**no**';
-      return `${start} ${text} | ${told} | ${when} |`;
-    }
-    return before.split('\n').find((line) => line.startsWith(start)) ?? `${start} not yet | | |`;
+  const old = before.split('\n');
+  const lines = NAMES.map((name) => {
+    const start = rowStart(name);
+    return (
+      renderRow(name, found[name], when) ??
+      old.find((line) => line.startsWith(start)) ??
+      `${start} not yet | | |`
+    );
   });
   return [`| ${HEADER.join(' | ')} |`, `|${'---|'.repeat(HEADER.length)}`, ...lines].join('\n');
+}
+
+/** Only those that were measured. */
+export const renderFound = (found: Found, when: string): string =>
+  NAMES.flatMap((name) => renderRow(name, found[name], when) ?? []).join('\n');
+
+const rowStart = (name: RowName): string => `| ${ROWS[name].what} | ${ROWS[name].reach} |`;
+
+function renderRow(name: RowName, measured: Measured | undefined, when: string): string | null {
+  if (!measured) return null;
+  const { text, reached } = measured;
+  const told = reached === null ? '' : reached ? 'yes' : '**no**';
+  return `${rowStart(name)} ${text} | ${told} | ${when} |`;
 }
 
 /** The limit that a row states, as it is written there. */

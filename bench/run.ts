@@ -5,17 +5,23 @@
  *
  * Sections that are not named stay as they are.
  */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
 import { attachTable, measureAttaching } from './attach.js';
 import { measureCalls } from './calls.js';
 import { measureDecoding } from './decode.js';
 import { exportTable, measureExport } from './export.js';
 import { measureGoCalls } from './go-calls.js';
+import { measureGovernor } from './governor.js';
 import { measureNativeCalls } from './native-calls.js';
 import { measureOwnTime } from './own-time.js';
 import { type Section, writePage } from './page.js';
 import { measured } from './reach.js';
 import type { Spread } from './tools/rounds.js';
 import { range, whole } from './tools/text.js';
+import { measureService } from './service.js';
+import { measureStall } from './stall.js';
 import { measureFootprint, measureStartUp } from './start-up.js';
 import { measureTransports } from './transport.js';
 
@@ -71,6 +77,18 @@ const SECTIONS: Record<string, Section> = {
   footprint: {
     title: 'Footprint',
     measure: async () => ({ text: '', found: await measureFootprint() }),
+  },
+  stall: {
+    title: 'Stalls',
+    measure: async () => ({ text: '', found: await measureStall() }),
+  },
+  service: {
+    title: 'A service under load',
+    measure: async () => ({ text: '', found: await measureService() }),
+  },
+  governor: {
+    title: 'The governor',
+    measure: async () => ({ text: '', found: await measureGovernor() }),
   },
   calls: {
     title: 'What tracing adds to a call',
@@ -131,9 +149,19 @@ ${rows.join('\n')}
   };
 }
 
+const SELF = fileURLToPath(import.meta.url);
 const wanted = process.argv.slice(2);
 const unknown = wanted.find((name) => !Object.hasOwn(SECTIONS, name));
 if (unknown !== undefined) {
   throw new Error(`no section '${unknown}'; there are ${Object.keys(SECTIONS).join(', ')}`);
 }
-await writePage(SECTIONS, wanted.length > 0 ? wanted : Object.keys(SECTIONS));
+const names = wanted.length > 0 ? wanted : Object.keys(SECTIONS);
+if (names.length === 1) await writePage(SECTIONS, names);
+// Each in a process of its own: what one has compiled and allocated is no burden to the next.
+else for (const name of names) await run(name);
+
+async function run(name: string): Promise<void> {
+  const child = spawn(process.execPath, [...process.execArgv, SELF, name], { stdio: 'inherit' });
+  const [status] = (await once(child, 'exit')) as [number | null];
+  if (status !== 0) process.exitCode = 1;
+}
