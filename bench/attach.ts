@@ -3,7 +3,7 @@ import { Tracer } from '../test/tools/tracer.js';
 import { type Found, measured, notMeasured, type RowName } from './reach.js';
 import { Asked } from './tools/asked.js';
 import { listOf, MANY, manyFunctions } from './tools/many-functions.js';
-import { bpftraces, type Peer, PeerRun } from './tools/peers.js';
+import { BPFTRACE_BUFFERS, bpftraces, type Peer, PeerRun } from './tools/peers.js';
 import { type Spread, spread } from './tools/rounds.js';
 import { range, twoDigits } from './tools/text.js';
 
@@ -104,7 +104,7 @@ const runPeer = (peer: Peer, { binary }: Asked, functions: number): Promise<Time
       uretprobe:${at} /@s[tid]/ { @h = hist(nsecs - @s[tid]); delete(@s[tid]); }`;
     const limits = { BPFTRACE_MAX_PROBES: '100000', BPFTRACE_MAX_BPF_PROGS: '100000' };
     const run = PeerRun.start(peer, ['-e', script], limits);
-    await run.attached(2 * functions);
+    await run.attached(2 * functions + BPFTRACE_BUFFERS);
     return () => run.stop();
   });
 

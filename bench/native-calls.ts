@@ -9,7 +9,7 @@ import { traceOptions } from '../test/tools/options.js';
 import { type Found, measured, notMeasured } from './reach.js';
 import { Asked } from './tools/asked.js';
 import { Floor } from './tools/floor.js';
-import { bccTools, bpftraces, type Peer, PeerRun } from './tools/peers.js';
+import { bccTools, BPFTRACE_BUFFERS, bpftraces, type Peer, PeerRun } from './tools/peers.js';
 import { difference, inTurn, ratios, type Spread, spread } from './tools/rounds.js';
 import { range, twoDigits } from './tools/text.js';
 
@@ -127,7 +127,7 @@ async function peersOf({ binary }: Asked): Promise<AttachedPeer[]> {
     name: peer.name,
     attach: async () => {
       const run = PeerRun.start(peer, ['-e', script]);
-      await run.attached(2);
+      await run.attached(2 + BPFTRACE_BUFFERS);
       return run;
     },
   });

@@ -9,7 +9,7 @@ import { RunningProcess } from '../test/tools/process.js';
 import { Tracer } from '../test/tools/tracer.js';
 import { type Found, type Measured, measured, notMeasured } from './reach.js';
 import { BUDGET, hasOption, NO_BUDGET } from './tools/options.js';
-import { bpftraces, type Peer, PeerRun } from './tools/peers.js';
+import { BPFTRACE_BUFFERS, bpftraces, type Peer, PeerRun } from './tools/peers.js';
 import { type Spread, spread } from './tools/rounds.js';
 import { range, twoDigits } from './tools/text.js';
 
@@ -139,7 +139,13 @@ async function besidePeers(service: Service, capacity: number): Promise<Found> {
   const found: { name: string; ratio: Spread; own: Spread; peer: Spread }[] = [];
   const unlimited = (await hasOption(BUDGET)) ? [BUDGET, '100%'] : [];
   const script = await peerScript(service);
+  const refused: string[] = [];
   for (const peer of await bpftraces()) {
+    const why = await whyRefused(peer, script);
+    if (why !== null) {
+      refused.push(`${peer.name} refuses: ${why}`);
+      continue;
+    }
     const taxes = { own: [] as number[], peer: [] as number[] };
     for (let round = 0; round < ROUNDS; round++) {
       const untraced = await service.measure(rate, null);
@@ -151,18 +157,25 @@ async function besidePeers(service: Service, capacity: number): Promise<Found> {
     const ratio = spread(taxes.own.map((each, round) => each / (taxes.peer[round] ?? NaN)));
     found.push({ name: peer.name, ratio, own: spread(taxes.own), peer: spread(taxes.peer) });
   }
-  return { taxPeer: peerRow(found) };
+  return { taxPeer: peerRow(found, refused) };
 }
 
 function peerRow(
   found: readonly { name: string; ratio: Spread; own: Spread; peer: Spread }[],
+  refused: readonly string[],
 ): Measured {
-  if (found.length === 0) return notMeasured('bpftrace is not there (`scripts/fetch-peers`)');
+  if (found.length === 0) {
+    return notMeasured(refused.join('; ') || 'bpftrace is not there (`scripts/fetch-peers`)');
+  }
   const text = found.map(
     ({ name, ratio, own, peer }) =>
       `${range(ratio, twoDigits)} of ${name} (${own.median.toFixed(1)} % against ${peer.median.toFixed(1)} %)`,
   );
-  return measured('taxPeer', Math.max(...found.map(({ ratio }) => ratio.median)), text.join('; '));
+  return measured(
+    'taxPeer',
+    Math.max(...found.map(({ ratio }) => ratio.median)),
+    [...text, ...refused].join('; '),
+  );
 }
 
 /**
@@ -181,8 +194,21 @@ async function peerScript({ binary, pid }: Service): Promise<string> {
     ${returns.join(',\n')} /@s[tid]/ { @h = hist(nsecs - @s[tid]); delete(@s[tid]); }`;
 }
 
+/** Its own last words; null: it does what it is asked. */
+async function whyRefused(peer: Peer, script: string): Promise<string | null> {
+  try {
+    await (
+      await attachPeer(peer, script)
+    )();
+    return null;
+  } catch (error) {
+    const lines = (error instanceof Error ? error.message : String(error)).trim().split('\n');
+    return (lines.at(-1) ?? '').replace(/^ERROR: /, '').replace(/: \S*\/\S*$/, '');
+  }
+}
+
 async function attachPeer(peer: Peer, script: string): Promise<Detach> {
   const run = PeerRun.start(peer, ['-e', script]);
-  await run.attached(2);
+  await run.attached(2 + BPFTRACE_BUFFERS);
   return () => run.stop();
 }

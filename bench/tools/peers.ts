@@ -2,6 +2,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readlinkSync } from 'node:fs';
+import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { projectRoot } from '../../test/tools/go.js';
@@ -20,7 +21,10 @@ export interface Peer {
   command: string[];
 }
 
-/** Those that are there and run, the newest last. */
+/** What a bpftrace has open besides probes: a buffer for each CPU. */
+export const BPFTRACE_BUFFERS = cpus().length;
+
+/** Those that are there and run, in the order of their suites. */
 export async function bpftraces(): Promise<Peer[]> {
   const found = await Promise.all(suites().map((suite) => peer(suite, 'usr/bin/bpftrace')));
   return found.filter((each) => each !== null);
@@ -70,15 +74,16 @@ export class PeerRun {
     );
   }
 
-  /** Waits until so many probes are attached: newer bpftraces say it, of others it is seen. */
-  attached(probes: number): Promise<void> {
+  /** Waits until it is attached: newer bpftraces say it, of others their perf events are seen. */
+  attached(events: number): Promise<void> {
     return this.until(
-      () => /^Attached \d+ probe/m.test(this.output) || this.openProbes() >= probes,
+      () => /^Attached \d+ probe/m.test(this.output) || this.perfEvents() >= events,
     );
   }
 
-  private openProbes(): number {
+  private perfEvents(): number {
     const folder = `/proc/${this.child.pid ?? 0}/fd`;
+    if (!existsSync(folder)) return 0;
     return readdirSync(folder).filter((name) => {
       try {
         return readlinkSync(join(folder, name)) === 'anon_inode:[perf_event]';
