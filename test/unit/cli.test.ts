@@ -185,7 +185,7 @@ test('all options reach the engine', async () => {
   const { status, options, stderr } = await trace([
     ...'attach --pid 42 --symbol main.* main.a --exclude *.b --min-duration 1ms'.split(' '),
     ...'--slower-than=500ms --errors-only --sample 5% --max-rate 100 --no-roots'.split(' '),
-    ...'--unsampled --no-follow-forks --entry-only --max-functions 9 --transport perf --ring-size 1M --return-trampoline'.split(
+    ...'--unsampled --no-follow-forks --entry-only --max-overhead 20% --max-functions 9 --transport perf --ring-size 1M --return-trampoline'.split(
       ' ',
     ),
     ...'--comm shop --wait=30s main.c -o none'.split(' '),
@@ -222,6 +222,7 @@ test('all options reach the engine', async () => {
     redact: [],
     roots: false,
     unsampled: true,
+    maxOverhead: 0.2,
     maxFunctions: 9,
     transport: 'perf',
     ringBytes: 1 << 20,
