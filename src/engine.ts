@@ -95,16 +95,20 @@ export async function planTrace(native: Native, options: TraceOptions): Promise<
     const file = interpreter === null ? path : resolveExecutable(interpreter);
     const plan = await planModule(native, file, file, requestFor(request, MAIN, file));
     const module = { path: file, fileId: file, role: MAIN, pids: [], plan };
-    const notices = [...plan.notices, ...(await kernelNotices(native, features, request))];
-    return { targets: [], modules: [module], costs: request.costs, notices };
+    const ofKernel = await kernelModules(native, features, request);
+    const modules = [module, ...ofKernel];
+    const notices = modules.flatMap(({ plan }) => plan.notices);
+    return { targets: [], modules, costs: request.costs, notices };
   }
   const plan = await planTargets(native, await selectTargets(options.selection), request);
+  const ofKernel = await kernelModules(native, features, request);
   return {
     ...plan,
+    modules: [...plan.modules, ...ofKernel],
     notices: [
       ...plan.notices,
       ...memoryNotices(plan),
-      ...(await kernelNotices(native, features, request)),
+      ...ofKernel.flatMap(({ plan }) => plan.notices),
     ],
   };
 }
@@ -121,14 +125,15 @@ function memoryNotices({ modules }: Plan): Notice[] {
   return [{ code, message, ...(hint === undefined ? {} : { hint }) }];
 }
 
-/** Throws where functions of the kernel are asked for and cannot be traced. */
-async function kernelNotices(
+/** None unless functions of the kernel are asked for; throws where they cannot be traced. */
+async function kernelModules(
   native: Native,
   features: Features,
   request: PlanRequest,
-): Promise<Notice[]> {
+): Promise<PlannedModule[]> {
   if (!wantsKernel(request)) return [];
-  return (await planKernel(native, features, requestFor(request, KERNEL, 'the kernel'))).notices;
+  const plan = await planKernel(native, features, requestFor(request, KERNEL, 'the kernel'));
+  return [{ path: 'the kernel', fileId: '', role: KERNEL, pids: [], plan }];
 }
 
 async function planTargets(native: Native, targets: Target[], request: PlanRequest): Promise<Plan> {
@@ -163,7 +168,7 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
   requireFeatures(features);
   const costs = await hostCosts(native, features);
   const request = planRequest(options, features, costs);
-  const ofKernel = await kernelNotices(native, features, request);
+  const ofKernel = await kernelModules(native, features, request);
   const { selection } = options;
   const launched = selection.command ? await launch(selection.command) : null;
   try {
@@ -199,7 +204,10 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
     await running.followed.settled();
     launched?.release();
     return {
-      plan: { ...plan, notices: [...plan.notices, ...ofKernel] },
+      plan: {
+        ...plan,
+        notices: [...plan.notices, ...ofKernel.flatMap(({ plan }) => plan.notices)],
+      },
       ended: running.ended,
       command: launched?.exited ?? null,
       stop: () => running.stop(),
