@@ -1,6 +1,6 @@
 import { examineHost, type Finding, type HostReport } from '../src/native/host.js';
 import type { Native } from '../src/native/native.js';
-import { type HostCosts, hostCosts } from '../src/plan/host-costs.js';
+import { type HostCosts, measureCosts } from '../src/plan/host-costs.js';
 import type { Context } from './context.js';
 
 /** Says what this host allows, and what it costs. Resolves to whether functions can be traced here. */
@@ -10,7 +10,12 @@ export async function doctor(context: Context, json: boolean): Promise<boolean> 
   // To try features takes a while: once is enough.
   const features = native.features();
   const report = await examineHost({ features: () => features });
-  return say(context, json, report, report.ready ? await hostCosts(native, await features) : null);
+  return say(
+    context,
+    json,
+    report,
+    report.ready ? await measureCosts(native, await features) : null,
+  );
 }
 
 function say(
@@ -57,12 +62,6 @@ function render(
   return `Linux ${kernel}, ${machine}, Node ${node}\n\n${lines.join('\n')}\n\n${costs ? renderCosts(costs) : ''}${verdict}\n`;
 }
 
-const SOURCES: Record<HostCosts['source'], string> = {
-  measured: 'measured now',
-  cached: 'measured since it booted',
-  assumed: 'assumed, since they could not be measured',
-};
-
 function renderCosts(costs: HostCosts): string {
   const rows: [string, number | null][] = [
     ['a push, a jump or a call: emulated', costs.emulatedNs],
@@ -79,5 +78,5 @@ function renderCosts(costs: HostCosts): string {
   const scales = costs.scalesWithCpus
     ? 'hits on several CPUs do not wait for each other'
     : 'hits on several CPUs wait for each other: each costs up to as many times as much';
-  return `What a hit costs here, without our own program (${SOURCES[costs.source]}):\n${lines.join('')}  ${scales}\n\n`;
+  return `What a hit costs here, without our own program (${costs.source}):\n${lines.join('')}  ${scales}\n\n`;
 }

@@ -1,4 +1,3 @@
-import { addressOf } from '../src/plan/kernel-functions.js';
 import type { Plan } from '../src/engine.js';
 import {
   explain,
@@ -7,8 +6,10 @@ import {
   type ExplainedSite,
 } from '../src/plan/explain.js';
 import type { HostCosts } from '../src/plan/host-costs.js';
+import { addressOf } from '../src/plan/kernel-functions.js';
 import { privateBytes, siteCount } from '../src/plan/plan.js';
 
+/** Those of the kernel are kept as negative numbers. */
 const hex = (address: number): string => `0x${addressOf(address).toString(16)}`;
 const whole = (value: number): string => Math.round(value).toLocaleString('en');
 
@@ -43,10 +44,10 @@ function functionLines(fn: ExplainedFunction): string[] {
   const times = [fn.callNs, fn.spanNs].map((ns) => whole(ns).padStart(10)).join(' ');
   return [
     `${times}  ${fn.name}`,
-    `${INDENT}entry   ${hex(fn.entry.address)}  ${siteText(fn.entry)}`,
+    `${INDENT}entry   ${placeText(fn.entry)}`,
     ...alike(fn.returns).map(([site, count]) => {
-      const where = count > 1 ? `${count} times` : hex(site.address);
-      return `${INDENT}return  ${where}  ${siteText(site)}`;
+      const place = count > 1 ? `${count} times  ${siteText(site)}` : placeText(site);
+      return `${INDENT}return  ${place}`;
     }),
     ...(fn.trampolineNs === null
       ? []
@@ -63,9 +64,14 @@ function supportLines({ support }: ExplainedPlan): string[] {
   ];
 }
 
+/** Of the kernel no address is told. */
+const placeText = (site: ExplainedSite): string =>
+  site.way === 'kernel probe' ? siteText(site) : `${hex(site.address)}  ${siteText(site)}`;
+
 function siteText({ instruction, way, ns, whyDear }: ExplainedSite): string {
   const why = whyDear === null ? '' : ` (${whyDear})`;
-  return `${instruction ?? 'the function'}: ${way}, ${whole(ns)} ns${why}`;
+  const what = instruction === null ? '' : `${instruction}: `;
+  return `${what}${way}, ${whole(ns)} ns${why}`;
 }
 
 /** Those of which there is nothing else to say, with their number. */
@@ -90,7 +96,10 @@ function costLines(costs: HostCosts): string[] {
     : [
         'hits on several CPUs wait for each other on this kernel: a call then costs up to as many times as much',
       ];
-  return [`costs of this host: ${SOURCES[costs.source]} (trace doctor shows them)`, ...turns];
+  return [
+    `costs of this host: ${SOURCES[costs.source]} (trace doctor measures them anew)`,
+    ...turns,
+  ];
 }
 
 /** One object a line. */

@@ -8,6 +8,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { loadNative } from '../../src/native/load.js';
 import type { Features, Native } from '../../src/native/native.js';
+import { hostCosts } from '../../src/plan/host-costs.js';
 import { type Transport, TRANSPORTS } from '../../src/session/transport.js';
 import { checkKernelAgent, checkKernelList } from './kernel-agent.js';
 import { checkKernelCalls } from './kernel-calls.js';
@@ -194,11 +195,27 @@ async function checkKernel(native: Native, features: Features): Promise<string> 
   return parts.join('; ');
 }
 
+/** What a hit costs, which is not what it would be without emulation; but what is dearer is. */
+async function checkCosts(native: Native, features: Features): Promise<string> {
+  const costs = await hostCosts(native, features);
+  const { source, emulatedNs, singleSteppedNs, carriedOutNs, trampolineNs } = costs;
+  assert.equal(source, 'measured', 'costs of the host');
+  assert(emulatedNs < singleSteppedNs, `costs in order: ${JSON.stringify(costs)}`);
+  assert.equal(carriedOutNs !== null, features.writesRegisters, 'the cost of a ret carried out');
+  assert((carriedOutNs ?? 0) < singleSteppedNs, `costs in order: ${JSON.stringify(costs)}`);
+  const [once, stepped, both] = [emulatedNs, singleSteppedNs, trampolineNs].map(Math.round);
+  const carried = carriedOutNs === null ? '' : `, carried out ${Math.round(carriedOutNs)}`;
+  return `ns a hit: emulated ${once}, single-stepped ${stepped}, both ends ${both}${carried}`;
+}
+
 async function main(): Promise<Report> {
   let features: Features | null = null;
   try {
     const native = loadNative();
     features = await native.features();
+    const costs = await checkCosts(native, features);
+    say(costs);
+    if (process.env['ONLY'] === 'costs') return { features, summary: costs, failure: null };
     if (process.env['ONLY'] === 'kernel') {
       return { features, summary: await checkKernel(native, features), failure: null };
     }

@@ -16,7 +16,12 @@ import { after, describe, test } from 'node:test';
 import { BootCache, type Boot } from '../../src/native/boot-cache.js';
 import { loadNative } from '../../src/native/load.js';
 import type { Calibration, Features } from '../../src/native/native.js';
-import { ASSUMED_COSTS, type HostCosts, hostCosts } from '../../src/plan/host-costs.js';
+import {
+  ASSUMED_COSTS,
+  type HostCosts,
+  hostCosts,
+  measureCosts,
+} from '../../src/plan/host-costs.js';
 import { requireBpf } from '../tools/require.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'underspan-costs-'));
@@ -42,13 +47,13 @@ class Host {
   readonly directory = mkdtempSync(join(directory, 'host-'));
   readonly file = join(this.directory, 'costs.json');
 
-  ask(features = FEATURES): Promise<HostCosts> {
+  ask(features = FEATURES, how = hostCosts): Promise<HostCosts> {
     const calibrate = (): Promise<Calibration> => {
       this.measured++;
       if (this.found instanceof Error) return Promise.reject(this.found);
       return Promise.resolve(this.found as Calibration);
     };
-    return hostCosts({ calibrate }, features, new BootCache(this.directory, this.boot));
+    return how({ calibrate }, features, new BootCache(this.directory, this.boot));
   }
 
   /** How often it was measured until both had their answer. */
@@ -70,6 +75,14 @@ test('what is measured is kept for the boot', async () => {
   assert.equal(host.measured, 1);
   assert.equal(statSync(host.file).mode & 0o777, 0o600);
   assert.deepEqual(readdirSync(host.directory), ['costs.json']);
+});
+
+test('it can be measured anew', async () => {
+  const host = new Host();
+  await host.ask();
+  host.found = { ...FOUND, moveNs: 19_000 };
+  assert.equal((await host.ask(FEATURES, measureCosts)).source, 'measured');
+  assert.equal((await host.ask()).singleSteppedNs, 15_000);
 });
 
 test('another boot, kernel, processor or feature is measured anew', async () => {

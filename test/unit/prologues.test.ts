@@ -129,7 +129,7 @@ for (const [name, [command = '']] of Object.entries(COMPILERS)) {
         assert.ok(found, fn);
         assert.match(
           found.site.whyDear ?? found.instruction,
-          patterns[read ? 1 : 0] as RegExp,
+          patterns[read ? 1 : 0],
           `${fn}, arguments ${read ? '' : 'not '}read: ${found.instruction}`,
         );
       }
