@@ -94,11 +94,12 @@ async function measureRound(binary: string, callNs: number): Promise<Round> {
 }
 
 /** From the first stretch that was slowed down until it is as it was, and stays so. */
-function reliefMs(bins: readonly number[], usual: number): number {
+export function reliefMs(bins: readonly number[], usual: number): number {
   const isSlow = (calls: number): boolean => calls < RELIEVED * usual;
   const first = bins.findIndex(isSlow);
   if (first < 0) return 0;
   for (let at = first; at + STAYS_BINS <= bins.length; at++) {
+    if (isSlow(bins[at] ?? 0)) continue;
     const slow = bins.slice(at, at + STAYS_BINS).filter(isSlow).length;
     // Now and then somebody else has the CPU.
     if (slow <= STAYS_BINS / 10) return (at - first) * BIN_MS;
@@ -106,7 +107,7 @@ function reliefMs(bins: readonly number[], usual: number): number {
   return Infinity;
 }
 
-function worstSecond(bins: readonly number[], usual: number): number {
+export function worstSecond(bins: readonly number[], usual: number): number {
   const size = 1_000 / BIN_MS;
   let least = Infinity;
   for (let at = 0; at + size <= bins.length; at++) {

@@ -14,7 +14,7 @@ import { difference, inTurn, ratios, type Spread, spread } from './tools/rounds.
 import { range, twoDigits } from './tools/text.js';
 
 const CALLS = 20_000;
-const ROUNDS = 9;
+const ROUNDS = 5;
 const FUNCTION = 'work';
 
 export interface NativeCost {

@@ -102,9 +102,14 @@ export class PeerRun {
     }
   }
 
-  /** As Ctrl-C does; resolves when it has detached and ended. */
+  /** As Ctrl-C does, and again, since one that comes early may be overlooked. */
   async stop(): Promise<void> {
-    if (this.child.exitCode === null && this.child.signalCode === null) this.child.kill('SIGINT');
+    const interrupt = (): void => {
+      if (this.child.exitCode === null && this.child.signalCode === null) this.child.kill('SIGINT');
+    };
+    interrupt();
+    const timer = setInterval(interrupt, 2_000);
     await this.exit;
+    clearInterval(timer);
   }
 }
