@@ -31,13 +31,12 @@ INLINE void end_deeper(struct stack *stack, struct hit *hit, __u64 offset)
 /* A traced function begins whose return address lies at `slot`. NULL: the call is not kept. */
 INLINE struct open_call *begin_call(struct pt_regs *regs, const struct site *site, struct hit *hit,
 				    struct thread_stack *on, __u64 slot, struct statistics *stats,
-				    struct stack **found)
+				    struct target *target, struct stack **found)
 {
 	struct stack_key key = { .tgid = hit->tgid };
 	struct context context = {};
 	struct function_values *wanted;
 	struct open_call *call;
-	struct target *target;
 	struct stack *stack = NULL;
 	__u64 offset;
 
@@ -59,7 +58,8 @@ INLINE struct open_call *begin_call(struct pt_regs *regs, const struct site *sit
 		end_tail_caller(stack, hit, offset, slot);
 	}
 	end_deeper(stack, hit, offset - 1);
-	target = bpf_map_lookup_elem(&targets, &key.tgid);
+	if (!target)
+		target = bpf_map_lookup_elem(&targets, &key.tgid);
 	if (target)
 		context.source = thread_context(&target->thread_context, &context);
 	date_context(stack, &context, hit->now);
@@ -78,6 +78,7 @@ int enter(struct pt_regs *regs)
 {
 	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns() };
 	struct stack *stack = NULL;
+	struct target *target = NULL;
 	struct thread_stack *on;
 	struct statistics *stats;
 	struct open_call *call;
@@ -85,7 +86,7 @@ int enter(struct pt_regs *regs)
 	__u64 slot;
 
 	STAY_ON_THREAD_STACK();
-	site = find_site(regs, &hit.tgid, &hit.bias);
+	site = find_site_at(regs, INSTRUCTION_POINTER(regs), &hit.tgid, &hit.bias, &target);
 	if (!site)
 		return 0;
 	stats = statistics_of(site->function);
@@ -98,7 +99,7 @@ int enter(struct pt_regs *regs)
 	}
 	slot = STACK_POINTER(regs) + site->stack_adjustment;
 	on = thread_stack_at(slot);
-	call = begin_call(regs, site, &hit, on, slot, stats, &stack);
+	call = begin_call(regs, site, &hit, on, slot, stats, target, &stack);
 	if (call && on && stack && site->kind == SITE_BOTH) {
 		hit.now = bpf_ktime_get_ns();
 		leave_call(stack, &hit, on->stack - slot);
@@ -153,14 +154,16 @@ int leave(struct pt_regs *regs)
 
 /* Its return comes back to the same program. */
 INLINE int enter_around(struct pt_regs *regs, const struct site *site, struct hit *hit,
-			struct statistics *stats)
+			struct target *target)
 {
 	__u64 slot = STACK_POINTER(regs);
-	struct thread_stack *on = thread_stack_at(slot);
+	struct statistics *stats = statistics_of(site->function);
+	struct thread_stack *on;
 	struct stack *stack;
 
-	if (site->flags & SITE_FLAG_CLOSED)
+	if (!stats || (site->flags & SITE_FLAG_CLOSED))
 		return LEAVE_RETURN;
+	on = thread_stack_at(slot);
 	if (!may_replace_return(on, slot, hit->tgid)) {
 		ADD(stats->calls, 1);
 		count_lost(stats, LOST_ENTRY_ONLY);
@@ -171,7 +174,8 @@ INLINE int enter_around(struct pt_regs *regs, const struct site *site, struct hi
 		count_lost(stats, LOST_TOO_DEEP);
 		return LEAVE_RETURN;
 	}
-	return begin_call(regs, site, hit, on, slot, stats, &stack) ? REPLACE_RETURN : LEAVE_RETURN;
+	return begin_call(regs, site, hit, on, slot, stats, target, &stack) ? REPLACE_RETURN
+									    : LEAVE_RETURN;
 }
 
 /* The call may be gone: a tail caller's has ended already, a forked child's is its parent's. */
@@ -218,16 +222,15 @@ int around(struct pt_regs *regs)
 {
 	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns() };
 	__u64 entry = bpf_get_func_ip(regs);
-	struct statistics *stats;
+	struct target *target = NULL;
 	struct site *site;
 
 	STAY_ON_THREAD_STACK();
-	site = find_site_at(regs, entry, &hit.tgid, &hit.bias);
-	stats = site ? statistics_of(site->function) : NULL;
-	if (!site || !stats)
+	site = find_site_at(regs, entry, &hit.tgid, &hit.bias, &target);
+	if (!site)
 		return LEAVE_RETURN;
 	if (INSTRUCTION_POINTER(regs) == entry)
-		return enter_around(regs, site, &hit, stats);
+		return enter_around(regs, site, &hit, target);
 	leave_around(regs, site, &hit);
 	return REPLACE_RETURN;
 }

@@ -36,9 +36,10 @@ INLINE struct target_module *module_of(struct target *target)
 
 /*
  * The site of a hit that counts, else NULL; `at`: its address in memory. Sets the process and where
- * its module is mapped.
+ * its module is mapped; and the process's target, if that had to be looked up.
  */
-INLINE struct site *find_site_at(struct pt_regs *regs, __u64 at, __u32 *tgid, __u64 *bias)
+INLINE struct site *find_site_at(struct pt_regs *regs, __u64 at, __u32 *tgid, __u64 *bias,
+				 struct target **target)
 {
 	struct target_module *module = NULL;
 	struct site *site;
@@ -46,7 +47,8 @@ INLINE struct site *find_site_at(struct pt_regs *regs, __u64 at, __u32 *tgid, __
 
 	*tgid = bpf_get_current_pid_tgid() >> 32;
 	if (settings.filter_targets || !settings.has_cookies) {
-		module = module_of(bpf_map_lookup_elem(&targets, tgid));
+		*target = bpf_map_lookup_elem(&targets, tgid);
+		module = module_of(*target);
 		if (!module)
 			return NULL;
 	}
@@ -74,7 +76,9 @@ INLINE struct site *find_site_at(struct pt_regs *regs, __u64 at, __u32 *tgid, __
 /* The same for a hit at the site itself, as all are but returns through a trampoline. */
 INLINE struct site *find_site(struct pt_regs *regs, __u32 *tgid, __u64 *bias)
 {
-	return find_site_at(regs, INSTRUCTION_POINTER(regs), tgid, bias);
+	struct target *target = NULL;
+
+	return find_site_at(regs, INSTRUCTION_POINTER(regs), tgid, bias, &target);
 }
 
 #endif

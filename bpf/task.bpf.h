@@ -37,16 +37,29 @@ struct task_struct {
 
 #define SHADOW_STACK 1 /* ARCH_SHSTK_SHSTK */
 
+/* Where the verifier knows the type (Linux 5.11, commit 3ca1032ab7ab), fields are read by a load
+ * and not by a call. */
+#if ATOMICS
+#define TASK_FIELD(field)                                                                          \
+	({                                                                                         \
+		struct task_struct *task = bpf_get_current_task_btf();                             \
+                                                                                                   \
+		task->field;                                                                       \
+	})
+#else
+#define TASK_FIELD(field)                                                                          \
+	({                                                                                         \
+		struct task_struct *task = (void *)bpf_get_current_task();                         \
+                                                                                                   \
+		BPF_CORE_READ(task, field);                                                        \
+	})
+#endif
+
 /* The processor compares what ret pops with a stack of its own, which no program can pop. */
 INLINE bool has_shadow_stack(void)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-	unsigned long features;
-
-	if (!bpf_core_field_exists(task->thread.features))
-		return false;
-	return bpf_core_read(&features, sizeof(features), &task->thread.features) ||
-	       (features & SHADOW_STACK);
+	return bpf_core_field_exists(((struct task_struct *)0)->thread.features) &&
+	       (TASK_FIELD(thread.features) & SHADOW_STACK);
 }
 
 #endif

@@ -72,9 +72,9 @@ INLINE bool may_replace_return(const struct thread_stack *on, __u64 slot, __u32 
 /* The kernel gives up without a word beyond that many. */
 INLINE bool has_too_many_replaced(void)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
+	struct task_struct *task = bpf_get_current_task_btf();
 
-	return BPF_CORE_READ(task, utask, depth) >= MAX_REPLACED_RETURNS;
+	return task->utask->depth >= MAX_REPLACED_RETURNS;
 }
 
 /*

@@ -1,5 +1,5 @@
 /**
- * OTLP/gRPC: configuration and encoding by the OpenTelemetry packages, the call by gRPC itself.
+ * OTLP/gRPC: configuration by the OpenTelemetry packages, the call by gRPC itself.
  * Their exporter hides what decides the next step: it reports a partial success as success, and
  * lets gRPC wait up to two minutes before it connects again.
  */

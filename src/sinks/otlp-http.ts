@@ -1,7 +1,7 @@
 /**
- * OTLP/HTTP with protobuf: configuration and encoding by the OpenTelemetry packages, the request
- * by Node itself. Their transport reports a partial success as success, and its timeout starts
- * anew with every byte.
+ * OTLP/HTTP with protobuf: configuration by the OpenTelemetry packages, the request by Node itself.
+ * Their transport reports a partial success as success, and its timeout starts anew with every
+ * byte.
  */
 import {
   type IncomingMessage,

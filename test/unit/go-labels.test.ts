@@ -1,0 +1,24 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { loadNative } from '../../src/native/load.js';
+import { planGo } from '../../src/plan/go-plan.js';
+import { buildTarget, goCommand } from '../tools/go.js';
+import { has } from '../tools/modules.js';
+
+async function labelsOffset(target: string): Promise<number | undefined> {
+  const flags = ['-ldflags=-s -w'];
+  const module = await loadNative().openModule(await buildTarget(target, { flags }));
+  const request = { entryOnly: false, values: null, routeOf: () => null };
+  const { layout } = await planGo(module, await module.functions(), [], request);
+  module.close();
+  return layout?.labelsOffset;
+}
+
+test(
+  'goroutines have labels only where the program can set them',
+  { skip: has(goCommand()) ? false : 'Go is missing' },
+  async () => {
+    assert.ok(await labelsOffset('labels'));
+    assert.equal(await labelsOffset('ends'), 0);
+  },
+);
