@@ -22,17 +22,6 @@ uint64_t Cursor::unsigned_of(unsigned size) {
     return value;
 }
 
-uint64_t Cursor::uleb128() {
-    uint64_t value = 0;
-    for (unsigned shift = 0;; shift += 7) {
-        uint8_t byte = u8();
-        if (shift < 64)
-            value |= static_cast<uint64_t>(byte & 0x7f) << shift;
-        if (!(byte & 0x80))
-            return value;
-    }
-}
-
 int64_t Cursor::sleb128() {
     uint64_t value = 0;
     for (unsigned shift = 0;; shift += 7) {

@@ -47,7 +47,16 @@ class Cursor {
     uint32_t u32() { return number<uint32_t>(); }
     uint64_t u64() { return number<uint64_t>(); }
     uint64_t unsigned_of(unsigned size);
-    uint64_t uleb128();
+    uint64_t uleb128() {
+        uint64_t value = 0;
+        for (unsigned shift = 0;; shift += 7) {
+            uint8_t byte = u8();
+            if (shift < 64)
+                value |= static_cast<uint64_t>(byte & 0x7f) << shift;
+            if (!(byte & 0x80))
+                return value;
+        }
+    }
     int64_t sleb128();
     // Up to its terminating zero, which is passed over.
     std::string_view text();
