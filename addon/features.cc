@@ -19,47 +19,11 @@
 #include "attach_kernel.h"
 #include "attach_multi.h"
 #include "attach_perf.h"
+#include "bpf_code.h"
 #include "kernel_api.h"
 #include "memlock.h"
 #include "own_site.h"
 #include "session_probe.h"
-
-using Instructions = std::vector<bpf_insn>;
-
-static bpf_insn instruction(int code, int to, int from, int16_t offset, int32_t immediate) {
-    bpf_insn made{};
-    made.code = static_cast<uint8_t>(code);
-    made.dst_reg = to & 0xf;
-    made.src_reg = from & 0xf;
-    made.off = offset;
-    made.imm = immediate;
-    return made;
-}
-
-static bpf_insn set(int reg, int32_t value) {
-    return instruction(BPF_ALU64 | BPF_MOV | BPF_K, reg, 0, 0, value);
-}
-static bpf_insn copy(int to, int from) {
-    return instruction(BPF_ALU64 | BPF_MOV | BPF_X, to, from, 0, 0);
-}
-static bpf_insn add(int reg, int32_t value) {
-    return instruction(BPF_ALU64 | BPF_ADD | BPF_K, reg, 0, 0, value);
-}
-static bpf_insn store(int reg, int16_t offset, int32_t value) {
-    return instruction(BPF_ST | BPF_MEM | BPF_DW, reg, 0, offset, value);
-}
-static bpf_insn call(int32_t helper) { return instruction(BPF_JMP | BPF_CALL, 0, 0, 0, helper); }
-static bpf_insn leave() { return instruction(BPF_JMP | BPF_EXIT, 0, 0, 0, 0); }
-
-static Fd load(const Instructions &code, uint32_t flags = 0,
-               bpf_attach_type type = static_cast<bpf_attach_type>(0)) {
-    LIBBPF_OPTS(bpf_prog_load_opts, options);
-    options.prog_flags = flags;
-    options.expected_attach_type = type;
-    // Uprobe programs are kprobe programs; the helpers tried here ask for a compatible licence.
-    return Fd(bpf_prog_load(BPF_PROG_TYPE_KPROBE, "underspan_try", "GPL", code.data(), code.size(),
-                            &options));
-}
 
 // A helper without arguments.
 static bool has_helper(int32_t helper) { return bool(load({call(helper), set(0, 0), leave()})); }

@@ -35,6 +35,7 @@ enum Flag : uint8_t {
     TOUCHES_STACK_POINTER = 4,
     EMULATED = 8,
     WRITES_R14 = 16,
+    OPTIMIZED = 32,
 };
 
 struct Record {
@@ -133,6 +134,8 @@ Kind kind_of(const Instruction &instruction) {
 uint8_t flags_of(const Instruction &instruction, Kind kind) {
     const ZydisDecodedInstruction &decoded = instruction.decoded;
     uint8_t flags = is_emulated(decoded) ? EMULATED : 0;
+    if (is_optimized(decoded))
+        flags |= OPTIMIZED;
     if (decoded.mnemonic == ZYDIS_MNEMONIC_JBE)
         flags |= BELOW_EQUAL;
     if (kind == PUSH && instruction.operands[0].reg.value == ZYDIS_REGISTER_RBP)

@@ -12,6 +12,7 @@
 #include "attach_kernel.h"
 #include "attach_multi.h"
 #include "attach_perf.h"
+#include "calibration.h"
 #include "features.h"
 #include "kernel_types.h"
 #include "lease.h"
@@ -366,6 +367,32 @@ Napi::Value features(const Napi::CallbackInfo &info) {
                                  });
 }
 
+Napi::Value calibrate(const Napi::CallbackInfo &info) {
+    return guarded_promise(info.Env(), [&]() -> Napi::Value {
+        auto object = object_of(info[0], "options");
+        auto is = [&](const char *name) -> bool { return object.Get(name).ToBoolean(); };
+        CalibrationOptions options{is("uprobeMulti"), is("uprobeMultiThreads"), is("uprobeSession"),
+                                   is("writesRegisters"), is("sleepable")};
+        return Task<Calibration>::start(
+            info.Env(), [options] { return calibrate(options); },
+            [](Napi::Env env, Calibration &found) -> Napi::Value {
+                auto number_or_null = [&](const std::optional<double> &value) -> Napi::Value {
+                    return value ? Napi::Number::New(env, *value).As<Napi::Value>() : env.Null();
+                };
+                auto result = Napi::Object::New(env);
+                result.Set("pushNs", found.push);
+                result.Set("jumpNs", found.jump);
+                result.Set("nopNs", found.nop);
+                result.Set("moveNs", found.move);
+                result.Set("returnNs", found.ret);
+                result.Set("sessionNs", number_or_null(found.session));
+                result.Set("carriedOutNs", number_or_null(found.carried_out));
+                result.Set("besideNs", found.beside);
+                return result;
+            });
+    });
+}
+
 std::vector<std::string> strings_of(Napi::Value value, const char *what) {
     if (!value.IsArray())
         throw wrong(value.Env(), std::string(what) + " must be an array");
@@ -496,6 +523,7 @@ void init_kernel(Napi::Env env, Napi::Object exports) {
     };
     add("load", load);
     add("features", features);
+    add("calibrate", calibrate);
     add("kernelReturnDistance", kernel_return_distance);
     add("kernelValues", read_kernel_values);
     add("read", read_ring);

@@ -76,6 +76,11 @@ Bytes ModuleFile::instructions(const std::vector<uint64_t> &addresses,
     return decode_functions(elf_, addresses, sizes, owners);
 }
 
+std::vector<std::optional<std::string>>
+ModuleFile::disassemble(const std::vector<uint64_t> &addresses) const {
+    return ::disassemble(elf_, addresses);
+}
+
 const dwarf::Reader &ModuleFile::reader() {
     if (!reader_)
         reader_ = std::make_unique<dwarf::Reader>(dwarf_is_apart_ ? *debug_ : elf_);

@@ -38,6 +38,8 @@ class ModuleFile {
     FunctionTable functions() const;
     Bytes instructions(const std::vector<uint64_t> &addresses, const std::vector<uint64_t> &sizes,
                        const std::vector<uint64_t> &owners) const;
+    std::vector<std::optional<std::string>>
+    disassemble(const std::vector<uint64_t> &addresses) const;
     std::vector<std::optional<std::vector<Parameter>>>
     parameters(const std::vector<uint64_t> &addresses);
     // Of functions of C, C++ and Rust.

@@ -266,6 +266,7 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
         return DefineClass(env, "Module",
                            {InstanceMethod<&ModuleHandle::functions>("functions"),
                             InstanceMethod<&ModuleHandle::instructions>("instructions"),
+                            InstanceMethod<&ModuleHandle::disassemble>("disassemble"),
                             InstanceMethod<&ModuleHandle::parameters>("parameters"),
                             InstanceMethod<&ModuleHandle::native_functions>("nativeFunctions"),
                             InstanceMethod<&ModuleHandle::native_types>("nativeTypes"),
@@ -371,6 +372,13 @@ class ModuleHandle : public Napi::ObjectWrap<ModuleHandle> {
         return ask(
             info, [ids](ModuleFile &file) { return file.native_type_names(ids); },
             [](Napi::Env env, auto &names) { return to_array(env, names, to_value); });
+    }
+
+    Napi::Value disassemble(const Napi::CallbackInfo &info) {
+        auto addresses = whole_numbers_of(info[0], "addresses");
+        return ask(
+            info, [addresses](ModuleFile &file) { return file.disassemble(addresses); },
+            [](Napi::Env env, auto &texts) { return to_array(env, texts, text_or_null); });
     }
 
     Napi::Value argument_bytes(const Napi::CallbackInfo &info) {

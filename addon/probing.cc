@@ -67,6 +67,14 @@ bool is_emulated(const ZydisDecodedInstruction &decoded) {
     return false;
 }
 
+bool is_optimized(const ZydisDecodedInstruction &decoded) {
+    // 0f 1f 44 00 00
+    return decoded.mnemonic == ZYDIS_MNEMONIC_NOP && decoded.length == 5 &&
+           decoded.raw.prefix_count == 0 && decoded.raw.modrm.mod == 1 &&
+           decoded.raw.modrm.reg == 0 && decoded.raw.modrm.rm == 4 && decoded.raw.sib.base == 0 &&
+           decoded.raw.sib.index == 0 && decoded.raw.sib.scale == 0 && decoded.raw.disp.value == 0;
+}
+
 bool takes_probe(const ZydisDecodedInstruction &decoded) {
     if (has_refused_prefix(decoded))
         return false;

@@ -142,6 +142,8 @@ export const InstructionFlag = {
   EMULATED: 8,
   /** Writes r14. */
   WRITES_R14: 16,
+  /** The nop of five bytes in whose place newer kernels put a call, so that there is no trap. */
+  OPTIMIZED: 32,
 } as const;
 
 export const JumpDetail = {
@@ -345,6 +347,8 @@ export interface Module {
     sizes: Float64Array,
     owners?: Float64Array,
   ): Promise<Buffer>;
+  /** The instruction at each address, as assemblers write it; null where none can be decoded. */
+  disassemble(addresses: Float64Array): Promise<(string | null)[]>;
   /**
    * For each function, by address: its parameters by DWARF; of methods by the runtime's type tables,
    * which know all of them but no names (those are empty without DWARF); null where neither knows it.
@@ -416,6 +420,26 @@ export interface Features {
   kprobeMulti: boolean;
   /** Programs of sections fentry and fexit. */
   fentry: boolean;
+}
+
+/**
+ * Nanoseconds that a hit adds, its program being empty, on an instruction of our own code. Null is
+ * what was not to be measured.
+ */
+export interface Calibration {
+  pushNs: number;
+  /** A conditional jump. */
+  jumpNs: number;
+  /** A nop of five bytes. */
+  nopNs: number;
+  moveNs: number;
+  returnNs: number;
+  /** Both ends of a call with a session probe, at a push. */
+  sessionNs: number | null;
+  /** A ret that the program carries out. */
+  carriedOutNs: number | null;
+  /** A hit on a push while another thread makes them too. */
+  besideNs: number;
 }
 
 export interface LoadOptions {
@@ -565,6 +589,13 @@ export interface Native {
    */
   mayUnwind(path: string): Promise<boolean>;
   features(): Promise<Features>;
+  /** Takes milliseconds; asked again in the same process it has the same answer. */
+  calibrate(
+    features: Pick<
+      Features,
+      'uprobeMulti' | 'uprobeMultiThreads' | 'uprobeSession' | 'writesRegisters' | 'sleepable'
+    >,
+  ): Promise<Calibration>;
   load(options: LoadOptions): Promise<Programs>;
   /**
    * How far the stack pointer at the return of a kernel's function lies above that at its entry,

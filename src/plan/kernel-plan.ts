@@ -164,7 +164,7 @@ function refusal(
 export const symbolOf = (name: string): string => name.slice(name.indexOf(':') + 1);
 
 const plan = (name: string, address: number, entryOnly: boolean): PlannedFunction => {
-  const site = { address, condition: SiteCondition.ALWAYS, emulated: true };
+  const site = { address, condition: SiteCondition.ALWAYS, emulated: false, inKernel: true };
   return {
     name: `kernel:${name}`,
     address,

@@ -9,6 +9,12 @@ export interface Site {
   condition: number;
   /** The kernel emulates it in the breakpoint; any other is single-stepped, ten times as dear. */
   emulated: boolean;
+  /** Newer kernels put a call in its place; others single-step it. */
+  optimized?: boolean;
+  /** A function of the kernel, whose probes are no traps. */
+  inKernel?: boolean;
+  /** Why no instruction was taken that the kernel need not single-step, where there is a choice. */
+  whyDear?: string;
   /** Of native code: bytes from the stack pointer to the return address's place; default 0. */
   stackAdjustment?: number;
   /** A ret of one byte, which a program may carry out by itself where the kernel lets it. */

@@ -1,0 +1,96 @@
+/** What was found out about this host and holds until it boots again, in a file that only root writes. */
+import { randomBytes } from 'node:crypto';
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { cpus, release } from 'node:os';
+import { join } from 'node:path';
+
+const DIRECTORY = '/run/underspan';
+const LARGEST = 64 << 10;
+
+/** What must be the same for a finding to hold. */
+export interface Boot {
+  id: string;
+  kernel: string;
+  cpu: string;
+}
+
+export function currentBoot(procRoot = '/proc'): Boot | null {
+  try {
+    const id = readFileSync(join(procRoot, 'sys/kernel/random/boot_id'), 'utf8').trim();
+    return { id, kernel: release(), cpu: cpus()[0]?.model ?? '' };
+  } catch {
+    return null;
+  }
+}
+
+export class BootCache {
+  constructor(
+    private readonly directory = process.env['UNDERSPAN_CACHE_DIR'] ?? DIRECTORY,
+    private readonly boot = currentBoot(),
+  ) {}
+
+  /** Null where nothing is known that this boot, with these circumstances, has found. */
+  read(name: string, circumstances: unknown): unknown {
+    if (!this.boot) return null;
+    try {
+      const { of, found } = JSON.parse(readOwn(this.path(name))) as { of: unknown; found: unknown };
+      return JSON.stringify(of) === this.key(circumstances) ? (found ?? null) : null;
+    } catch {
+      // It is not there, somebody else's, or broken: it will be found out again.
+      return null;
+    }
+  }
+
+  write(name: string, circumstances: unknown, found: unknown): void {
+    if (!this.boot) return;
+    const path = this.path(name);
+    const unfinished = `${path}.${randomBytes(6).toString('hex')}`;
+    try {
+      // Whatever the umask is: the agent's socket lies there too.
+      if (mkdirSync(this.directory, { recursive: true })) chmodSync(this.directory, 0o755);
+      const of: unknown = JSON.parse(this.key(circumstances));
+      writeFileSync(unfinished, `${JSON.stringify({ of, found })}\n`, { mode: 0o600, flag: 'wx' });
+      renameSync(unfinished, path);
+    } catch {
+      // Where nothing can be kept it is found out at each start.
+      rmSync(unfinished, { force: true });
+    }
+  }
+
+  private path(name: string): string {
+    return join(this.directory, `${name}.json`);
+  }
+
+  private key(circumstances: unknown): string {
+    return JSON.stringify({ boot: this.boot, circumstances });
+  }
+}
+
+/** Reads a file that nobody but root, or this user, can have written. */
+function readOwn(path: string): string {
+  const descriptor = openSync(
+    path,
+    constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
+  );
+  try {
+    const stat = fstatSync(descriptor);
+    const own = stat.uid === 0 || stat.uid === process.geteuid?.();
+    if (!stat.isFile() || !own || (stat.mode & 0o022) !== 0 || stat.size > LARGEST) {
+      throw new Error(`${path} is not what was written there`);
+    }
+    return readFileSync(descriptor, 'utf8');
+  } finally {
+    closeSync(descriptor);
+  }
+}
