@@ -74,6 +74,14 @@ ElfFile ElfFile::debug(Bytes content) {
     return elf;
 }
 
+static std::string stamp_of(const struct stat &status) {
+    auto time = [](const timespec &at) {
+        return std::to_string(at.tv_sec) + "." + std::to_string(at.tv_nsec);
+    };
+    return std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino) + " " +
+           std::to_string(status.st_size) + " " + time(status.st_mtim) + " " + time(status.st_ctim);
+}
+
 void ElfFile::read_headers(const std::string &path) {
     struct stat status;
     if (!fd_) {
@@ -86,6 +94,7 @@ void ElfFile::read_headers(const std::string &path) {
         if (!S_ISREG(status.st_mode))
             throw NativeFailure{"ELF_NOT_ELF", path + " is not a regular file", 0, ""};
         size_ = static_cast<uint64_t>(status.st_size);
+        stamp_ = stamp_of(status);
     }
 
     uint8_t identity[EI_NIDENT] = {};

@@ -124,6 +124,8 @@ class ElfFile {
     // Where the file is, as the kernel says it; empty if it cannot.
     std::string location() const;
     uint64_t size() const { return size_; }
+    // Tells the file from any other, and from itself once it was written to.
+    const std::string &stamp() const { return stamp_; }
 
   private:
     ElfFile() = default;
@@ -135,6 +137,7 @@ class ElfFile {
     Fd fd_;
     Bytes content_; // where there is no file
     uint64_t size_ = 0;
+    std::string stamp_;
     bool is_debug_ = false;
     bool position_independent_ = false;
     std::vector<Segment> segments_;

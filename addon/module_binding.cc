@@ -199,6 +199,7 @@ Napi::Value to_facts(Napi::Env env, const ModuleFile &file) {
             loaded.push_back(segment);
     Napi::Object object = Napi::Object::New(env);
     object.Set("path", facts.path);
+    object.Set("stamp", file.elf().stamp());
     object.Set("buildId", facts.build_id ? to_value(env, *facts.build_id) : env.Null());
     object.Set("positionIndependent", file.elf().position_independent());
     object.Set("hasSymbols", facts.has_symbols);

@@ -38,6 +38,7 @@ const mostFunctions: Record<KernelWay, number> = {
 const KERNEL: Module = {
   facts: {
     path: 'kernel',
+    stamp: '',
     buildId: null,
     positionIndependent: false,
     hasSymbols: true,

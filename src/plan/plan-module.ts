@@ -7,6 +7,7 @@ import type { ValueRequest } from './function-values.js';
 import { planGo } from './go-plan.js';
 import { planNative } from './native-plan.js';
 import { moduleError } from './module-errors.js';
+import { planOnce } from './plan-cache.js';
 import { type ModulePlan, siteCount } from './plan.js';
 import type { Trampolines } from './trampolines.js';
 
@@ -40,7 +41,7 @@ export async function planModule(
 ): Promise<ModulePlan> {
   const module = await openModule(native, file, shownAs);
   try {
-    return await planOpened(module, shownAs, request);
+    return await planOnce(module, shownAs, request, () => planOpened(module, shownAs, request));
   } catch (error) {
     module.close();
     throw error;
