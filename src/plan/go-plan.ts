@@ -5,6 +5,7 @@ import {
   type Parameter,
 } from '../native/native.js';
 import { ContextPlace, ValueKind, ValuePlace } from '../spans/records.generated.js';
+import { namesAt } from '../symbols/joined-names.js';
 import { goLayout } from './go-layout.js';
 import { addressesOf, goSupport } from './go-support.js';
 import { NO_VALUES, ValuePlanner, valueNotices, type ValueRequest } from './function-values.js';
@@ -30,9 +31,9 @@ export async function planGo(
   { entryOnly, values: wanted, routeOf }: GoRequest,
 ): Promise<ModulePlan> {
   const layout = await goLayout(module);
-  const names = table.names.split('\n');
+  const names = namesAt(table.names, indexes);
   const candidates = oneBodyEach(names, table, indexes);
-  const handles = candidates.some((index) => routeOf(names[index] ?? '') !== null);
+  const handles = candidates.some((index) => routeOf(names.get(index) ?? '') !== null);
   const { sites: support, notices } = await goSupport(module, table, layout.spanTypes, handles);
   const addresses = Float64Array.from(candidates, (index) => table.addresses[index] ?? 0);
   const sizes = Float64Array.from(candidates, (index) => table.sizes[index] ?? 0);
@@ -48,7 +49,7 @@ export async function planGo(
   const refused: Refusal[] = [];
   const planner = wanted && !entryOnly ? new ValuePlanner(module, wanted) : null;
   for (const [i, index] of candidates.entries()) {
-    const name = names[index] ?? '';
+    const name = names.get(index) ?? '';
     const body: FunctionCode = {
       address: addresses[i] ?? 0,
       size: sizes[i] ?? 0,
@@ -101,14 +102,14 @@ function planFunction(
  * of them are wanted.
  */
 function oneBodyEach(
-  names: readonly string[],
+  names: ReadonlyMap<number, string>,
   table: FunctionTable,
   indexes: readonly number[],
 ): number[] {
   const byName = new Map<string, number[]>();
   for (const index of indexes) {
     if ((table.sizes[index] ?? 0) === 0) continue;
-    const name = names[index] ?? '';
+    const name = names.get(index) ?? '';
     const same = byName.get(name);
     if (same) same.push(index);
     else byName.set(name, [index]);

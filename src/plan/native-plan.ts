@@ -1,5 +1,6 @@
 import { FunctionKind, type FunctionTable, type Module } from '../native/native.js';
 import { ContextPlace, SiteKind } from '../spans/records.generated.js';
+import { forEachName, namesAt, ownCopy } from '../symbols/joined-names.js';
 import { NO_VALUES, type ValueRequest } from './function-values.js';
 import type { ModulePlan, PlannedFunction, Refusal, SupportSite } from './plan.js';
 import { type FunctionRanges, rangesOf, readCode } from './native-code.js';
@@ -44,11 +45,11 @@ export async function planNative(
     values: wanted,
   }: { entryOnly: boolean; trampolines: Trampolines; values: ValueRequest | null },
 ): Promise<ModulePlan> {
-  const names = table.names.split('\n');
+  const names = namesAt(table.names, indexes);
   const ranges = rangesOf(table);
   const candidates = oneNameEach(table, indexes);
   const addresses = Float64Array.from(candidates, (index) => table.addresses[index] ?? 0);
-  const called = candidates.map((index) => names[index] ?? '');
+  const called = candidates.map((index) => names.get(index) ?? '');
   const [code, lines, read] = await Promise.all([
     readCode(module, candidates.map(ranges)),
     module.lines(addresses),
@@ -57,7 +58,7 @@ export async function planNative(
   const functions: PlannedFunction[] = [];
   const refused: Refusal[] = [];
   for (const [i, index] of candidates.entries()) {
-    const name = names[index] ?? '';
+    const name = names.get(index) ?? '';
     const body = code[i] as FunctionCode;
     const planned =
       table.kinds[index] === FunctionKind.IFUNC
@@ -139,8 +140,9 @@ async function nativeSupport(
   ranges: (index: number) => FunctionRanges,
 ): Promise<SupportSite[]> {
   const wanted = new Map<number, { name: string; index: number }>();
-  table.names.split('\n').forEach((name, index) => {
-    if (Object.hasOwn(SUPPORT, name)) wanted.set(table.addresses[index] ?? 0, { name, index });
+  forEachName(table.names, (name, index) => {
+    if (!Object.hasOwn(SUPPORT, name)) return;
+    wanted.set(table.addresses[index] ?? 0, { name: ownCopy(name), index });
   });
   if (wanted.size === 0) return [];
   const found = [...wanted.values()];
