@@ -1,6 +1,7 @@
 /** Plans of Go programs that were made before: of a large one most of a second is for its DWARF. */
 import { createHash } from 'node:crypto';
 import { BootCache } from '../native/boot-cache.js';
+import { giveMemoryBackSoon } from '../native/memory.js';
 import { ownStamp } from '../native/own-stamp.js';
 import type { Module } from '../native/native.js';
 import type { Pattern } from '../symbols/patterns.js';
@@ -36,6 +37,7 @@ export async function planOnce(
   if (performance.now() - begin >= worthMs) {
     cache.write(name, circumstances, stored(made));
     cache.prune(PREFIX, MOST);
+    giveMemoryBackSoon();
   }
   return made;
 }
