@@ -1,7 +1,6 @@
 import { UnderspanError } from './errors.js';
 import { knownFeatures } from './native/features.js';
 import type { Features, Native } from './native/native.js';
-import { planKernel } from './plan/kernel-plan.js';
 import {
   KERNEL,
   MAIN,
@@ -108,6 +107,7 @@ async function kernelNotices(
   request: PlanRequest,
 ): Promise<Notice[]> {
   if (!wantsKernel(request)) return [];
+  const { planKernel } = await import('./plan/kernel-plan.js');
   return (await planKernel(native, features, requestFor(request, KERNEL, 'the kernel'))).notices;
 }
 

@@ -5,7 +5,6 @@ import { hintFor } from '../symbols/suggest.js';
 import { debugRoots } from './debug-roots.js';
 import type { ValueRequest } from './function-values.js';
 import { planGo } from './go-plan.js';
-import { planNative } from './native-plan.js';
 import { moduleError } from './module-errors.js';
 import { planOnce } from './plan-cache.js';
 import { type ModulePlan, siteCount } from './plan.js';
@@ -73,7 +72,7 @@ async function planOpened(
         routeOf: (name) =>
           request.handlers.find(({ pattern }) => matches(pattern, name))?.route ?? null,
       })
-    : await planNative(module, table, found.indexes, request);
+    : await (await import('./native-plan.js')).planNative(module, table, found.indexes, request);
   built.notices.push(...notices, ...refusedByName(built, request.patterns));
   const sites = siteCount(built);
   if (sites > request.maxSites) {

@@ -21,7 +21,6 @@ import {
   threadContextPlace,
 } from '../spans/records.generated.js';
 import type { ThreadContextPlace } from '../targets/thread-context.js';
-import { KernelAttachment } from './kernel-attachment.js';
 import {
   Attachment,
   MAPS,
@@ -468,16 +467,11 @@ type Load = (
   rule: RuleMaps,
 ) => Promise<ModuleProbes>;
 
-const loadForKernel: Load = async (native, features, plan, first, options, rule) =>
-  KernelAttachment.load(
-    native,
-    features,
-    plan,
-    first,
-    options,
-    rule.maps,
-    await rule.threadStacks(),
-  );
+const loadForKernel: Load = async (native, features, plan, first, options, rule) => {
+  const { KernelAttachment } = await import('./kernel-attachment.js');
+  const threadStacks = await rule.threadStacks();
+  return KernelAttachment.load(native, features, plan, first, options, rule.maps, threadStacks);
+};
 
 const loadForFile: Load = async (native, features, plan, first, options, rule) =>
   Attachment.load(
