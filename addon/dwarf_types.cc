@@ -100,9 +100,8 @@ static std::vector<Inlined> named(const Reader &reader, const Callers &callers,
     std::vector<Inlined> inlined;
     for (auto &[name, into] : by_name) {
         std::sort(into.begin(), into.end());
-        inlined.push_back({std::string(name),
-                           {into.begin(), into.end()},
-                           with_code.count(hash_of(name)) > 0});
+        inlined.push_back(
+            {std::string(name), {into.begin(), into.end()}, with_code.count(hash_of(name)) > 0});
     }
     return inlined;
 }
@@ -121,30 +120,30 @@ Index::Index(const ElfFile &elf, const Reader &reader, std::vector<Inlined> *inl
     for (const Unit &unit : reader.units()) {
         uint64_t function = 0;
         unsigned function_depth = 0;
-        reader.walk(
-            unit, inlined ? is_indexed_or_inlined : is_indexed,
-            [&](const Entry &entry, unsigned depth) {
-                if (function != 0 && depth <= function_depth)
-                    function = 0;
-                if (entry.tag == TAG_INLINED_SUBROUTINE) {
-                    if (function != 0)
-                        add_caller(callers, entry, function);
-                } else if (entry.tag == TAG_SUBPROGRAM) {
-                    std::optional<uint64_t> address = code_address(elf, reader, unit, entry);
-                    if (!address)
+        reader.walk(unit, inlined ? is_indexed_or_inlined : is_indexed,
+                    [&](const Entry &entry, unsigned depth) {
+                        if (function != 0 && depth <= function_depth)
+                            function = 0;
+                        if (entry.tag == TAG_INLINED_SUBROUTINE) {
+                            if (function != 0)
+                                add_caller(callers, entry, function);
+                        } else if (entry.tag == TAG_SUBPROGRAM) {
+                            std::optional<uint64_t> address =
+                                code_address(elf, reader, unit, entry);
+                            if (!address)
+                                return true;
+                            functions_.push_back({*address, entry.offset});
+                            function = entry.offset;
+                            function_depth = depth;
+                            if (inlined)
+                                with_code.insert(hash_of(reader.name_of(entry)));
+                        } else if (!entry.find(AT_DECLARATION)) {
+                            std::string_view name = entry.text(AT_NAME);
+                            if (!name.empty())
+                                types_.push_back({hash_of(name), entry.offset});
+                        }
                         return true;
-                    functions_.push_back({*address, entry.offset});
-                    function = entry.offset;
-                    function_depth = depth;
-                    if (inlined)
-                        with_code.insert(hash_of(reader.name_of(entry)));
-                } else if (!entry.find(AT_DECLARATION)) {
-                    std::string_view name = entry.text(AT_NAME);
-                    if (!name.empty())
-                        types_.push_back({hash_of(name), entry.offset});
-                }
-                return true;
-            });
+                    });
     }
     sort(types_);
     sort(functions_);

@@ -19,7 +19,8 @@ struct Inlined {
 // Small enough to be kept when the sections it was made from are let go.
 class Index {
   public:
-    // `inlined`, where it is given, gets all that is inlined somewhere, at the cost of the one walk.
+    // `inlined`, where it is given, gets all that is inlined somewhere, at the cost of the one
+    // walk.
     Index(const ElfFile &elf, const Reader &reader, std::vector<Inlined> *inlined = nullptr);
 
     // Offsets of the entries of this name, or at this address.

@@ -46,13 +46,13 @@ type Function = ModulePlan['functions'][number];
 type StoredPlan = Omit<ModulePlan, 'module'>;
 
 /** JSON has no numbers of 64 bits; of a Go program these alone are some. */
-function stored({ module: _, ...plan }: ModulePlan): unknown {
+function stored(plan: ModulePlan): unknown {
   const functions = plan.functions.map((each) => {
     const { error } = each.values;
     if (!error) return each;
     return { ...each, values: { ...each.values, error: { ...error, value: String(error.value) } } };
   });
-  return { ...plan, functions };
+  return { ...plan, functions, module: null };
 }
 
 function withNumbers(stored: Function): Function {
