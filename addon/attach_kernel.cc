@@ -3,12 +3,12 @@
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #include <fstream>
 #include <string>
 
+#include "attach_event.h"
 #include "kernel_api.h"
 
 static std::string meaning_of(int error_number) {
@@ -76,20 +76,6 @@ static int open_event(uint32_t type, const char *name, uint64_t address, bool re
     return fd >= 0 ? static_cast<int>(fd) : -errno;
 }
 
-// A BPF link carries a cookie (Linux 5.15, commit 82e6b1eee6a8) and keeps the event by itself.
-static Fd attach_event(int program, Fd event, const KernelSites &sites, uint64_t cookie) {
-    LIBBPF_OPTS(bpf_link_create_opts, options);
-    options.perf_event.bpf_cookie = cookie;
-    int link = bpf_link_create(program, event.get(), BPF_PERF_EVENT, &options);
-    if (link >= 0)
-        return Fd(link);
-    if (errno != EINVAL)
-        throw attach_failure(sites, errno);
-    if (ioctl(event.get(), PERF_EVENT_IOC_SET_BPF, program) != 0)
-        throw attach_failure(sites, errno);
-    return event;
-}
-
 std::vector<Fd> attach_kprobe_perf(int program, const KernelSites &sites) {
     uint32_t type;
     if (!kprobe_event_type(type))
@@ -97,12 +83,15 @@ std::vector<Fd> attach_kprobe_perf(int program, const KernelSites &sites) {
     std::vector<Fd> fds;
     fds.reserve(sites.addresses.size());
     for (size_t i = 0; i < sites.cookies.size(); i++) {
-        int event = sites.names.empty()
-                        ? open_event(type, nullptr, sites.addresses[i], sites.returns)
-                        : open_event(type, sites.names[i], 0, sites.returns);
-        if (event < 0)
-            throw attach_failure(sites, -event);
-        fds.push_back(attach_event(program, Fd(event), sites, sites.cookies[i]));
+        int opened = sites.names.empty()
+                         ? open_event(type, nullptr, sites.addresses[i], sites.returns)
+                         : open_event(type, sites.names[i], 0, sites.returns);
+        if (opened < 0)
+            throw attach_failure(sites, -opened);
+        Fd event(opened);
+        if (int failed = attach_event(program, event, sites.cookies[i]))
+            throw attach_failure(sites, -failed);
+        fds.push_back(std::move(event));
     }
     return fds;
 }

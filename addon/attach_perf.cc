@@ -1,12 +1,11 @@
 #include "attach_perf.h"
 
-#include <bpf/bpf.h>
-#include <linux/bpf.h>
 #include <linux/perf_event.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #include <fstream>
+
+#include "attach_event.h"
 
 // Dynamic, so read from sysfs (commit 33ea4b24277b, "perf/core: Implement the 'perf_uprobe' PMU").
 static uint32_t uprobe_event_type() {
@@ -34,26 +33,15 @@ static Fd open_event(uint32_t type, const UprobeSites &sites, uint64_t offset) {
     return Fd(static_cast<int>(fd));
 }
 
-// A BPF link carries a cookie (Linux 5.15, commit 82e6b1eee6a8) and keeps the event by itself.
-static Fd attach_event(int program, Fd event, const UprobeSites &sites, uint64_t cookie) {
-    LIBBPF_OPTS(bpf_link_create_opts, options);
-    options.perf_event.bpf_cookie = cookie;
-    int link = bpf_link_create(program, event.get(), BPF_PERF_EVENT, &options);
-    if (link >= 0)
-        return Fd(link);
-    if (errno != EINVAL)
-        throw attach_failure(sites, errno);
-    if (ioctl(event.get(), PERF_EVENT_IOC_SET_BPF, program) != 0)
-        throw attach_failure(sites, errno);
-    return event;
-}
-
 std::vector<Fd> attach_uprobe_perf(int program, const UprobeSites &sites) {
     uint32_t type = uprobe_event_type();
     std::vector<Fd> fds;
     fds.reserve(sites.offsets.size());
-    for (size_t i = 0; i < sites.offsets.size(); i++)
-        fds.push_back(attach_event(program, open_event(type, sites, sites.offsets[i]), sites,
-                                   sites.cookies[i]));
+    for (size_t i = 0; i < sites.offsets.size(); i++) {
+        Fd event = open_event(type, sites, sites.offsets[i]);
+        if (int failed = attach_event(program, event, sites.cookies[i]))
+            throw attach_failure(sites, -failed);
+        fds.push_back(std::move(event));
+    }
     return fds;
 }

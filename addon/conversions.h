@@ -25,3 +25,7 @@ Napi::Array to_array(Napi::Env env, const std::vector<Item> &items, Convert conv
 inline Napi::Value to_value(Napi::Env env, const std::string &text) {
     return Napi::String::New(env, text);
 }
+
+inline Napi::Value text_or_null(Napi::Env env, const std::optional<std::string> &text) {
+    return text ? to_value(env, *text) : env.Null();
+}

@@ -9,7 +9,7 @@ namespace go_abi {
 
 inline constexpr uint32_t INTEGER_REGISTERS = 9;
 inline constexpr uint32_t FLOAT_REGISTERS = 15;
-inline constexpr uint32_t FIRST_FLOAT = 100; // as src/native/native.ts counts them
+inline constexpr uint32_t FIRST_FLOAT = 100; // as src/native/module.ts counts them
 inline constexpr uint64_t WORD = 8;
 inline constexpr uint64_t LARGEST_TYPE = uint64_t{1} << 40;
 inline constexpr unsigned DEEPEST_TYPE = 32;

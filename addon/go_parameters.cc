@@ -76,16 +76,7 @@ std::optional<ParameterReader::Shape> ParameterReader::array_shape(const Entry &
     std::optional<Shape> element = type ? shape_of(*type, depth + 1) : std::nullopt;
     if (!element)
         return std::nullopt;
-    std::optional<uint64_t> count;
-    reader_.children(array.offset, [&](const Entry &child) {
-        if (child.tag != TAG_SUBRANGE)
-            return true;
-        count = child.number(AT_COUNT, Class::CONSTANT);
-        if (!count)
-            if (auto last = child.number(AT_UPPER_BOUND, Class::CONSTANT))
-                count = *last + 1;
-        return false;
-    });
+    std::optional<uint64_t> count = array_count(reader_, array);
     return count ? element->times(*count) : std::nullopt;
 }
 

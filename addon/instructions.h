@@ -1,4 +1,5 @@
-// x86-64 instructions, as far as probing is concerned: INSTRUCTION_SIZE in src/native/native.ts.
+// x86-64 instructions, as far as probing is concerned: INSTRUCTION_SIZE in
+// src/native/instructions.ts.
 #pragma once
 
 #include <optional>

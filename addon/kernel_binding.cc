@@ -423,8 +423,10 @@ Napi::Object to_kernel_value(Napi::Env env, const KernelValue &value) {
 Napi::Value read_kernel_values(const Napi::CallbackInfo &info) {
     auto functions = strings_of(info[0], "functions");
     auto paths = strings_of(info[1], "paths");
+    bool results = info[2].ToBoolean();
     return Task<std::vector<KernelValue>>::start(
-        info.Env(), [functions, paths] { return kernel_values(functions, paths); },
+        info.Env(),
+        [functions, paths, results] { return kernel_values(functions, paths, results); },
         [](Napi::Env env, std::vector<KernelValue> &values) -> Napi::Value {
             auto result = Napi::Array::New(env);
             for (const KernelValue &value : values)

@@ -9,15 +9,16 @@
 struct KernelValue {
     uint32_t function;   // index
     uint32_t parameters; // how many the function has
-    std::string path;
+    std::string path;    // empty: what the function returns
     std::string reason;
     uint32_t register_index = 0;
     std::vector<uint32_t> steps;
-    std::string kind; // int, uint, bool, pointer
+    std::string kind; // int, uint, bool, pointer, text, characters
     uint32_t size = 0;
     std::string type;
 };
 
 // Those of the paths that the functions have; "*" is every argument that is a number or a pointer.
+// With `results` also what they return.
 std::vector<KernelValue> kernel_values(const std::vector<std::string> &functions,
-                                       const std::vector<std::string> &paths);
+                                       const std::vector<std::string> &paths, bool results);

@@ -28,7 +28,8 @@ class MapHandle : public Napi::ObjectWrap<MapHandle> {
                             InstanceMethod<&MapHandle::erase>("delete"),
                             InstanceMethod<&MapHandle::count>("count"),
                             InstanceMethod<&MapHandle::entries>("entries"),
-                            InstanceMethod<&MapHandle::read>("read")});
+                            InstanceMethod<&MapHandle::read>("read"),
+                            InstanceMethod<&MapHandle::sums>("sums")});
     }
 
   private:
@@ -125,6 +126,18 @@ class MapHandle : public Napi::ObjectWrap<MapHandle> {
         std::vector<uint8_t> values(size_t{count} * map_->value_size());
         guarded(info.Env(), [&] { map_->read(first, count, values.data()); });
         return to_buffer(info.Env(), std::move(values));
+    }
+
+    Napi::Value sums(const Napi::CallbackInfo &info) {
+        auto number = [&](size_t at, const char *what) {
+            return static_cast<uint32_t>(whole_of(info[at], UINT32_MAX, what));
+        };
+        auto offset = number(0, "offset"), count = number(1, "count"), group = number(2, "group");
+        auto sums =
+            guarded(info.Env(), [&] { return map_->sums(offset, count, group); });
+        auto array = Napi::Float64Array::New(info.Env(), sums.size());
+        std::copy(sums.begin(), sums.end(), array.Data());
+        return array;
     }
 
     std::shared_ptr<Map> map_;

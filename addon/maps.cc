@@ -144,6 +144,19 @@ void Map::read(uint32_t first, uint32_t count, uint8_t *values) {
         std::memcpy(values + size_t{i} * value_size_, from + stride * i, value_size_);
 }
 
+std::vector<double> Map::sums(uint32_t offset, uint32_t count, uint32_t group) {
+    if ((flags_ & BPF_F_MMAPABLE) == 0 || offset % 8 != 0 || offset + 8 > value_size_ ||
+        uint64_t{count} * group > max_entries_)
+        throw NativeFailure("BPF_FAILED", "Map " + name_ + " has no such numbers");
+    size_t stride = rounded(value_size_, 8);
+    const uint8_t *at = mapping() + offset;
+    std::vector<double> sums(count);
+    for (auto &sum : sums)
+        for (uint32_t i = 0; i < group; i++, at += stride)
+            sum += static_cast<double>(*reinterpret_cast<const volatile uint64_t *>(at));
+    return sums;
+}
+
 Map::Snapshot Map::snapshot() const {
     refuse_per_cpu();
     return {name_, Fd::copy_of(fd()), key_size_, value_size_, max_entries_};

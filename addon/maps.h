@@ -30,6 +30,9 @@ class Map {
     bool erase(const void *key);
     // Copies elements of an array map.
     void read(uint32_t first, uint32_t count, uint8_t *values);
+    // Of an array map that can be mapped: the 64-bit numbers at `offset` in its elements, summed
+    // over `group` elements at a time.
+    std::vector<double> sums(uint32_t offset, uint32_t count, uint32_t group);
 
     void close();
 

@@ -87,7 +87,7 @@ bool Classes::add(uint64_t id, uint64_t offset, unsigned depth) {
         for (const Field &field : type.fields) {
             if (offset + field.offset >= 2 * WORD)
                 continue;
-            if (field.is_bits) // a field of bits lies within the word of its storage
+            if (field.bit_size > 0) // a field of bits lies within the word of its storage
                 mark(offset + field.offset, Word::INTEGER);
             else if (!add(field.type, offset + field.offset, depth + 1))
                 return false;
@@ -107,7 +107,7 @@ static bool has_bits(TypeReader &types, uint64_t id, unsigned depth) {
     if (depth > 8)
         return true;
     for (const Field &field : type.fields)
-        if (field.is_bits || has_bits(types, field.type, depth + 1))
+        if (field.bit_size > 0 || has_bits(types, field.type, depth + 1))
             return true;
     return false;
 }

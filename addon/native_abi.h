@@ -39,7 +39,7 @@ inline uint64_t align_up(uint64_t offset, uint64_t alignment) {
 Passing system_v(TypeReader &types, uint64_t type);
 Passing rust(TypeReader &types, uint64_t type);
 
-// As src/native/native.ts counts registers.
+// As src/native/module.ts counts registers.
 inline constexpr uint32_t INTEGER_ARGUMENTS = 6; // rdi, rsi, rdx, rcx, r8, r9
 inline constexpr uint32_t RAX = 6;
 inline constexpr uint32_t FIRST_FLOAT = 100;

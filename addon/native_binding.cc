@@ -46,7 +46,10 @@ static Napi::Value to_native_field(Napi::Env env, const native::Field &field) {
     object.Set("type", to_id(env, field.type));
     object.Set("offset", static_cast<double>(field.offset));
     object.Set("embedded", field.embedded);
-    object.Set("isBits", field.is_bits);
+    Napi::Object bits = Napi::Object::New(env);
+    bits.Set("offset", field.bit_offset);
+    bits.Set("size", field.bit_size);
+    object.Set("bits", field.bit_size > 0 ? bits : env.Null());
     return object;
 }
 
@@ -79,6 +82,7 @@ Napi::Value to_native_type(Napi::Env env, const native::Type &type) {
                    return object;
                }));
     object.Set("pointerAt", static_cast<double>(type.pointer_at));
+    object.Set("holdsShort", type.holds_short);
     object.Set("lengthAt", static_cast<double>(type.length_at));
     object.Set("problem", type.problem.empty() ? env.Null() : to_value(env, type.problem));
     return object;

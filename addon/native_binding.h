@@ -1,4 +1,4 @@
-// Functions and types of C, C++ and Rust as src/native/native.ts describes them.
+// Functions and types of C, C++ and Rust as src/native/module.ts describes them.
 #pragma once
 
 #include <napi.h>

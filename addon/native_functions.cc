@@ -11,7 +11,7 @@
 // Beyond it names stay as the linker wrote them, which is shorter.
 static constexpr size_t MOST_DEMANGLED = 192u << 20;
 static constexpr size_t MOST_NAMES = 256u << 20;
-static constexpr uint8_t IFUNC = 1; // FunctionKind in native.ts
+static constexpr uint8_t IFUNC = 1; // FunctionKind in src/native/module.ts
 
 namespace {
 

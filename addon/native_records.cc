@@ -10,6 +10,34 @@ static constexpr size_t MOST_FIELDS = 4096;
 static constexpr size_t MOST_VARIANTS = 4096;
 static constexpr uint64_t LARGEST = uint64_t{1} << 40;
 
+// False: it is not known where they are.
+bool TypeReader::place_bits(const Entry &member, uint64_t at, Field &field) {
+    uint64_t size = member.number(AT_BIT_SIZE, Class::CONSTANT).value_or(0);
+    if (size == 0 || size > 64 || at > LARGEST)
+        return false;
+    int64_t first = static_cast<int64_t>(at * 8);
+    if (auto from_start = member.number(AT_DATA_BIT_OFFSET, Class::CONSTANT)) {
+        first = static_cast<int64_t>(*from_start);
+    } else if (auto from_top = member.number(AT_BIT_OFFSET, Class::CONSTANT)) {
+        // Up to DWARF 3: from the highest bit of what it is stored in; packed ones may begin
+        // before.
+        uint64_t stored =
+            member.number(AT_BYTE_SIZE, Class::CONSTANT).value_or(this->type(field.type).size);
+        if (stored > 16)
+            return false;
+        int64_t before = static_cast<int64_t>(*from_top);
+        if (before < -128 || before > 128)
+            return false;
+        first += static_cast<int64_t>(stored * 8 - size) - before;
+    }
+    if (first < 0 || first > static_cast<int64_t>(LARGEST) * 8)
+        return false;
+    field.offset = static_cast<uint64_t>(first) / 8;
+    field.bit_offset = static_cast<uint8_t>(first % 8);
+    field.bit_size = static_cast<uint8_t>(size);
+    return true;
+}
+
 void TypeReader::read_member(const Entry &member, Type &type) {
     // Static ones lie elsewhere.
     if (member.flag(AT_EXTERNAL) || member.flag(AT_DECLARATION))
@@ -17,7 +45,6 @@ void TypeReader::read_member(const Entry &member, Type &type) {
     std::optional<uint64_t> at = member_offset(member);
     Field field;
     field.name = member.text(AT_NAME);
-    field.is_bits = member.find(AT_BIT_SIZE) != nullptr;
     field.embedded = member.tag == TAG_INHERITANCE || field.name.empty();
     field.type = type_of(member);
     field.offset = at.value_or(0);
@@ -25,8 +52,12 @@ void TypeReader::read_member(const Entry &member, Type &type) {
     if (type.is_rust && field.name.starts_with("__") && field.name.size() > 2 &&
         field.name.find_first_not_of("0123456789", 2) == std::string::npos)
         field.name.erase(0, 2);
-    if ((!at && !field.is_bits) || field.offset > LARGEST || field.type == NO_TYPE)
+    if (!at || field.offset > LARGEST || field.type == NO_TYPE)
         return;
+    if (member.find(AT_BIT_SIZE) && !place_bits(member, *at, field)) {
+        type.problem = "where its field of bits " + field.name + " is is not known";
+        field.bit_size = 1;
+    }
     type.fields.push_back(std::move(field));
 }
 
@@ -85,7 +116,7 @@ void TypeReader::read_variants(uint64_t part, Type &type) {
         if (child.tag == TAG_MEMBER && discriminant == child.offset) {
             std::optional<uint64_t> at = member_offset(child);
             if (at)
-                type.discriminant = Field{"", type_of(child), *at, false, false};
+                type.discriminant = Field{"", type_of(child), *at};
         } else if (child.tag == TAG_VARIANT) {
             Variant variant;
             variant.value = child.number(AT_DISCR_VALUE, Class::CONSTANT);
@@ -163,6 +194,59 @@ std::optional<uint64_t> TypeReader::pointer_within(uint64_t id, unsigned depth) 
     return std::nullopt;
 }
 
+// A field by name, also of base classes, of unnamed members, and of what libc++ wraps its own into.
+// `offset` is where the search begins, and then the field's.
+const Field *TypeReader::find_within(uint64_t id, std::string_view name, uint64_t &offset,
+                                     unsigned depth) {
+    const Type &type = this->type(id);
+    if (const Field *field = field_of(type, name)) {
+        offset += field->offset;
+        return field;
+    }
+    if (depth > 8)
+        return nullptr;
+    for (const Field &field : type.fields) {
+        if (!field.embedded && field.name != "__value_" && field.name != "__r_" &&
+            field.name != "__rep_")
+            continue;
+        uint64_t at = offset + field.offset;
+        if (const Field *found = find_within(field.type, name, at, depth + 1)) {
+            offset = at;
+            return found;
+        }
+    }
+    return nullptr;
+}
+
+// libc++'s usual layout: of long text capacity, length and pointer; of short text one byte, in
+// which it says so, and then the text. Any other is left a record.
+bool TypeReader::find_libcxx_text(Type &type) {
+    for (std::string_view name : {"__r_", "__rep_"}) {
+        const Field *holder = field_of(type, name);
+        if (!holder)
+            continue;
+        uint64_t long_at = holder->offset, short_at = holder->offset;
+        const Field *in_long = find_within(holder->type, "__l", long_at);
+        const Field *in_short = find_within(holder->type, "__s", short_at);
+        if (!in_long || !in_short)
+            continue;
+        uint64_t pointer_at = long_at, length_at = long_at, text_at = short_at;
+        const Field *pointer = find_within(in_long->type, "__data_", pointer_at);
+        const Field *length = find_within(in_long->type, "__size_", length_at);
+        const Field *text = find_within(in_short->type, "__data_", text_at);
+        if (!pointer || !length || !text || this->type(pointer->type).kind != Kind::POINTER ||
+            type.size != 24 || pointer_at != 16 || length_at != 8 || text_at != 1)
+            continue;
+        type.kind = Kind::STRING;
+        type.element = this->type(pointer->type).element;
+        type.pointer_at = pointer_at;
+        type.length_at = length_at;
+        type.holds_short = true;
+        return true;
+    }
+    return false;
+}
+
 // Records that hold text or elements: known by the names of their fields, placed by DWARF.
 void TypeReader::find_text(Type &type, std::string_view record_name, uint64_t parameter) {
     auto set = [&](Kind kind, uint64_t pointer, uint64_t length) {
@@ -211,6 +295,8 @@ void TypeReader::find_text(Type &type, std::string_view record_name, uint64_t pa
             set(Kind::STRING, holder->offset, length->offset);
         }
     }
+    if (record_name.starts_with("basic_string<") && find_libcxx_text(type))
+        type.is_passed_by_address = true;
     // std::string_view of libstdc++ and libc++.
     static constexpr std::pair<const char *, const char *> VIEWS[] = {
         {"_M_str", "_M_len"}, {"__data_", "__size_"}, {"__data", "__size"}};

@@ -49,7 +49,9 @@ struct Field {
     uint64_t type = ELSEWHERE;
     uint64_t offset = 0;
     bool embedded = false; // a base class, or an unnamed member
-    bool is_bits = false;
+    // Of a field of bits, from the lowest one of the byte at `offset`; `bit_size` 0: a whole one.
+    uint8_t bit_offset = 0;
+    uint8_t bit_size = 0;
 };
 
 struct Variant {
@@ -78,6 +80,7 @@ struct Type {
     std::vector<Variant> variants;
     uint64_t pointer_at = 0; // STRING, SLICE
     uint64_t length_at = 0;
+    bool holds_short = false; // STRING: libc++'s, in which short text lies itself
     std::string problem;
 };
 
@@ -98,10 +101,14 @@ class TypeReader {
     void read_entry(const dwarf::Entry &entry, Type &type);
     void read_record(const dwarf::Entry &entry, Type &type);
     void read_member(const dwarf::Entry &member, Type &type);
+    bool place_bits(const dwarf::Entry &member, uint64_t at, Field &field);
     void read_method(const dwarf::Entry &method, std::string_view record, Type &type);
     void read_variants(uint64_t part, Type &type);
     void read_enum(const dwarf::Entry &entry, Type &type);
     void find_text(Type &type, std::string_view record_name, uint64_t parameter);
+    const Field *find_within(uint64_t type, std::string_view name, uint64_t &offset,
+                             unsigned depth = 0);
+    bool find_libcxx_text(Type &type);
     std::optional<uint64_t> pointer_within(uint64_t type, unsigned depth);
     std::string name_of(uint64_t id, unsigned depth);
     std::optional<uint64_t> definition_of(uint64_t declaration);

@@ -103,17 +103,34 @@ class ReaderHandle : public Napi::ObjectWrap<ReaderHandle>, private ReaderListen
         uint8_t *bytes = batch.bytes.release();
         auto buffer = Napi::Buffer<uint8_t>::NewOrCopy(
             env, bytes, batch.size, [](Napi::Env, uint8_t *data) { delete[] data; });
-        // Also when the callback throws.
-        struct Taken {
-            TransportReader &reader;
-            ~Taken() { reader.taken(); }
-        } taken{*reader_};
+        take_later(env);
         napi_value argument = buffer, result, exception;
         if (napi_call_function(env, env.Undefined(), on_batch, 1, &argument, &result) ==
                 napi_pending_exception &&
             napi_get_and_clear_last_exception(env, &exception) == napi_ok)
             // An uncaught exception as from any event; by itself Node only warns of it here.
             napi_fatal_exception(env, exception);
+    }
+
+    // Node hands over messages for as long as there are any before it looks at anything else: so
+    // the next batch may be sent in the next turn of the event loop at the earliest.
+    void take_later(Napi::Env env) {
+        if (later_.IsEmpty()) {
+            later_ = Napi::Persistent(env.Global().Get("setImmediate").As<Napi::Function>());
+            taken_ = Napi::Persistent(
+                Napi::Function::New(env, [this](const Napi::CallbackInfo &) { taken(); }));
+        }
+        // Not collected until then.
+        Ref();
+        napi_value argument = taken_.Value(), result;
+        if (napi_call_function(env, env.Undefined(), later_.Value(), 1, &argument, &result) !=
+            napi_ok)
+            taken();
+    }
+    void taken() {
+        if (reader_)
+            reader_->taken();
+        Unref();
     }
 
     void receive_stop(Napi::Env env) {
@@ -162,6 +179,8 @@ class ReaderHandle : public Napi::ObjectWrap<ReaderHandle>, private ReaderListen
     std::unique_ptr<TransportReader> reader_;
     std::map<uint64_t, Napi::Promise::Deferred> drains_;
     std::vector<Napi::Promise::Deferred> stops_;
+    Napi::FunctionReference later_;
+    Napi::FunctionReference taken_;
     uint64_t ticket_ = 0;
     size_t waiting_ = 0;
     bool stopping_ = false;

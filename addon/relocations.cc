@@ -4,48 +4,22 @@
 
 #include <algorithm>
 
-// Newer than Debian 12's elf.h has them under these names.
-static constexpr uint64_t TAG_RELRSZ = 35;
-static constexpr uint64_t TAG_RELR = 36;
+#include "dynamic_section.h"
+
 // More than any program has; RELR could otherwise name 63 pointers in each of its words.
 static constexpr size_t MOST = 64u << 20;
 
 Relocations::Relocations(const ElfFile &elf) : elf_(elf) {
     if (!elf.position_independent())
         return;
-    uint64_t rela = 0, rela_size = 0, relr = 0, relr_size = 0;
-    for (const Segment &segment : elf.segments()) {
-        if (segment.type != PT_DYNAMIC)
-            continue;
-        Bytes entries = elf.read(segment.offset, segment.file_size);
-        Cursor cursor(entries);
-        while (cursor.left() >= 16) {
-            uint64_t tag = cursor.u64();
-            uint64_t value = cursor.u64();
-            if (tag == DT_NULL)
-                break;
-            if (tag == DT_RELA)
-                rela = value;
-            else if (tag == DT_RELASZ)
-                rela_size = value;
-            else if (tag == TAG_RELR)
-                relr = value;
-            else if (tag == TAG_RELRSZ)
-                relr_size = value;
-        }
-    }
-    add_rela(rela, rela_size);
-    add_relr(relr, relr_size);
+    DynamicSection dynamic(elf);
+    add_rela(relocations_in(elf, dynamic.rela));
+    add_relr(relocations_in(elf, dynamic.relr));
     std::sort(values_.begin(), values_.end());
 }
 
-void Relocations::add_rela(uint64_t address, uint64_t size) {
-    if (size == 0)
-        return;
-    std::optional<Bytes> table = elf_.memory(address, size);
-    if (!table)
-        malformed("its relocations lie outside the file");
-    Cursor cursor(*table);
+void Relocations::add_rela(const Bytes &table) {
+    Cursor cursor(table);
     while (cursor.left() >= sizeof(Elf64_Rela)) {
         auto entry = cursor.number<Elf64_Rela>();
         if (ELF64_R_TYPE(entry.r_info) == R_X86_64_RELATIVE)
@@ -55,19 +29,14 @@ void Relocations::add_rela(uint64_t address, uint64_t size) {
 
 // gABI, "Relative Relocations": an address, then bit maps of the 63 words that follow. The
 // addends stand in the file.
-void Relocations::add_relr(uint64_t address, uint64_t size) {
-    if (size == 0)
-        return;
-    std::optional<Bytes> table = elf_.memory(address, size);
-    if (!table)
-        malformed("its relocations lie outside the file");
+void Relocations::add_relr(const Bytes &table) {
     auto add = [&](uint64_t where) {
         if (values_.size() >= MOST)
             malformed("it has too many relocations");
         if (std::optional<Bytes> word = elf_.memory(where, 8))
             values_.emplace_back(where, Cursor(*word).u64());
     };
-    Cursor cursor(*table);
+    Cursor cursor(table);
     uint64_t where = 0;
     while (cursor.left() >= 8) {
         uint64_t entry = cursor.u64();

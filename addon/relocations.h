@@ -23,8 +23,8 @@ class Relocations {
 
   private:
     std::optional<uint64_t> relocated(uint64_t address) const;
-    void add_rela(uint64_t address, uint64_t size);
-    void add_relr(uint64_t address, uint64_t size);
+    void add_rela(const Bytes &table);
+    void add_relr(const Bytes &table);
 
     const ElfFile &elf_;
     std::vector<std::pair<uint64_t, uint64_t>> values_; // by address

@@ -47,7 +47,7 @@ struct FunctionTable {
     std::string signatures; // the same; empty where no function has one
     std::vector<double> addresses;
     std::vector<double> sizes;
-    std::vector<uint8_t> kinds; // FunctionKind in native.ts; empty where all are plain functions
+    std::vector<uint8_t> kinds; // FunctionKind in module.ts; empty where all are plain functions
     Parts parts;
     const char *source = "dynsym";
 };

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <string_view>
 
+#include "dynamic_section.h"
+
 namespace {
 
 // A module has one slot for each way in which its code reaches a variable.
@@ -61,14 +63,8 @@ const char *kind_of(uint64_t type) {
     }
 }
 
-void add_slots(const ElfFile &elf, uint64_t address, uint64_t size, const Found &found,
-               std::vector<ThreadLocal::Slot> &slots) {
-    if (size == 0)
-        return;
-    std::optional<Bytes> table = elf.memory(address, size);
-    if (!table)
-        malformed("its relocations lie outside the file");
-    Cursor cursor(*table);
+void add_slots(const Bytes &table, const Found &found, std::vector<ThreadLocal::Slot> &slots) {
+    Cursor cursor(table);
     while (cursor.left() >= sizeof(Elf64_Rela) && slots.size() < MOST_SLOTS) {
         auto entry = cursor.number<Elf64_Rela>();
         uint64_t type = ELF64_R_TYPE(entry.r_info);
@@ -101,28 +97,9 @@ std::optional<ThreadLocal> find_thread_local(const ElfFile &elf, const std::stri
     if (!variable.offset && dynamic.numbers.empty())
         return std::nullopt;
     dynamic.offset = variable.offset;
-    const Segment *segment = elf.segment_of_type(PT_DYNAMIC);
-    if (!segment)
-        return variable;
-    uint64_t rela = 0, rela_size = 0, plt = 0, plt_size = 0;
-    Bytes entries = elf.read(segment->offset, segment->file_size);
-    Cursor cursor(entries);
-    while (cursor.left() >= 16) {
-        uint64_t tag = cursor.u64();
-        uint64_t value = cursor.u64();
-        if (tag == DT_NULL)
-            break;
-        if (tag == DT_RELA)
-            rela = value;
-        else if (tag == DT_RELASZ)
-            rela_size = value;
-        else if (tag == DT_JMPREL)
-            plt = value;
-        else if (tag == DT_PLTRELSZ)
-            plt_size = value;
-    }
-    add_slots(elf, rela, rela_size, dynamic, variable.slots);
+    DynamicSection section(elf);
+    add_slots(relocations_in(elf, section.rela), dynamic, variable.slots);
     // GNU ld puts descriptors among the relocations of the PLT.
-    add_slots(elf, plt, plt_size, dynamic, variable.slots);
+    add_slots(relocations_in(elf, section.plt), dynamic, variable.slots);
     return variable;
 }

@@ -1,4 +1,4 @@
-// A Go type as src/native/native.ts describes it, whether from DWARF or from the runtime's tables.
+// A Go type as src/native/module.ts describes it, whether from DWARF or from the runtime's tables.
 #pragma once
 
 #include <optional>

@@ -5,6 +5,7 @@ import type { Native, Programs } from '../src/native/native.js';
 import { type Transport, TRANSPORTS } from '../src/session/transport.js';
 import { traceOptions } from '../test/tools/options.js';
 import { Shop } from '../test/tools/shop.js';
+import { type Spread, spread } from './tools/rounds.js';
 
 const CALLS = 50_000;
 const ROUNDS = 5;
@@ -23,25 +24,10 @@ export interface TransportCost {
   lostShare: number;
 }
 
-export interface Spread {
-  median: number;
-  least: number;
-  most: number;
-}
-
 interface Burnt {
   leaveNs: number;
   perSecond: number;
   spans: number;
-}
-
-function spread(numbers: readonly number[]): Spread {
-  const sorted = [...numbers].sort((a, b) => a - b);
-  return {
-    median: sorted[sorted.length >> 1] ?? NaN,
-    least: sorted[0] ?? NaN,
-    most: sorted.at(-1) ?? NaN,
-  };
 }
 
 /** By the kernel's own clock for programs: what the probe itself costs would hide it. */

@@ -166,8 +166,10 @@ INLINE void drop_call(struct stack *stack, __u32 depth)
 
 	stack->depth = depth - 1;
 	CALL_SLOT(stack, call->tree)->tree_lost++;
-	if (stats)
-		count_lost(stats, LOST_UNPAIRED);
+	if (!stats)
+		return;
+	count_lost(stats, is_governed(call->function, GOVERNED_WITHDRAWN) ? LOST_GOVERNOR :
+									     LOST_UNPAIRED);
 }
 
 /* Loop counters are 64 bits wide: the verifier forgets a narrower one that is spilled. */
@@ -202,6 +204,12 @@ __noinline int close_deeper(CONTEXT *context, __u64 address, __u64 now, __u64 of
 
 	if (!stack || !stack->depth || CALL_SLOT(stack, stack->depth - 1)->offset <= offset)
 		return 0;
+	/* It may have returned, unseen. */
+	if (end == END_UNWOUND &&
+	    is_governed(CALL_SLOT(stack, stack->depth - 1)->function, GOVERNED_WITHDRAWN)) {
+		drop_call(stack, stack->depth);
+		return 1;
+	}
 	if (end == END_PANICKED)
 		note_panic(stack, CALL_SLOT(stack, stack->depth - 1));
 	close_call(stack, stack->depth, &hit, end);
@@ -312,7 +320,9 @@ INLINE struct open_call *enter_call(struct stack *stack, struct hit *hit, __u64 
 			call = CALL_SLOT(stack, depth - 1);
 			if (call->offset == offset) {
 				/* Begun anew after its stack grew: still the same call. */
-				if (hit->may_repeat && call->function == hit->function)
+				if (call->function == hit->function &&
+				    (hit->may_repeat ||
+				     is_governed(hit->function, GOVERNED_TWICE)))
 					return NULL;
 				drop_call(stack, depth--);
 			}
@@ -370,7 +380,7 @@ INLINE bool leave_call(struct stack *stack, struct hit *hit, __u64 offset)
 	if (stack->depth < MAX_OPEN_CALLS) {
 		struct statistics *stats = statistics_of(hit->function);
 
-		if (stats)
+		if (stats && !is_governed(hit->function, GOVERNED_TWICE))
 			ADD(stats->unpaired_returns, 1);
 	}
 	return false;

@@ -13,7 +13,7 @@ struct context {
 	__u64 start_ns; /* 0: before this session, or not known */
 	__u32 trace_flags;
 	__u32 source; /* enum context_source */
-	__u64 tracer; /* in the target; 0: not known */
+	__u64 tracer_at; /* where the target keeps the span's tracer; 0: not known */
 	__u64 truncated; /* there were more wrappers around it than are followed */
 };
 

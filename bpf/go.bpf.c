@@ -69,7 +69,7 @@ int enter(struct pt_regs *regs)
 	context.source = explicit_context(regs, site, bias, &context);
 	if (context.source == SOURCE_NONE)
 		context.source = current_span(goroutine, key.tgid, &context);
-	tell_tracer(regs, context.tracer, key.tgid);
+	tell_tracer(regs, context.tracer_at, key.tgid);
 	if (context.source == SOURCE_UNREADABLE)
 		ADD(stats->contexts_unreadable, 1);
 	if (context.truncated)

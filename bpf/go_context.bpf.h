@@ -92,8 +92,8 @@ INLINE enum context_source read_span(__u64 span, __u32 type_index, struct contex
 	found->trace_flags = read.flags;
 	found->pointer = span;
 	offset = span_tracer_offset(type_index);
-	if (offset && read_user(&found->tracer, sizeof(found->tracer), span + offset))
-		found->tracer = 0;
+	if (offset)
+		found->tracer_at = span + offset;
 	return SOURCE_GO_CONTEXT;
 }
 

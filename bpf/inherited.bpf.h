@@ -99,7 +99,8 @@ INLINE void inherit(struct stack *goroutine, __u64 stack, __u32 tgid, struct con
 			program_span_on(current, tgid, &of_current);
 		found = &of_current;
 	}
-	if (found->source == SOURCE_NONE && settings.labels_offset && goroutine->id) {
+	if (found->source == SOURCE_NONE && settings.labels_offset && goroutine->id &&
+	    !has_no_labels(stack)) {
 		read_labels(stack, tgid);
 		found = &goroutine->labels;
 	}

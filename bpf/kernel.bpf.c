@@ -77,9 +77,37 @@ INLINE struct open_call *enter_function(struct kernel_hit *at, __u32 function)
 	return enter_call(stack, &hit, KERNEL_OFFSET + at->top - at->slot, &context, stats);
 }
 
+/* The number that a call of the kernel returns, kept if it is asked for. */
+INLINE void keep_result(struct open_call *call, struct hit *hit, __u64 result)
+{
+	struct function_values *wanted = values_of(hit->function);
+	__u64 span_id = load8(call->span_id);
+	struct call_values *values;
+	bool tells;
+
+	if (!wanted)
+		return;
+	hit->failed = wanted->error_kind == ERROR_NEGATIVE &&
+		      (result >> ((8 * wanted->error_size - 1) & 63) & 1);
+	tells = hit->failed && wanted->error_plan;
+	if (call->dropped || (!wanted->results && !tells))
+		return;
+	values = add_values(span_id);
+	if (!values)
+		return;
+	values->words[0] = result;
+	if (wanted->results)
+		read_value(span_id, wanted->first + wanted->arguments, wanted->arguments);
+	if (tells)
+		read_value(span_id, wanted->first + wanted->arguments + wanted->results,
+			   SPECIAL_RESULT_ERROR);
+	call->has_values = 1;
+}
+
 /* The open call that ends here, with the stack that it is on. `function` is 0 where only its place
  * is known. */
-INLINE bool leave_on(struct stack *stack, struct hit *hit, __u64 offset, __u32 function)
+INLINE bool leave_on(struct stack *stack, struct hit *hit, __u64 offset, __u32 function,
+		     __u64 result)
 {
 	__u32 depth;
 
@@ -92,11 +120,12 @@ INLINE bool leave_on(struct stack *stack, struct hit *hit, __u64 offset, __u32 f
 	hit->function = CALL_SLOT(stack, depth - 1)->function;
 	if (function && function != hit->function)
 		return false;
+	keep_result(CALL_SLOT(stack, depth - 1), hit, result);
 	close_call(stack, depth, hit, END_RETURNED);
 	return true;
 }
 
-INLINE void leave_function(struct kernel_hit *at, __u32 function)
+INLINE void leave_function(struct kernel_hit *at, __u32 function, __u64 result)
 {
 	struct hit hit = { .context = at->program, .now = bpf_ktime_get_ns() };
 	struct stack *stack = NULL;
@@ -111,12 +140,12 @@ INLINE void leave_function(struct kernel_hit *at, __u32 function)
 	offset = KERNEL_OFFSET + at->top - at->slot;
 	if (find_stack(at, &key, &stack) == STACK_FOUND) {
 		hit.stack = key.stack;
-		if (leave_on(stack, &hit, offset, function))
+		if (leave_on(stack, &hit, offset, function, result))
 			return;
 	}
 	task_key(at, &key);
 	hit.stack = key.stack;
-	if (leave_on(bpf_map_lookup_elem(&stacks, &key), &hit, offset, function))
+	if (leave_on(bpf_map_lookup_elem(&stacks, &key), &hit, offset, function, result))
 		return;
 	stats = function ? statistics_of(function) : NULL;
 	if (stats)
@@ -155,7 +184,7 @@ int leave(struct pt_regs *regs)
 	struct kernel_hit hit = { .program = regs,
 				  .slot = STACK_POINTER(regs) - settings.return_distance };
 
-	leave_function(&hit, settings.has_cookies ? bpf_get_attach_cookie(regs) : 0);
+	leave_function(&hit, settings.has_cookies ? bpf_get_attach_cookie(regs) : 0, regs->rax);
 	return 0;
 }
 
@@ -204,7 +233,13 @@ SEC("fexit")
 int leave_trampoline(__u64 *arguments)
 {
 	struct kernel_hit hit = { .program = arguments, .slot = place_of(arguments) };
+	__u64 result = 0;
 
-	leave_function(&hit, settings.first_function);
+	/* What a function returns comes behind its arguments, which are counted where it matters.
+	 */
+	if (settings.values)
+		bpf_probe_read_kernel(&result, sizeof(result),
+				      (const __u64 *)hit.slot + settings.arguments);
+	leave_function(&hit, settings.first_function, result);
 	return 0;
 }

@@ -43,6 +43,9 @@ extern const struct pcpu_hot pcpu_hot __ksym __weak;
 /* struct pt_regs as the kernel has it; user space's own description agrees. */
 #define USER_REGISTERS_SIZE sizeof(struct pt_regs)
 
+/* From Linux 5.15 on, commit dd6e10fbd9fb. */
+#define HAS_TASK_REGISTERS bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs)
+
 /* Offsets of calls in the kernel: beyond those of all stacks of user space. */
 #define KERNEL_OFFSET (1ULL << 60)
 
@@ -81,12 +84,23 @@ INLINE bool in_interrupt(void)
 }
 
 /*
+ * With which registers the task entered the kernel. They are at the very top of its stack, or
+ * below two words where the kernel is built for FRED (Linux 6.9, commit 65c9cc9e2c14).
+ */
+INLINE struct pt_regs *user_registers(const struct kernel_hit *hit)
+{
+	if (HAS_TASK_REGISTERS)
+		return (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	return (void *)(hit->top - USER_REGISTERS_SIZE);
+}
+
+/*
  * The task stands on a breakpoint: what the kernel does then it does for a probe (or a debugger),
  * reading memory for our own programs included, which must not meet their own half-made calls.
  */
 INLINE bool works_for_probe(const struct kernel_hit *hit)
 {
-	struct pt_regs *user = (struct pt_regs *)(hit->top - USER_REGISTERS_SIZE);
+	struct pt_regs *user = user_registers(hit);
 	__u64 system_call, instruction;
 	__u8 byte = 0;
 
@@ -162,7 +176,7 @@ INLINE enum stack_found find_goroutine(const struct kernel_hit *hit, struct stac
 INLINE enum stack_found find_thread(const struct kernel_hit *hit, struct stack_key *key,
 				    struct stack **found)
 {
-	struct pt_regs *user = (struct pt_regs *)(hit->top - USER_REGISTERS_SIZE);
+	struct pt_regs *user = user_registers(hit);
 	struct thread_stack *on = bpf_map_lookup_elem(&thread_stacks, &hit->thread);
 	__u64 pointer;
 

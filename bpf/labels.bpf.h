@@ -176,6 +176,14 @@ INLINE bool take_map(__u64 stack, __u64 tgid, __u64 labels)
 	return true;
 }
 
+/* Most goroutines have none, which needs no look at their element. */
+INLINE bool has_no_labels(__u64 g)
+{
+	__u64 labels;
+
+	return !read_user(&labels, sizeof(labels), g + settings.labels_offset) && !labels;
+}
+
 /* Looks at the labels of a goroutine and leaves what they say in its element. Global as above. */
 __noinline int read_labels(__u64 stack, __u64 tgid)
 {

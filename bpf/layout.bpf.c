@@ -46,6 +46,7 @@ struct layout {
 	struct thread_stack thread_stack;
 	enum site_flag site_flag;
 	enum trampoline_verdict trampoline_verdict;
+	enum governed governed;
 	struct span_key span_key;
 	struct started_span started_span;
 	struct thread_context_place thread_context_place;

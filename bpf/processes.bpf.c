@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
 /* Processes as they fork, execute and exit. */
 #define SETTINGS struct process_settings
+#include "governed.bpf.h"
 #include "open_calls.bpf.h"
 #include "ring.bpf.h"
 #include "statistics.bpf.h"

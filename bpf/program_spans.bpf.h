@@ -72,18 +72,18 @@ INLINE __u64 context_start(const struct context *context, __u32 tgid)
 }
 
 /* Tells user space once where the process's tracer is: its resource is that of our spans. */
-OUT_OF_LINE void tell_tracer(struct pt_regs *regs, __u64 tracer, __u32 tgid)
+OUT_OF_LINE void tell_tracer(struct pt_regs *regs, __u64 tracer_at, __u32 tgid)
 {
 	struct tracer_record record = {
 		.header = { .kind = RECORD_TRACER, .size = sizeof(record) },
-		.tracer = tracer,
 		.tgid = tgid,
 	};
 
-	if (!tracer || bpf_map_lookup_elem(&told, &tgid))
+	if (!tracer_at || bpf_map_lookup_elem(&told, &tgid) ||
+	    read_user(&record.tracer, sizeof(record.tracer), tracer_at) || !record.tracer)
 		return;
 	/* Of several threads that come here at once one sends it. */
-	if (bpf_map_update_elem(&told, &tgid, &tracer, BPF_NOEXIST))
+	if (bpf_map_update_elem(&told, &tgid, &record.tracer, BPF_NOEXIST))
 		return;
 	if (!output_record(regs, &record, sizeof(record)))
 		bpf_map_delete_elem(&told, &tgid);
@@ -106,7 +106,7 @@ INLINE void span_started(struct pt_regs *regs, __u32 tgid, __u64 type, __u64 poi
 	if (!goroutine)
 		return;
 
-	tell_tracer(regs, found.tracer, tgid);
+	tell_tracer(regs, found.tracer_at, tgid);
 	started.start_ns = bpf_ktime_get_ns();
 	started.stack = key.stack;
 	started.goroutine_id = goroutine->id;

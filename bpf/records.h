@@ -113,7 +113,15 @@ enum lost_reason {
 	LOST_TABLE_FULL = 8,	/* no room for another stack */
 	LOST_UNPAIRED = 9,	/* its frame was gone, and nothing said how */
 	LOST_ENTRY_ONLY = 10,	/* returns are not watched */
-	LOST_REASONS = 11,
+	LOST_GOVERNOR = 11,	/* it would have cost more than the budget */
+	LOST_REASONS = 12,
+};
+
+/* What the governor has done to a function, by its number; bits. */
+enum governed {
+	GOVERNED_THINNED = 1,	/* its calls begin no trees: they are only counted */
+	GOVERNED_WITHDRAWN = 2,	/* its probes are taken back, or about to be */
+	GOVERNED_TWICE = 4,	/* while links are replaced two programs see each hit */
 };
 
 /* What a value is, and so how it is read once its words are at hand. */
@@ -125,6 +133,7 @@ enum value_kind {
 	VALUE_INTERFACE = 5,	/* type word, data: the dynamic type */
 	VALUE_HIDDEN = 6,	/* not read, since it may be a secret */
 	VALUE_CSTRING = 7,	/* pointer to text that ends with a zero: up to `limit` bytes of it */
+	VALUE_LIBCXX_STRING = 8,	/* std::string of libc++, in memory; see read_libcxx_string() */
 };
 
 /* Where the way to a value begins. */

@@ -6,6 +6,7 @@
 #define UNDERSPAN_TREES_BPF_H
 
 #include "context.bpf.h"
+#include "governed.bpf.h"
 
 /* When the next tree is due at the wanted rate; one for all modules of a session. */
 struct {
@@ -66,6 +67,8 @@ INLINE __u8 decide_tree(const struct open_call *call, __u64 now)
 	if (settings.sample_threshold &&
 	    trace_randomness(call->trace_id) < settings.sample_threshold)
 		return 1 + LOST_SAMPLED_OUT;
+	if (is_governed(call->function, GOVERNED_THINNED))
+		return 1 + LOST_GOVERNOR;
 	if (settings.tree_interval_ns && !within_rate(now))
 		return 1 + LOST_RATE;
 	return 0;

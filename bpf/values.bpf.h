@@ -144,7 +144,13 @@ INLINE void read_cstring(struct call_values *values, struct value_header *header
 	asm volatile("" : "+r"(room));
 	if (room > MAX_VALUE_BYTES)
 		return;
-	size = bpf_probe_read_user_str(&values->bytes[at], room, (const void *)from);
+#ifdef VALUES_OF_KERNEL
+	/* What a system call is given is in the program's memory, the lower half. */
+	if ((__s64)from < 0)
+		size = bpf_probe_read_kernel_str(&values->bytes[at], room, (const void *)from);
+	else
+#endif
+		size = bpf_probe_read_user_str(&values->bytes[at], room, (const void *)from);
 	/* Pages that are not resident are faulted in by another helper, which needs a size. */
 	if (size < 0 && !read_user(&byte, sizeof(byte), from)) {
 		read_user(&byte, sizeof(byte), (from | 4095) + 1);
@@ -189,6 +195,32 @@ INLINE void read_text(struct call_values *values, struct value_header *header, _
 	}
 }
 
+#define LIBCXX_LONG 1 /* in the first byte */
+#define LIBCXX_LONGEST_SHORT 22
+
+/*
+ * Capacity, length and pointer; or twice the length in one byte and then the text. True: it is the
+ * former, and pointer and length are in `words`.
+ */
+INLINE bool read_libcxx_string(struct call_values *values, struct value_header *header,
+			       __u64 address, __u64 words[3])
+{
+	if (read_user(words, 24, address)) {
+		header->state = VALUE_UNREADABLE;
+		return false;
+	}
+	if (words[0] & LIBCXX_LONG) {
+		words[0] = words[2];
+		return true;
+	}
+	header->length = (words[0] & 0xff) >> 1;
+	if (header->length > LIBCXX_LONGEST_SHORT)
+		header->state = VALUE_UNREADABLE;
+	else
+		read_bytes(values, header, address + 1, header->length);
+	return false;
+}
+
 /* One of the function's own values, by its plan. */
 __noinline int read_value(__u64 span_id, __u64 plan_index, __u64 index)
 {
@@ -224,7 +256,10 @@ __noinline int read_value(__u64 span_id, __u64 plan_index, __u64 index)
 		read_bytes(values, header, address, plan->size);
 		return 0;
 	}
-	if (address) {
+	if (plan->kind == VALUE_LIBCXX_STRING) {
+		if (!address || !read_libcxx_string(values, header, address, words))
+			return 0;
+	} else if (address) {
 		bool has_one = plan->kind == VALUE_MAP || plan->kind == VALUE_CSTRING;
 		bool is_apart = !has_one && plan->length_at != 8;
 
@@ -252,6 +287,7 @@ __noinline int read_value(__u64 span_id, __u64 plan_index, __u64 index)
 		return 0;
 	}
 	case VALUE_STRING:
+	case VALUE_LIBCXX_STRING:
 	case VALUE_SLICE:
 		header->length = words[1];
 		if (!words[0] && plan->kind == VALUE_SLICE)

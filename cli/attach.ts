@@ -6,6 +6,7 @@ import { UnderspanError } from '../src/errors.js';
 import { examplePatterns } from '../src/plan/example.js';
 import { FirstTraces } from '../src/sinks/first-traces.js';
 import type { Sink } from '../src/sinks/sink.js';
+import { plural } from '../src/sinks/tree-format.js';
 import { refuseShellExpanded } from '../src/symbols/suggest.js';
 import { resolveExecutable } from '../src/targets/executable.js';
 import type { CommandEnd } from '../src/targets/launch.js';
@@ -28,7 +29,7 @@ export async function attach(
   if (options.symbols.length === 0) throw await nothingToTrace(context, options);
   if (values.dryRun) {
     const plan = await context.planTrace(context.native(), { ...options, sinks: [] });
-    context.stdout.write(values.output === 'json' ? renderPlanJson(plan) : renderPlan(plan));
+    context.stdout.write(await (values.output === 'json' ? renderPlanJson : renderPlan)(plan));
     for (const { message, hint } of plan.notices) say(context, message, hint);
     return 0;
   }
@@ -136,7 +137,7 @@ export function describe(modules: readonly TracedModule[]): string {
   const traced = modules.filter(({ functions }) => functions > 0);
   const parts = traced.map(({ executable, pids, comm, functions }) => {
     const whose = pids.length > 3 ? `${pids.length} processes` : `pid ${pids.join(', ')}`;
-    return `${functions} function${functions === 1 ? '' : 's'} in ${whose} (${comm ?? executable})`;
+    return `${plural(functions, 'function')} in ${whose} (${comm ?? executable})`;
   });
   return parts.length > 0
     ? `attached to ${parts.join('; ')}…`

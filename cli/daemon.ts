@@ -1,3 +1,4 @@
+import { plural } from '../src/sinks/tree-format.js';
 import type { Context } from './context.js';
 import { version } from './version.js';
 
@@ -12,7 +13,7 @@ export async function daemon(context: Context, { config, check }: DaemonValues):
     const { readConfig } = await import('../src/agent/config/parse.js');
     const { config: parsed } = await readConfig(config);
     const rules = parsed.rules.map(({ name }) => name).join(', ');
-    context.stdout.write(`${config} is right: ${parsed.rules.length} rules (${rules})\n`);
+    context.stdout.write(`${config} is right: ${plural(parsed.rules.length, 'rule')} (${rules})\n`);
     return;
   }
   const { Agent } = await import('../src/agent/agent.js');

@@ -1,12 +1,26 @@
 import { examineHost, type Finding, type HostReport } from '../src/native/host.js';
 import type { Native } from '../src/native/native.js';
+import { type HostCosts, hostCosts } from '../src/plan/host-costs.js';
 import type { Context } from './context.js';
 
-/** Says what this host allows. Resolves to whether functions can be traced here. */
+/** Says what this host allows, and what it costs. Resolves to whether functions can be traced here. */
 export async function doctor(context: Context, json: boolean): Promise<boolean> {
-  const report = await examineHost(nativeOrReason(context));
-  context.stdout.write(
-    json ? `${JSON.stringify({ type: 'doctor', ...report })}\n` : render(report),
+  const native = nativeOrReason(context);
+  if ('unavailable' in native) return say(context, json, await examineHost(native), null);
+  // To try features takes a while: once is enough.
+  const features = native.features();
+  const report = await examineHost({ features: () => features });
+  return say(context, json, report, report.ready ? await hostCosts(native, await features) : null);
+}
+
+function say(
+  { stdout }: Context,
+  json: boolean,
+  report: HostReport,
+  costs: HostCosts | null,
+): boolean {
+  stdout.write(
+    json ? `${JSON.stringify({ type: 'doctor', ...report, costs })}\n` : render(report, costs),
   );
   return report.ready;
 }
@@ -25,7 +39,10 @@ const SIGNS: Record<Finding['state'], string> = {
   missing: 'MISSING',
 };
 
-function render({ kernel, machine, node, ready, findings }: HostReport): string {
+function render(
+  { kernel, machine, node, ready, findings }: HostReport,
+  costs: HostCosts | null,
+): string {
   const width = Math.max(...findings.map(({ name }) => name.length));
   const lines = findings.map(({ name, state, detail, remedy }) => {
     const line = `  ${SIGNS[state].padEnd(7)}  ${name.padEnd(width)}  ${detail}`;
@@ -37,5 +54,30 @@ function render({ kernel, machine, node, ready, findings }: HostReport): string 
     : limited
       ? 'Functions can be traced here, within the limits above.'
       : 'Functions can be traced here.';
-  return `Linux ${kernel}, ${machine}, Node ${node}\n\n${lines.join('\n')}\n\n${verdict}\n`;
+  return `Linux ${kernel}, ${machine}, Node ${node}\n\n${lines.join('\n')}\n\n${costs ? renderCosts(costs) : ''}${verdict}\n`;
+}
+
+const SOURCES: Record<HostCosts['source'], string> = {
+  measured: 'measured now',
+  cached: 'measured since it booted',
+  assumed: 'assumed, since they could not be measured',
+};
+
+function renderCosts(costs: HostCosts): string {
+  const rows: [string, number | null][] = [
+    ['a push, a jump or a call: emulated', costs.emulatedNs],
+    ['a nop of five bytes: optimized by newer kernels', costs.optimizedNs],
+    ['any other instruction: single-stepped', costs.singleSteppedNs],
+    ['a ret that our program carries out', costs.carriedOutNs],
+    ['both ends of a call whose return address is replaced', costs.trampolineNs],
+  ];
+  const width = Math.max(...rows.map(([what]) => what.length));
+  const lines = rows.map(([what, ns]) => {
+    const text = ns === null ? 'not possible here' : `${Math.round(ns).toLocaleString('en')} ns`;
+    return `  ${what.padEnd(width)}  ${text}\n`;
+  });
+  const scales = costs.scalesWithCpus
+    ? 'hits on several CPUs do not wait for each other'
+    : 'hits on several CPUs wait for each other: each costs up to as many times as much';
+  return `What a hit costs here, without our own program (${SOURCES[costs.source]}):\n${lines.join('')}  ${scales}\n\n`;
 }

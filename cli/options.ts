@@ -12,6 +12,7 @@ import {
   parseErrorMode,
   parseHops,
   parsePid,
+  parseBudget,
   parsePositive,
   parseRate,
   parseRingSize,
@@ -20,6 +21,8 @@ import {
 } from './values.js';
 
 export const MAX_FUNCTIONS = 2_000;
+/** Of one CPU. */
+const MAX_OVERHEAD = 0.05;
 const RING_BYTES = 8 << 20;
 const CONTEXT_HOPS = 32;
 
@@ -124,6 +127,7 @@ export interface AttachValues extends SelectionValues, SinkValues, AgentValues {
   unsampled?: true;
   followForks: boolean;
   maxFunctions: number;
+  maxOverhead: number;
   transport: Transport;
   ringSize: number;
   duration?: number;
@@ -142,6 +146,12 @@ export function addTracing(command: Command): Command {
       'refuse to trace more functions at once',
       parsePositive,
       MAX_FUNCTIONS,
+    )
+    .option(
+      '--max-overhead <share>',
+      'what tracing may cost a target, as a share of one CPU; 100% is any cost',
+      parseBudget,
+      MAX_OVERHEAD,
     )
     .optionsGroup('Which calls:')
     .option('--min-duration <duration>', 'no span for a shorter call', parseDuration, 0)
@@ -249,6 +259,7 @@ export function toTraceOptions(
     roots: values.roots,
     unsampled: values.unsampled ?? false,
     maxFunctions: values.maxFunctions,
+    maxOverhead: values.maxOverhead,
     transport: values.transport,
     ringBytes: values.ringSize,
   };

@@ -81,7 +81,7 @@ function build(
     .action(async (patterns: string[], values: SelectionValues & ListValues) => {
       const { symbols } = await import('./symbols.js');
       await symbols(context, {
-        selection: toSelection(values, command),
+        selection: () => toSelection(values, command),
         patterns,
         json: values.output === 'json',
       });

@@ -2,6 +2,7 @@
 import type { SessionInfo } from '../src/agent/control/protocol.js';
 import { UnderspanError } from '../src/errors.js';
 import { printable } from '../src/sinks/tree-format.js';
+import { describeSelection } from '../src/targets/select.js';
 import { agentClient, type AgentValues } from './agent.js';
 import { type Context, say } from './context.js';
 
@@ -44,7 +45,7 @@ function render(running: readonly SessionInfo[]): string {
       until,
       String(spans),
       `${who} (${peer})`,
-      `${symbols.join(' ')} in ${describe(selection)}`,
+      `${symbols.join(' ')} in ${describeSelection(selection)}`,
     ]),
   ].map((row) => row.map(printable));
   const widths = rows[0]?.map((_, column) =>
@@ -54,18 +55,4 @@ function render(running: readonly SessionInfo[]): string {
     .map((row) => row.map((cell, column) => cell.padEnd(widths?.[column] ?? 0)).join('  '))
     .map((line) => `${line.trimEnd()}\n`)
     .join('');
-}
-
-function describe({ pids, exes, comms, containers, services }: SessionInfo['selection']): string {
-  const kinds: [string, readonly (string | number)[]][] = [
-    ['pid', pids],
-    ['exe', exes],
-    ['comm', comms],
-    ['container', containers],
-    ['service', services],
-  ];
-  return kinds
-    .filter(([, of]) => of.length > 0)
-    .map(([kind, of]) => `${kind} ${of.join(' or ')}`)
-    .join(' and ');
 }

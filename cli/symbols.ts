@@ -1,18 +1,23 @@
-import type { Selection } from '../src/engine.js';
+import { dirname } from 'node:path';
+import { featuresOf, type Selection } from '../src/engine.js';
 import { UnderspanError } from '../src/errors.js';
+import { addressOf, readKernelFunctions } from '../src/plan/kernel-functions.js';
 import {
   listFunctions,
   type FunctionList,
   type ListedFunction,
 } from '../src/plan/list-functions.js';
-import { inProcess, parsePattern } from '../src/symbols/patterns.js';
+import { listKernelFunctions } from '../src/plan/list-kernel.js';
+import { plural } from '../src/sinks/tree-format.js';
+import { parsePattern, type Pattern } from '../src/symbols/patterns.js';
 import { hintFor, refuseShellExpanded } from '../src/symbols/suggest.js';
 import { interpreterOf, resolveExecutable } from '../src/targets/executable.js';
 import { selectTargets } from '../src/targets/select.js';
 import { type Context, say, sayProgress } from './context.js';
 
 export interface SymbolsOptions {
-  selection: Selection;
+  /** Not asked for where all patterns are for the kernel. Throws where nothing is chosen. */
+  selection: () => Selection;
   patterns: string[];
   json: boolean;
 }
@@ -27,25 +32,36 @@ interface Executable {
 export async function symbols(context: Context, options: SymbolsOptions): Promise<void> {
   refuseShellExpanded(options.patterns);
   const texts = options.patterns.length > 0 ? options.patterns : ['*'];
-  const patterns = texts.map(parsePattern).map(inProcess);
+  const patterns = texts.map(parsePattern);
+  const ofKernel = patterns.filter(({ module }) => module.kind === 'kernel');
+  const ofPrograms = patterns.filter(({ module }) => module.kind !== 'kernel');
   const native = context.native();
-  const matched = patterns.map(() => false);
-  let first: FunctionList | null = null;
-  for (const { file, shownAs, pids } of await executables(context, options.selection)) {
-    sayProgress(context, `reading ${shownAs}…`);
-    const list = await listFunctions(native, file, shownAs, patterns);
-    list.counts.forEach((count, index) => {
-      if (count > 0) matched[index] = true;
+  const matched = new Set<Pattern>();
+  /** By what was read first for it: where a pattern's functions were looked for. */
+  const readFor = new Map<Pattern, FunctionList>();
+  const show = (list: FunctionList, asked: readonly Pattern[], pids: number[]): void => {
+    asked.forEach((pattern, index) => {
+      if ((list.counts[index] ?? 0) > 0) matched.add(pattern);
+      if (!readFor.has(pattern)) readFor.set(pattern, list);
     });
-    first ??= list;
     if (list.functions.length > 0) {
       context.stdout.write(options.json ? renderJson(list, pids) : renderText(list, pids));
     }
+  };
+  const chosen = ofPrograms.length > 0 ? await executables(context, options.selection()) : [];
+  for (const { file, shownAs, pids } of chosen) {
+    sayProgress(context, `reading ${shownAs}…`);
+    show(await listFunctions(native, file, shownAs, ofPrograms), ofPrograms, pids);
   }
-  const missing = patterns.filter((_, index) => !matched[index]);
+  if (ofKernel.length > 0) {
+    const functions = readKernelFunctions(dirname(context.procfs.root));
+    show(listKernelFunctions(await featuresOf(native), ofKernel, functions), ofKernel, []);
+  }
+  const missing = patterns.filter((pattern) => !matched.has(pattern));
   for (const pattern of missing) {
-    const message = `no function of ${first?.file ?? ''} matches '${pattern.text}'`;
-    const hint = hintFor(pattern, first?.names ?? '');
+    const list = readFor.get(pattern);
+    const message = `no function of ${list?.file ?? ''} matches '${pattern.text}'`;
+    const hint = hintFor(pattern, list?.names ?? '');
     if (missing.length === patterns.length) {
       throw new UnderspanError('not-found', 'NO_FUNCTION_MATCHES', message, hint);
     }
@@ -75,7 +91,7 @@ async function executables(context: Context, selection: Selection): Promise<Exec
 }
 
 const hex = (address: number | null): string | null =>
-  address === null ? null : `0x${address.toString(16)}`;
+  address === null ? null : `0x${addressOf(address).toString(16)}`;
 
 function renderJson(list: FunctionList, pids: number[]): string {
   return list.functions
@@ -97,7 +113,7 @@ function renderJson(list: FunctionList, pids: number[]): string {
 function renderText({ file, functions }: FunctionList, pids: number[]): string {
   const traceable = functions.filter(({ reason }) => reason === null).length;
   const whose = pids.length > 0 ? ` (pid ${pids.join(', ')})` : '';
-  const head = `${file}${whose}: ${traceable} of ${functions.length} functions can be traced`;
+  const head = `${file}${whose}: ${traceable} of ${plural(functions.length, 'function')} can be traced`;
   const width = functions.reduce(
     (most, { address }) => Math.max(most, hex(address)?.length ?? 0),
     7,
@@ -107,7 +123,7 @@ function renderText({ file, functions }: FunctionList, pids: number[]): string {
   const line = ({ name, address, size, sites, reason, ...at }: ListedFunction): string =>
     columns(
       hex(address) ?? '-',
-      address === null ? '-' : String(size),
+      size === 0 ? '-' : String(size),
       reason === null ? String(sites) : '-',
     ) +
     name +

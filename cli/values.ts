@@ -17,6 +17,7 @@ function argument<T>(parse: (text: string) => T): (text: string) => T {
 export const parseDuration = argument(quantities.parseDuration);
 export const parseTimeout = argument(quantities.parseTimeout);
 export const parseShare = argument(quantities.parseShare);
+export const parseBudget = argument(quantities.parseBudget);
 export const parsePositive = argument(quantities.parsePositive);
 export const parseHops = argument(quantities.parseHops);
 export const parseRate = argument(quantities.parseRate);

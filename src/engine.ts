@@ -1,6 +1,8 @@
 import { UnderspanError } from './errors.js';
 import { knownFeatures } from './native/features.js';
 import type { Features, Native } from './native/native.js';
+import { type HostCosts, hostCosts } from './plan/host-costs.js';
+import { planKernel } from './plan/kernel-plan.js';
 import {
   KERNEL,
   MAIN,
@@ -10,16 +12,18 @@ import {
   wantsLibraries,
 } from './plan/module-role.js';
 import { planModule, type PlanRequest } from './plan/plan-module.js';
-import type { ModulePlan } from './plan/plan.js';
-import type { ModuleFile } from './session/executables.js';
+import { type ModulePlan, privateBytes } from './plan/plan.js';
+import { refuseUnclaimed } from './plan/unclaimed.js';
+import { KERNEL_FILE, type ModuleFile } from './session/modules.js';
 import { kernelError } from './session/kernel-errors.js';
 import { Running } from './session/running.js';
 import type { Transport } from './session/transport.js';
 import { planRequest, ruleOf, type Selects, type TraceWishes } from './session/wishes.js';
 import type { Notice, Sink, Summary } from './sinks/sink.js';
+import { memoryGroups, memoryShortage } from './targets/cgroup-memory.js';
 import { interpreterOf, resolveExecutable } from './targets/executable.js';
 import { type CommandEnd, launch, type LaunchedCommand } from './targets/launch.js';
-import { findLibraries } from './targets/library-search.js';
+import { findLibraries, libraryAt } from './targets/library-search.js';
 import { mappedLibraries } from './targets/mapped.js';
 import { Procfs } from './targets/procfs.js';
 import { fits, mayFitSoon, namesFile, selectTargets } from './targets/select.js';
@@ -55,6 +59,8 @@ export interface TraceOptions extends TraceWishes {
 export interface Plan {
   targets: Target[];
   modules: PlannedModule[];
+  /** By which its sites were chosen. */
+  costs: HostCosts;
   notices: Notice[];
 }
 
@@ -82,7 +88,8 @@ export interface Trace {
 /** Plans without attaching anything; of a command only the file is looked at. */
 export async function planTrace(native: Native, options: TraceOptions): Promise<Plan> {
   const features = await featuresOf(native);
-  const request = planRequest(options, features);
+  const costs = await hostCosts(native, features);
+  const request = planRequest(options, features, costs);
   const { command } = options.selection;
   if (command) {
     const path = resolveExecutable(command[0] ?? '');
@@ -90,25 +97,60 @@ export async function planTrace(native: Native, options: TraceOptions): Promise<
     const file = interpreter === null ? path : resolveExecutable(interpreter);
     const plan = await planModule(native, file, file, requestFor(request, MAIN, file));
     const module = { path: file, fileId: file, role: MAIN, pids: [], plan };
-    const notices = [...plan.notices, ...(await kernelNotices(native, features, request))];
-    return { targets: [], modules: [module], notices };
+    const planned = {
+      targets: [],
+      modules: [module],
+      costs: request.costs,
+      notices: plan.notices,
+    };
+    return showKernel(planned, await kernelPlan(native, features, request), request);
   }
-  const plan = await planTargets(native, await selectTargets(options.selection), request);
+  const found = await planTargets(native, await selectTargets(options.selection), request);
+  const plan = { ...found, notices: [...found.notices, ...memoryNotices(found)] };
+  return showKernel(plan, await kernelPlan(native, features, request), request);
+}
+
+/** With what is attached there too; a session plans that by itself. */
+function showKernel(planned: Plan, kernel: ModulePlan | null, request: PlanRequest): Plan {
+  const plan = withKernel(planned, kernel, request);
+  if (!kernel) return plan;
+  const { exe: path, fileId } = KERNEL_FILE;
+  const pids = plan.targets.map(({ pid }) => pid);
   return {
     ...plan,
-    notices: [...plan.notices, ...(await kernelNotices(native, features, request))],
+    modules: [...plan.modules, { path, fileId, role: KERNEL, pids, plan: kernel }],
   };
 }
 
+/** What will be refused when it is attached. */
+function memoryNotices({ modules }: Plan): Notice[] {
+  const procfs = new Procfs();
+  const needs = modules.flatMap(({ pids, plan }) =>
+    pids.map((pid) => ({ pid, bytes: privateBytes(plan) })),
+  );
+  const shortage = memoryShortage(needs, (pid) => memoryGroups(pid, procfs));
+  if (!shortage) return [];
+  const { code, message, hint } = shortage;
+  return [{ code, message, ...(hint === undefined ? {} : { hint }) }];
+}
+
 /** Throws where functions of the kernel are asked for and cannot be traced. */
-async function kernelNotices(
+async function kernelPlan(
   native: Native,
   features: Features,
   request: PlanRequest,
-): Promise<Notice[]> {
-  if (!wantsKernel(request)) return [];
-  const { planKernel } = await import('./plan/kernel-plan.js');
-  return (await planKernel(native, features, requestFor(request, KERNEL, 'the kernel'))).notices;
+): Promise<ModulePlan | null> {
+  if (!wantsKernel(request)) return null;
+  return planKernel(native, features, requestFor(request, KERNEL, KERNEL_FILE.exe));
+}
+
+/** Throws where an argument is asked for that no function of all these has. */
+function withKernel(plan: Plan, kernel: ModulePlan | null, request: PlanRequest): Plan {
+  const modules = plan.modules.map(({ role, path, plan }) => ({ role, exe: path, plan }));
+  if (kernel) modules.push({ role: KERNEL, exe: KERNEL_FILE.exe, plan: kernel });
+  // Where no executable could be planned yet, a later one may have it.
+  if (plan.modules.length > 0) refuseUnclaimed(request, modules);
+  return { ...plan, notices: [...plan.notices, ...(kernel?.notices ?? [])] };
 }
 
 async function planTargets(native: Native, targets: Target[], request: PlanRequest): Promise<Plan> {
@@ -133,33 +175,36 @@ async function planTargets(native: Native, targets: Target[], request: PlanReque
       await add({ kind: 'library', path: library.exe }, library, target.pid);
     }
   }
-  return { targets, modules, notices: modules.flatMap(({ plan }) => plan.notices) };
+  const notices = modules.flatMap(({ plan }) => plan.notices);
+  return { targets, modules, costs: request.costs, notices };
 }
 
 /** Attaches and begins to deliver to the sinks. */
 export async function startTrace(native: Native, options: TraceOptions): Promise<Trace> {
   const features = await featuresOf(native);
   requireFeatures(features);
-  const request = planRequest(options, features);
-  const ofKernel = await kernelNotices(native, features, request);
+  const costs = await hostCosts(native, features);
+  const request = planRequest(options, features, costs);
+  const ofKernel = await kernelPlan(native, features, request);
   const { selection } = options;
   const launched = selection.command ? await launch(selection.command) : null;
   try {
     const targets = launched ? [launched.target] : await selectTargets(selection);
-    const plan = await planTargets(native, targets, request).catch((error: unknown) => {
+    const planned = await planTargets(native, targets, request).catch((error: unknown) => {
       // A command that is a script, or a shell, may still start what is to be traced.
       const later = launched && options.followForks && isShell(launched);
       if (!later || !(error instanceof UnderspanError) || error.code !== 'NO_FUNCTION_MATCHES') {
         throw error;
       }
-      return { targets, modules: [], notices: [] } satisfies Plan;
+      return { targets, modules: [], costs, notices: [] } satisfies Plan;
     });
+    const plan = showKernel(planned, ofKernel, request);
     const { sinks, transport, ringBytes, maxFunctions } = options;
     const running = await Running.start(
       native,
       features,
       {
-        rules: [ruleOf(options, features, selectedBy(selection))],
+        rules: [ruleOf(options, features, costs, selectedBy(selection))],
         sinks,
         transport,
         ringBytes,
@@ -171,13 +216,13 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
       targets.map((target) => ({
         target,
         plan: mainPlan(plan, target),
-        libraries: launched ? expectedLibraries(request) : [],
+        libraries: launched ? expectedLibraries(request, mainPlan(plan, target)) : [],
       })),
     );
     await running.followed.settled();
     launched?.release();
     return {
-      plan: { ...plan, notices: [...plan.notices, ...ofKernel] },
+      plan,
       ended: running.ended,
       command: launched?.exited ?? null,
       stop: () => running.stop(),
@@ -191,10 +236,18 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
 const mainPlan = ({ modules }: Plan, { fileId }: Target): ModulePlan | null =>
   modules.find((module) => module.role.kind === 'main' && module.fileId === fileId)?.plan ?? null;
 
-/** Libraries with functions to trace, where a command that is about to run will find them. */
-function expectedLibraries({ patterns }: PlanRequest): ModuleFile[] {
+/**
+ * Libraries with functions to trace, where a command that is about to run will find them; and its
+ * dynamic linker, which the shell that becomes the command may have another of. That of musl is the
+ * C library as well.
+ */
+function expectedLibraries({ patterns }: PlanRequest, plan: ModulePlan | null): ModuleFile[] {
   const names = patterns.flatMap(({ module }) => (module.kind === 'library' ? [module.file] : []));
-  return [...new Set(names)].flatMap((name) => findLibraries(name));
+  const linker = plan?.module.facts.interpreter ?? null;
+  return [
+    ...(linker === null ? [] : libraryAt(linker)),
+    ...[...new Set(names)].flatMap((name) => findLibraries(name)),
+  ];
 }
 
 /** What runs other programs: an interpreter of scripts, or what stands before another command. */

@@ -47,6 +47,13 @@ export function parseTimeout(text: string): number {
   return ms;
 }
 
+/** A share that allows something. */
+export function parseBudget(text: string): number {
+  const share = parseShare(text);
+  if (share === 0) throw new InvalidQuantity('would allow nothing', 'more');
+  return share;
+}
+
 /** `0.1` or `10%`, from 0 to 1. */
 export function parseShare(text: string): number {
   const match = /^(\d+(?:\.\d+)?|\.\d+)(%?)$/.exec(text);

@@ -6,6 +6,7 @@ import { AGENTS, METRICS_SOURCE, executable, rule } from './variables.js';
 
 const select = selectBy(rule, executable);
 const overhead = rate(select('underspan_overhead_cpu_seconds_total'));
+const predicted = rate(select('underspan_overhead_predicted_cpu_seconds_total'));
 const calls = rate(select('underspan_function_calls_total'));
 const spans = rate(select('underspan_spans_total'));
 const runTime = rate(select('underspan_bpf_run_seconds_total'));
@@ -43,7 +44,7 @@ export const costDashboard = dashboard(
           size: [6, 4],
           title: 'Overhead',
           description:
-            'CPU time of our programs in all that is traced; 100 % is one CPU. Measured by the kernel.',
+            'CPU time that probes take of all that is traced: our programs as the kernel measures them, and the traps before them; 100 % is one CPU.',
           unit: 'percentunit',
           min: 0,
           queries: [{ expr: sum(overhead), legend: 'overhead' }],
@@ -61,7 +62,7 @@ export const costDashboard = dashboard(
         stat({
           size: [6, 4],
           title: 'Cost of a call',
-          description: 'CPU time of our programs by traced calls, without the breakpoint itself.',
+          description: 'CPU time that probes take, by traced calls.',
           unit: 's',
           queries: [{ expr: `${sum(overhead)} / ${sum(calls)}`, legend: 'per call' }],
         }),
@@ -81,17 +82,29 @@ export const costDashboard = dashboard(
       title: 'Overhead',
       panels: [
         timeSeries({
-          size: [12, 9],
+          size: [8, 9],
           title: 'Overhead by rule and executable',
           description:
-            'CPU time of our programs, summed over the processes and agents; 100 % is one CPU.',
+            'CPU time that probes take, summed over the processes and agents; 100 % is one CPU.',
           unit: 'percentunit',
           min: 0,
           stacked: true,
           queries: [{ expr: sum(overhead, ...ATTACHMENT), legend: '{{rule}}: {{executable}}' }],
         }),
         timeSeries({
-          size: [12, 9],
+          size: [8, 9],
+          title: 'Predicted and measured',
+          description:
+            'What the plans say that the calls take, by the costs of each host, and what was measured; 100 % is one CPU.',
+          unit: 'percentunit',
+          min: 0,
+          queries: [
+            { expr: sum(predicted), legend: 'predicted' },
+            { expr: sum(overhead), legend: 'measured' },
+          ],
+        }),
+        timeSeries({
+          size: [8, 9],
           title: 'Overhead against the budget',
           description:
             'Overhead for each process by what its rule allows (`maxOverhead`), on the agent where that is most. Above 100 % the budget is exceeded.',
@@ -109,7 +122,7 @@ export const costDashboard = dashboard(
           size: [12, 8],
           title: 'Cost of a call by executable',
           description:
-            'CPU time of our programs by traced calls. It rises where contexts lie deep or values are read.',
+            'CPU time that probes take, by traced calls. It rises where contexts lie deep or values are read.',
           unit: 's',
           min: 0,
           queries: [

@@ -200,12 +200,16 @@ export const functionDashboard = dashboard(
           size: [12, 8],
           title: 'Spans kept against calls',
           description:
-            'Spans that were handed to the sinks, and calls, a second. "What tracing costs" says why a call made no span.',
+            'Spans that were handed to the sinks, and calls, a second. "What tracing costs" says why a call made no span. Of functions of the kernel: hits in interrupts, which are no calls of the program.',
           unit: 'cps',
           min: 0,
           queries: [
             { expr: sum(rate(select('underspan_function_spans_total'))), legend: 'spans' },
             { expr: sum(calls), legend: 'calls' },
+            {
+              expr: sum(rate(select('underspan_function_foreign_hits_total'))),
+              legend: 'of the kernel, in interrupts',
+            },
           ],
           links,
         }),

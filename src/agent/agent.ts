@@ -2,6 +2,7 @@
 import { featuresOf, requireFeatures } from '../engine.js';
 import { mayReadOthers, READ_OTHERS } from '../native/host.js';
 import type { Native } from '../native/native.js';
+import { hostCosts } from '../plan/host-costs.js';
 import { requireCapabilities } from '../session/kernel-errors.js';
 import type { TraceRule } from '../session/rule.js';
 import { Running } from '../session/running.js';
@@ -83,7 +84,8 @@ export class Agent {
       kubernetes: parsed.config.kubernetes,
       onNotice: ({ code, hint, message }) => log.warn({ code, hint }, message),
     });
-    const ruleSet = new RuleSet({ features, procfs, workloads });
+    const costs = await hostCosts(native, features);
+    const ruleSet = new RuleSet({ features, costs, procfs, workloads });
     const agent = new Agent(options, parsed, ruleSet, log, workloads);
     try {
       await agent.begin(features);

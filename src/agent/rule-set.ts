@@ -2,6 +2,7 @@
 import { UnderspanError } from '../errors.js';
 import { CONTINUE_OTHERS, mayContinueOthers } from '../native/host.js';
 import type { Features } from '../native/native.js';
+import type { HostCosts } from '../plan/host-costs.js';
 import { hasGuard } from '../session/hold-guard.js';
 import type { TraceRule } from '../session/rule.js';
 import { ruleOf, type TraceWishes } from '../session/wishes.js';
@@ -14,6 +15,7 @@ import { selectsOf } from './selects.js';
 
 export interface RuleSetOptions {
   features: Features;
+  costs: HostCosts;
   procfs: Procfs;
   workloads: Workloads;
 }
@@ -54,9 +56,9 @@ export class RuleSet {
   }
 
   private make(config: RuleConfig, maxFunctions: number): TraceRule {
-    const { features, procfs, workloads } = this.options;
+    const { features, costs, procfs, workloads } = this.options;
     const wishes: TraceWishes = { ...config.trace, handlers: config.http, maxFunctions };
-    return ruleOf(wishes, features, {
+    return ruleOf(wishes, features, costs, {
       id: `${config.name}#${++this.made}`,
       name: config.name,
       ...selectsOf(config.select, procfs, workloads),

@@ -35,8 +35,9 @@ export interface AttachmentSnapshot {
   pids: number[];
   functions: number;
   sites: number;
-  /** CPU time of our programs for it. */
-  runTimeNs: number;
+  /** CPU time that its probes have taken: by the kernel's count, and by the plan. */
+  spentNs: number;
+  predictedNs: number;
 }
 
 export interface FunctionSnapshot {

@@ -1,5 +1,6 @@
 /** What runs → what metrics and health say of it. */
-import { type Probed, sitesOf } from '../session/executables.js';
+import { type ProbedModule, sitesOf } from '../session/modules.js';
+import type { Spent } from '../session/overhead.js';
 import type { Running } from '../session/running.js';
 import type { TraceRule } from '../session/rule.js';
 import { lostInKernel } from '../session/summary.js';
@@ -18,10 +19,10 @@ export interface AgentState {
 
 export async function snapshotOf(agent: AgentState): Promise<AgentSnapshot> {
   const { running, sinks } = agent;
-  const { session, executables, pipeline, functions } = running;
+  const { session, modules, pipeline, functions } = running;
   const [maps, requests, httpUncounted] = await Promise.all([
     session.fill(),
-    executables.httpRequests(),
+    modules.httpRequests(),
     uncountedOf(agent),
   ]);
   const statistics = session.statistics();
@@ -29,9 +30,9 @@ export async function snapshotOf(agent: AgentState): Promise<AgentSnapshot> {
   for (const [reason, count] of Object.entries(running.lostHere())) {
     lost[reason] = (lost[reason] ?? 0) + count;
   }
-  const probed = [...executables.all];
+  const probed = [...modules.all];
   return {
-    attachments: probed.map((each) => attachmentOf(each)),
+    attachments: probed.map((each) => attachmentOf(each, running.spentOn(each, statistics))),
     functions: functions.flatMap((named, index) => {
       const counted = statistics[index];
       if (!named || !counted) return [];
@@ -68,8 +69,8 @@ export async function snapshotOf(agent: AgentState): Promise<AgentSnapshot> {
 
 export function rulesOf({ running, config, rules, settled }: AgentState): RuleSnapshot[] {
   return rules.map((rule, index) => {
-    const problem = running.executables.problemsOf(rule)[0]?.message ?? null;
-    const pending = !settled || running.executables.isPreparing(rule);
+    const problem = running.modules.problemsOf(rule)[0]?.message ?? null;
+    const pending = !settled || running.modules.isPreparing(rule);
     return {
       name: rule.name,
       state: problem !== null ? 'failed' : pending ? 'pending' : 'ready',
@@ -88,13 +89,14 @@ function uncountedOf({
   return Promise.all(
     named.map(async (rule) => ({
       rule: rule.name,
-      requests: await running.executables.httpUncounted(rule),
+      requests: await running.modules.httpUncounted(rule),
     })),
   );
 }
 
-function attachmentOf(probed: Probed): AttachmentSnapshot {
+function attachmentOf(probed: ProbedModule, { predictedNs, kernelNs }: Spent): AttachmentSnapshot {
   const { rule, exe, pids, attachment } = probed;
+  const runTimeNs = attachment.runTimes().reduce((sum, { runTimeNs }) => sum + runTimeNs, 0);
   return {
     rule: rule.name,
     executable: exe,
@@ -102,11 +104,12 @@ function attachmentOf(probed: Probed): AttachmentSnapshot {
     pids: [...pids],
     functions: attachment.plan.functions.length,
     sites: sitesOf(probed),
-    runTimeNs: attachment.runTimes().reduce((sum, { runTimeNs }) => sum + runTimeNs, 0),
+    spentNs: runTimeNs + kernelNs,
+    predictedNs,
   };
 }
 
-function refusedOf({ rule, exe, attachment }: Probed): AgentSnapshot['refused'] {
+function refusedOf({ rule, exe, attachment }: ProbedModule): AgentSnapshot['refused'] {
   const counts = new Map<string, number>();
   for (const { reason } of attachment.plan.refused) {
     counts.set(reason, (counts.get(reason) ?? 0) + 1);

@@ -146,7 +146,10 @@ function isFeatures(value: unknown): value is Features {
   return Object.keys(FEATURES).every((key) => typeof found[key] === 'boolean');
 }
 
-export async function featureFindings(native: Native, proc: string): Promise<Finding[]> {
+export async function featureFindings(
+  native: Pick<Native, 'features'>,
+  proc: string,
+): Promise<Finding[]> {
   let features: Features;
   try {
     features = await native.features();

@@ -99,7 +99,7 @@ function has(further: string, procRoot: string): boolean {
 
 /** What this host allows. `native` is null, with the reason, where the addon cannot be loaded. */
 export async function examineHost(
-  native: Native | { unavailable: string },
+  native: Pick<Native, 'features'> | { unavailable: string },
   paths: HostPaths = HOST,
 ): Promise<HostReport> {
   const findings: Finding[] = [

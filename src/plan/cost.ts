@@ -5,12 +5,7 @@ import type { Site } from './sites.js';
 
 /** How the kernel carries out a probed instruction, or sees the end of a function. */
 export type Way =
-  | 'emulated'
-  | 'optimized'
-  | 'single-stepped'
-  | 'carried out'
-  | 'trampoline'
-  | 'kernel probe';
+  'emulated' | 'optimized' | 'single-stepped' | 'carried out' | 'trampoline' | 'kernel probe';
 
 export function wayOf(
   { emulated, optimized, plainReturn, inKernel }: Site,

@@ -147,26 +147,16 @@ function errorOf(outputs: readonly Parameter[]): FunctionValues['error'] {
 }
 
 /** What of the request cannot be had; one notice for all that is alike. */
-export function valueNotices(
-  planner: Pick<ValuePlanner, 'found' | 'refused'>,
-  request: ValueRequest,
-): Notice[] {
-  const notices: Notice[] = request.args
-    .filter((path) => path !== '*' && !planner.found.has(path))
-    .map((path) => ({
-      code: 'NO_ARGUMENT',
-      message: `no function that is traced has an argument '${path.split('.')[0] ?? ''}'`,
-      hint: 'arguments have the names of the source; without DWARF they are numbered from 0',
-    }));
-  const [first] = planner.refused;
-  if (first) {
-    const others = planner.refused.length - 1;
-    notices.push({
+export function valueNotices({ refused }: Pick<ValuePlanner, 'refused'>): Notice[] {
+  const [first] = refused;
+  if (!first) return [];
+  const others = refused.length - 1;
+  return [
+    {
       code: 'VALUE_NOT_READABLE',
       message:
         `${first.what} of ${first.function} cannot be read: ${first.reason}` +
         (others > 0 ? ` (and ${others} more)` : ''),
-    });
-  }
-  return notices;
+    },
+  ];
 }

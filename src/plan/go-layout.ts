@@ -42,7 +42,7 @@ const WRAPS_FIRST = new Set([
 ]);
 
 /** The facts about a Go program's memory that no probe may guess at. */
-export async function goLayout(module: Module): Promise<GoLayout> {
+export async function goLayout(module: Module, hasLabels: boolean): Promise<GoLayout> {
   const { go, path } = module.facts;
   const minor = goMinor(go?.version ?? '');
   if (!go?.version || minor === null) {
@@ -94,7 +94,7 @@ export async function goLayout(module: Module): Promise<GoLayout> {
   return {
     version: go.version,
     goidOffset: goid ?? known?.goid ?? 0,
-    labelsOffset: labels ?? known?.labels ?? 0,
+    labelsOffset: hasLabels ? (labels ?? known?.labels ?? 0) : 0,
     labelsAreMap: minor < LABELS_AS_SLICE,
     currentOffset: curg ?? known?.curg ?? 0,
     threadOffset: (await module.goThreadOffset()) ?? 0,

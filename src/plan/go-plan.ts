@@ -11,7 +11,10 @@ import { addressesOf, goSupport } from './go-support.js';
 import { NO_VALUES, ValuePlanner, valueNotices, type ValueRequest } from './function-values.js';
 import { groupByFunction } from './instructions.js';
 import type { ContextAt, FunctionValues, ModulePlan, PlannedFunction, Refusal } from './plan.js';
-import { type FunctionCode, goEntry, returnSites } from './sites.js';
+import { type EntryNeeds, type FunctionCode, goEntry, goNeeds, returnSites } from './sites.js';
+
+/** A goroutine's pprof labels are set by it alone; the linker leaves it out where nobody does. */
+const SET_LABELS = 'runtime/pprof.runtime_setProfLabel';
 
 const NOWHERE: ContextAt = { place: ContextPlace.NOWHERE, at: 0 };
 
@@ -30,8 +33,9 @@ export async function planGo(
   indexes: readonly number[],
   { entryOnly, values: wanted, routeOf }: GoRequest,
 ): Promise<ModulePlan> {
-  const layout = await goLayout(module);
   const names = namesAt(table.names, indexes);
+  const setsLabels = `\n${table.names}\n`.includes(`\n${SET_LABELS}\n`);
+  const layout = await goLayout(module, setsLabels);
   const candidates = oneBodyEach(names, table, indexes);
   const handles = candidates.some((index) => routeOf(names.get(index) ?? '') !== null);
   const { sites: support, notices } = await goSupport(module, table, layout.spanTypes, handles);
@@ -59,8 +63,11 @@ export async function planGo(
     const saved = savedRegisters(body, morestack);
     const context = known ? contextOf(known) : contextWithin(saved.pairs, argumentBytes[i] ?? null);
     const values = (await planner?.plan(name, known)) ?? NO_VALUES;
-    const unsaved = (wantedRegisters(context, values) & ~saved.registers) !== 0;
-    const planned = planFunction(name, body, entryOnly, unsaved);
+    const wantedWords = wantedRegisters(context, values);
+    const unsaved = (wantedWords & ~saved.registers) !== 0;
+    const reads = context.place !== ContextPlace.NOWHERE || values.arguments.length > 0;
+    const needs = goNeeds(wantedWords, reads);
+    const planned = planFunction(name, body, entryOnly, unsaved, needs);
     if ('reason' in planned) {
       refused.push({ name, reason: planned.reason });
       continue;
@@ -78,8 +85,9 @@ export async function planGo(
       route: routeOf(name),
     });
   }
-  if (planner && wanted) notices.push(...valueNotices(planner, wanted));
-  return { kind: 'go', module, layout, functions, refused, support, notices };
+  if (planner) notices.push(...valueNotices(planner));
+  const claimed = planner?.found ?? new Set<string>();
+  return { kind: 'go', module, layout, functions, refused, support, notices, claimed };
 }
 
 function planFunction(
@@ -87,8 +95,9 @@ function planFunction(
   code: FunctionCode,
   entryOnly: boolean,
   unsaved: boolean,
+  needs: EntryNeeds,
 ): Pick<PlannedFunction, 'name' | 'address' | 'size' | 'entry' | 'returns'> | { reason: string } {
-  const entry = goEntry(code, unsaved);
+  const entry = goEntry(code, unsaved, needs);
   if ('reason' in entry) return entry;
   const returns = entryOnly ? { sites: [] } : returnSites(code);
   if ('reason' in returns) return returns;

@@ -1,17 +1,17 @@
 import { INSTRUCTION_SIZE, InstructionKind } from '../native/native.js';
 
-/** One decoded instruction; see native.ts for what is kept. */
+/** One decoded instruction; see native/instructions.ts for what is kept. */
 export interface Instruction {
   /** From the function's start, in bytes. */
   offset: number;
   length: number;
   kind: number;
   flags: number;
-  /** Of a conditional or an indirect jump; see native.ts. */
+  /** Of a conditional or an indirect jump; see native/instructions.ts. */
   detail: number;
   /** Address of a direct branch or call, lowest of a table's; NaN otherwise. */
   target: number;
-  /** Of a call; see native.ts. */
+  /** Of a call; see native/instructions.ts. */
   spilled: number;
   /** Of all but calls: InstructionEffect bits. */
   effects: number;

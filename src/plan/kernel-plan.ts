@@ -28,10 +28,20 @@ export function kernelWay(features: Features, functions: number): KernelWay {
   return 'single';
 }
 
-const mostFunctions: Record<KernelWay, number> = {
-  multi: Infinity,
+/** All processes of the host run through these probes. */
+const MOST_MULTI = 1_000;
+
+const MOST: Record<KernelWay, number> = {
+  multi: MOST_MULTI,
   trampoline: MOST_TRAMPOLINES,
   single: MOST_SINGLE,
+};
+
+const ONE_BY_ONE = 'that can be attached one by one in reasonable time, as this kernel does';
+const WHY: Record<KernelWay, string> = {
+  multi: 'that may carry probes: whatever runs on this host pays for them',
+  trampoline: ONE_BY_ONE,
+  single: ONE_BY_ONE,
 };
 
 /** The kernel is no file: nothing can be asked about it here. */
@@ -79,7 +89,6 @@ export async function planKernel(
   }
   const indexes = oneNameEach(functions, found.indexes);
   const way = kernelWay(features, indexes.length);
-  requireRoom(indexes.length, Math.min(maxFunctions, mostFunctions[way]), way);
   const planned: PlannedFunction[] = [];
   const refused: Refusal[] = [];
   for (const index of indexes) {
@@ -88,6 +97,7 @@ export async function planKernel(
     if (reason !== null) refused.push({ name, reason });
     else planned.push(plan(name, functions.addresses[index] as number, entryOnly));
   }
+  requireRoom(planned.length, maxFunctions, way);
   const [refusedFirst] = refused;
   if (planned.length === 0 && refusedFirst) {
     throw new UnderspanError(
@@ -97,8 +107,9 @@ export async function planKernel(
       "name a function that calls it, or that it calls: 'trace symbols' lists them",
     );
   }
+  notices.push(...refusedByName(refused, patterns));
   const symbols = planned.map(({ name }) => symbolOf(name));
-  notices.push(...(await addKernelValues(native, planned, symbols, request.values)));
+  const values = await addKernelValues(native, planned, symbols, request.values);
   return {
     kind: 'kernel',
     module: KERNEL,
@@ -106,12 +117,13 @@ export async function planKernel(
     functions: planned,
     refused,
     support: [],
-    notices,
+    notices: [...notices, ...values.notices],
+    claimed: values.claimed,
   };
 }
 
 /** Names that are written out are looked up; to match a hundred thousand is not needed for them. */
-function matching(
+export function matching(
   names: readonly string[],
   patterns: PlanRequest['patterns'],
   excludes: PlanRequest['excludes'],
@@ -124,32 +136,51 @@ function matching(
   return { indexes: indexes.map((index) => candidates[index] ?? 0), counts };
 }
 
+export const isSupported = ({ kprobes, kprobeMulti, fentry }: Features): boolean =>
+  kprobes || kprobeMulti || fentry;
+
 function needFunctions(features: Features): KernelFunctions {
-  if (features.kprobes || features.kprobeMulti || features.fentry) return readKernelFunctions();
+  if (isSupported(features)) return readKernelFunctions();
   throw new UnderspanError(
     'unsupported',
     'KERNEL_FUNCTIONS_UNSUPPORTED',
-    'functions of the kernel cannot be traced here: it has neither kprobes nor kprobe.multi, and refuses fentry',
+    `functions of the kernel cannot be traced here: it ${NO_WAY}`,
     "it must be built with CONFIG_KPROBE_EVENTS, or CONFIG_FUNCTION_TRACER; leave out the patterns that begin with 'kernel:'",
   );
 }
 
-function requireRoom(count: number, most: number, way: KernelWay): void {
+export const NO_WAY = 'has neither kprobes nor kprobe.multi, and refuses fentry';
+
+function requireRoom(count: number, maxFunctions: number, way: KernelWay): void {
+  const most = Math.min(maxFunctions, MOST[way]);
   if (count <= most) return;
-  const why =
-    way === 'multi'
-      ? 'that are allowed at once'
-      : 'that can be attached one by one in reasonable time, as this kernel does';
+  const why = most === maxFunctions ? 'that are allowed at once' : WHY[way];
+  const raise =
+    count <= MOST[way]
+      ? `, or raise the limit with --max-functions ${count} (limits.functions)`
+      : '';
   throw new UnderspanError(
     'usage',
     'TOO_MANY_FUNCTIONS',
     `${count.toLocaleString('en')} functions of the kernel match, more than the ${most.toLocaleString('en')} ${why}`,
-    'narrow the patterns or --exclude some',
+    `narrow the patterns or --exclude some${raise}`,
   );
 }
 
+/** Functions that a pattern names, and that cannot be traced, beside others that can. */
+function refusedByName(refused: readonly Refusal[], patterns: PlanRequest['patterns']): Notice[] {
+  const named = new Set(patterns.filter(({ wild }) => !wild).map(({ name }) => name));
+  return refused
+    .filter(({ name }) => named.has(name))
+    .map(({ name, reason }) => ({
+      code: 'FUNCTION_NOT_TRACED',
+      message: `kernel:${name} is not traced: it ${reason}`,
+      hint: "'trace symbols' lists what can be",
+    }));
+}
+
 /** Why a function cannot be traced, or null. */
-function refusal(
+export function refusal(
   { hooked, forbidden }: KernelFunctions,
   name: string,
   way: KernelWay,
@@ -184,7 +215,7 @@ const plan = (name: string, address: number, entryOnly: boolean): PlannedFunctio
 };
 
 /** Aliases share an address, and one of them is traced. */
-function oneNameEach({ addresses }: KernelFunctions, indexes: readonly number[]): number[] {
+export function oneNameEach({ addresses }: KernelFunctions, indexes: readonly number[]): number[] {
   const byAddress = new Map(indexes.toReversed().map((index) => [addresses[index], index]));
   return [...byAddress.values()].sort((a, b) => a - b);
 }

@@ -1,7 +1,9 @@
 import type { FunctionTable, Module, Native } from '../native/native.js';
+import { withoutGenerated } from '../symbols/generated.js';
 import { matchAll, type Pattern } from '../symbols/patterns.js';
 import { debugRoots } from './debug-roots.js';
 import { planGo } from './go-plan.js';
+import { ASSUMED_COSTS } from './host-costs.js';
 import { moduleError } from './module-errors.js';
 import { planNative } from './native-plan.js';
 import type { ModulePlan, Refusal } from './plan.js';
@@ -9,8 +11,9 @@ import type { ModulePlan, Refusal } from './plan.js';
 /** A function that is there, or was before the compiler inlined it. */
 export interface ListedFunction {
   name: string;
-  /** null: inlined everywhere, and without code of its own. */
+  /** As a signed number of 64 bits; null: inlined everywhere, and without code of its own. */
   address: number | null;
+  /** In bytes; 0 where it is not known, as in the kernel. */
   size: number;
   file: string | null;
   line: number | null;
@@ -21,7 +24,7 @@ export interface ListedFunction {
 }
 
 export interface FunctionList {
-  /** The executable, as its process sees it. */
+  /** The executable, as its process sees it, or "the kernel". */
   file: string;
   functions: ListedFunction[];
   /** Those that match `patterns[i]`, inlined ones too. */
@@ -45,7 +48,7 @@ export async function listFunctions(
   }
   try {
     const table = await module.functions();
-    const found = matchAll(patterns, [], table);
+    const found = withoutGenerated(matchAll(patterns, [], table), patterns);
     const inlined = (await module.inlined()).filter(({ hasCode }) => !hasCode);
     const gone = matchAll(patterns, [], inlined.map(({ name }) => name).join('\n'));
     const plan = module.facts.go
@@ -73,6 +76,7 @@ const LISTED = {
   entryOnly: false,
   trampolines: 'never',
   values: null,
+  costs: ASSUMED_COSTS,
   routeOf: () => null,
 } as const;
 

@@ -6,8 +6,19 @@ import {
   ValueKind,
   ValuePlace,
 } from '../spans/records.generated.js';
-import type { Shape, VariantShape } from '../spans/shapes.js';
-import { isBytes, isCString, type NativeTypes, optionalText, shapeOf } from './native-shapes.js';
+import type { Shape } from '../spans/shapes.js';
+import {
+  FIRST_FLOAT,
+  isBytes,
+  isCString,
+  MOST_WORDS,
+  type NativeTypes,
+  optionalText,
+  plainShape,
+  shapeOf,
+  WORD,
+} from './native-shapes.js';
+import { variantInRegisters, variantPart } from './native-variants.js';
 import type { ValuePlan } from './plan.js';
 import { ELEMENTS_LIMIT, TEXT_LIMIT } from './value-paths.js';
 
@@ -19,10 +30,6 @@ export type Location = { pieces: Piece[] } | { place: number; at: number; path: 
 export type NativeValue =
   { fields: string[]; shape: Shape; plan: ValuePlan } | { fields: string[]; reason: string };
 
-const FIRST_FLOAT = 100;
-const WORD = 8;
-/** Words that one value has in registers. */
-const MOST_WORDS = 3;
 const MOST_STACK = 0xffff;
 const DEEPEST = 8;
 
@@ -80,27 +87,27 @@ export async function nativeValuesAt(
       return nativeValuesAt(types, type.element, at, path, fields, depth + 1);
     }
   }
-  if (name !== undefined) {
-    if (type.kind === 'variant') {
-      return refuse(`which variant of ${type.name} it is shows only in the call`);
-    }
+  if (name !== undefined && type.kind !== 'variant') {
     const found = await fieldOf(types, type, name, location, depth);
     const at = [...fields, name];
     if (!found) return [{ fields: at, reason: noField(type, name) }];
-    if (found.field.isBits) return [{ fields: at, reason: 'it is a field of bits' }];
+    if (found.field.bits) return [await bitsAt(types, found.field, found.at, path.slice(1), at)];
     return nativeValuesAt(types, found.field.type, found.at, path.slice(1), at, depth + 1);
   }
   if (type.kind === 'union') return refuse(`${type.name} is a union: name one of its fields`);
   if (type.kind === 'struct') return leavesOf(types, type, location, fields, depth);
-  const shape = await shapeOf(types, type);
+  const at = [...fields, ...path];
+  const shape =
+    name === undefined ? await shapeOf(types, type) : await variantPart(types, type, path);
+  if (typeof shape === 'string') return [{ fields: at, reason: shape }];
   if (!shape) return refuse(`values of the type ${type.name} are not read`);
   if (shape.shape === 'variant' && 'pieces' in location) {
     const found = variantInRegisters(shape, location.pieces);
-    return typeof found === 'string' ? refuse(found) : [{ fields, ...found }];
+    return typeof found === 'string' ? refuse(found) : [{ fields: at, ...found }];
   }
   const plan = await planOf(types, type, location);
   if (typeof plan === 'string') return refuse(plan);
-  return [{ fields, shape: withSkip(shape, plan.skip), plan: plan.plan }];
+  return [{ fields: at, shape: withSkip(shape, plan.skip), plan: plan.plan }];
 }
 
 const isKnown = ({ kind }: NativeType): boolean => !['unknown', 'void', 'func'].includes(kind);
@@ -109,6 +116,37 @@ const isRecord = ({ kind }: NativeType): boolean => ['struct', 'union', 'string'
 function noField(type: NativeType, name: string): string {
   const names = type.fields.map((field) => field.name).filter((each) => each !== '');
   return `${type.name} has no field ${name}${names.length > 0 ? `; it has ${names.join(', ')}` : ''}`;
+}
+
+/** Bytes that hold a field. */
+const sizeOf = async (types: NativeTypes, { type, bits }: NativeField): Promise<number> =>
+  bits ? Math.ceil((bits.offset + bits.size) / 8) : (await types.describe(type)).size;
+
+async function bitsAt(
+  types: NativeTypes,
+  field: NativeField,
+  location: Location,
+  path: readonly string[],
+  fields: string[],
+): Promise<NativeValue> {
+  const type = await types.describe(field.type);
+  const [name] = path;
+  if (name !== undefined) return { fields: [...fields, name], reason: noField(type, name) };
+  const shape = plainShape(type);
+  if (!field.bits || !shape || shape.shape === 'float' || shape.shape === 'pointer') {
+    return { fields, reason: `bits of the type ${type.name} are not read` };
+  }
+  const size = await sizeOf(types, field);
+  const found = beginning(location, size);
+  if (typeof found === 'string') return { fields, reason: found };
+  const { plan, skip } = found;
+  // Bits of a char are a number.
+  const number = shape.shape === 'char' ? { ...shape, shape: 'int' as const } : shape;
+  return {
+    fields,
+    shape: { ...number, skip, size, bits: field.bits },
+    plan: { ...plan, kind: ValueKind.PLAIN, size: skip + size },
+  };
 }
 
 /** A field by name, also of base classes and unnamed members. */
@@ -121,8 +159,7 @@ async function fieldOf(
 ): Promise<{ field: NativeField; at: Location } | null> {
   const own = type.fields.find((field) => field.name === name);
   if (own) {
-    const { size } = await types.describe(own.type);
-    return { field: own, at: within(location, own.offset, size) };
+    return { field: own, at: within(location, own.offset, await sizeOf(types, own)) };
   }
   for (const field of type.fields) {
     if (!field.embedded || depth > DEEPEST) continue;
@@ -145,8 +182,9 @@ async function leavesOf(
   const values = await Promise.all(
     type.fields.map(async (field): Promise<NativeValue[]> => {
       const inner = await types.describe(field.type);
-      const at = within(location, field.offset, inner.size);
-      if (field.isBits || inner.size === 0) return [];
+      const at = within(location, field.offset, await sizeOf(types, field));
+      if (inner.size === 0) return [];
+      if (field.bits) return [await bitsAt(types, field, at, [], [...fields, field.name])];
       if (field.embedded) {
         if (inner.kind !== 'struct' || depth > DEEPEST) return [];
         return leavesOf(types, inner, at, fields, depth + 1);
@@ -167,41 +205,6 @@ const withSkip = (shape: Shape, skip: number): Shape =>
     ? shape
     : { ...shape, skip: shape.skip + skip };
 
-/** Each piece is read as a whole word, whatever lies between them in memory. */
-function variantInRegisters(
-  shape: VariantShape,
-  pieces: readonly Piece[],
-): { shape: Shape; plan: ValuePlan } | string {
-  const integers = pieces.filter(({ register }) => register < FIRST_FLOAT);
-  const first = Math.min(...integers.map(({ register }) => register));
-  const moved = <Part extends { skip: number; size: number }>(part: Part): Part | null => {
-    const piece = integers.find(
-      ({ offset, size }) => offset <= part.skip && part.skip + part.size <= offset + size,
-    );
-    const skip = piece && WORD * (piece.register - first) + part.skip - piece.offset;
-    return skip === undefined || skip >= WORD * MOST_WORDS ? null : { ...part, skip };
-  };
-  const discriminant = moved(shape.discriminant);
-  if (!discriminant) return 'the compiler has optimised away which variant it is';
-  const variants = shape.variants.map((each) => ({
-    ...each,
-    content: each.content && moved(each.content),
-  }));
-  return {
-    shape: { ...shape, discriminant, variants },
-    plan: {
-      kind: ValueKind.PLAIN,
-      place: ValuePlace.REGISTERS,
-      at: first,
-      path: [],
-      hasMethods: false,
-      size: WORD * MOST_WORDS,
-      limit: 0,
-      lengthAt: WORD,
-    },
-  };
-}
-
 /** How a value without parts is read, and how many bytes before it; or why it cannot be. */
 async function planOf(
   types: NativeTypes,
@@ -211,6 +214,14 @@ async function planOf(
   const element = type.element === null ? null : await types.describe(type.element);
   const optional = type.kind === 'variant' ? await optionalText(types, type) : null;
   const holder = optional ?? type;
+  if (holder.holdsShort) {
+    if ('pieces' in location) return 'where it is passed is not known';
+    const found = beginning(location, holder.size);
+    if (typeof found === 'string') return found;
+    const { plan, skip } = found;
+    const text = { kind: ValueKind.LIBCXX_STRING, size: 1, limit: TEXT_LIMIT };
+    return { plan: { ...plan, ...text }, skip };
+  }
   if (holder.kind === 'string' || holder.kind === 'slice') {
     const pointer = beginning(within(location, holder.pointerAt, WORD), WORD);
     if (typeof pointer === 'string') return pointer;

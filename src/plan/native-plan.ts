@@ -1,12 +1,19 @@
 import { FunctionKind, type FunctionTable, type Module } from '../native/native.js';
 import { ContextPlace, SiteKind } from '../spans/records.generated.js';
 import { forEachName, namesAt, ownCopy } from '../symbols/joined-names.js';
+import type { HostCosts } from './host-costs.js';
 import { NO_VALUES, type ValueRequest } from './function-values.js';
 import type { ModulePlan, PlannedFunction, Refusal, SupportSite } from './plan.js';
 import { type FunctionRanges, rangesOf, readCode } from './native-code.js';
-import { nativeEntry, nativeReturns, trampolineEntry } from './native-sites.js';
+import {
+  ALL_ARGUMENTS,
+  nativeEntry,
+  nativeReturns,
+  NO_ARGUMENTS,
+  trampolineEntry,
+} from './native-sites.js';
 import { nativeValues } from './native-values.js';
-import type { FunctionCode } from './sites.js';
+import type { EntryNeeds, FunctionCode } from './sites.js';
 import { takesTrampoline, type Trampolines } from './trampolines.js';
 
 const NOWHERE = { place: ContextPlace.NOWHERE, at: 0 };
@@ -43,7 +50,13 @@ export async function planNative(
     entryOnly,
     trampolines,
     values: wanted,
-  }: { entryOnly: boolean; trampolines: Trampolines; values: ValueRequest | null },
+    costs,
+  }: {
+    entryOnly: boolean;
+    trampolines: Trampolines;
+    values: ValueRequest | null;
+    costs: HostCosts;
+  },
 ): Promise<ModulePlan> {
   const names = namesAt(table.names, indexes);
   const ranges = rangesOf(table);
@@ -63,7 +76,14 @@ export async function planNative(
     const planned =
       table.kinds[index] === FunctionKind.IFUNC
         ? CHOSEN_LATER
-        : planFunction(name, body, entryOnly, trampolines);
+        : planFunction(name, body, {
+            entryOnly,
+            trampolines,
+            costs,
+            // Arguments are read at the entry, results at the return.
+            needs:
+              (read?.values[i] ?? NO_VALUES).arguments.length > 0 ? ALL_ARGUMENTS : NO_ARGUMENTS,
+          });
     if ('reason' in planned) {
       refused.push({ name, reason: planned.reason });
       continue;
@@ -80,7 +100,7 @@ export async function planNative(
       route: null,
     });
   }
-  const support = await nativeSupport(module, table, ranges);
+  const support = await nativeSupport(module, table, ranges, costs);
   return {
     kind: 'native',
     module,
@@ -89,18 +109,25 @@ export async function planNative(
     refused,
     support,
     notices: read?.notices ?? [],
+    claimed: read?.claimed ?? new Set(),
   };
 }
 
 type Planned = Pick<PlannedFunction, 'entry' | 'returns' | 'entryOnly' | 'single' | 'trampoline'>;
 
+interface FunctionWishes {
+  entryOnly: boolean;
+  trampolines: Trampolines;
+  costs: HostCosts;
+  needs: EntryNeeds;
+}
+
 function planFunction(
   name: string,
   code: FunctionCode,
-  entryOnly: boolean,
-  trampolines: Trampolines,
+  { entryOnly, trampolines, costs, needs }: FunctionWishes,
 ): Planned | { reason: string } {
-  const entry = nativeEntry(code);
+  const entry = nativeEntry(code, costs, needs);
   if ('reason' in entry) return entry;
   const planned: Planned = {
     entry: entry.sites,
@@ -116,7 +143,7 @@ function planFunction(
   const returns = exits.filter(({ address }) => address !== entry.sites.address);
   const single = returns.length < exits.length;
   const why = 'entryOnly' in found ? found.entryOnly : null;
-  const top = trampolineEntry(code);
+  const top = trampolineEntry(code, costs, needs);
   const topEntry = 'sites' in top ? top.sites : null;
   if (takesTrampoline(trampolines, { name, entry: topEntry, entryOnly: why, single })) {
     return { ...planned, entry: topEntry ?? entry.sites, trampoline: true };
@@ -138,6 +165,7 @@ async function nativeSupport(
   module: Module,
   table: FunctionTable,
   ranges: (index: number) => FunctionRanges,
+  costs: HostCosts,
 ): Promise<SupportSite[]> {
   const wanted = new Map<number, { name: string; index: number }>();
   forEachName(table.names, (name, index) => {
@@ -152,7 +180,7 @@ async function nativeSupport(
   );
   return found.flatMap(({ name }, i) => {
     const { kind, at } = SUPPORT[name] as { kind: number; at: number };
-    const entry = nativeEntry(code[i] as FunctionCode);
+    const entry = nativeEntry(code[i] as FunctionCode, costs);
     return 'sites' in entry ? [{ ...entry.sites, kind, at, name }] : [];
   });
 }

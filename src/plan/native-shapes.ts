@@ -3,7 +3,11 @@ import type { Module, NativeType } from '../native/native.js';
 import { MAX_VALUE_BYTES } from '../spans/records.generated.js';
 import type { PlainShape, Shape, VariantShape } from '../spans/shapes.js';
 
-const WORD = 8;
+export const WORD = 8;
+/** Integer registers are numbered from 0, those of floats from here. */
+export const FIRST_FLOAT = 100;
+/** Words that one value has in registers. */
+export const MOST_WORDS = 3;
 
 /** Describes types, each once. */
 export class NativeTypes {
@@ -36,7 +40,7 @@ export class NativeTypes {
 export const isCString = (type: NativeType, target: NativeType): boolean =>
   type.kind === 'pointer' && target.kind === 'char' && target.size === 1 && !type.isRust;
 
-function plainShape(type: NativeType): PlainShape | null {
+export function plainShape(type: NativeType): PlainShape | null {
   const { kind, size } = type;
   const placed = { skip: 0, size };
   switch (kind) {
@@ -94,7 +98,10 @@ export async function shapeOf(types: NativeTypes, type: NativeType): Promise<Sha
 export const isBytes = (element: NativeType | null): boolean =>
   element?.kind === 'uint' && element.size === 1;
 
-async function variantShape(types: NativeTypes, type: NativeType): Promise<VariantShape | null> {
+export async function variantShape(
+  types: NativeTypes,
+  type: NativeType,
+): Promise<VariantShape | null> {
   if (!type.discriminant) return null;
   const tag = await types.describe(type.discriminant.type);
   const variants = await Promise.all(

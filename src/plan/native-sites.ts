@@ -6,8 +6,10 @@ import {
   NO_FLAGS,
 } from '../native/native.js';
 import { SiteCondition } from '../spans/records.generated.js';
+import { siteCostNs, wayOf } from './cost.js';
+import { ASSUMED_COSTS, type HostCosts } from './host-costs.js';
 import type { Instruction } from './instructions.js';
-import type { Choice, CodePart, FunctionCode, Site } from './sites.js';
+import type { Choice, CodePart, EntryNeeds, FunctionCode, Site } from './sites.js';
 
 /** Where a function begins. If it is a single instruction, that is one of its returns as well. */
 export interface EntrySite extends Site {
@@ -43,6 +45,7 @@ const siteAt = (part: CodePart, instruction: Instruction, condition: number): Si
   address: part.address + instruction.offset,
   condition,
   emulated: isEmulated(instruction),
+  ...((instruction.flags & InstructionFlag.OPTIMIZED) !== 0 ? { optimized: true } : {}),
   ...(instruction.kind === InstructionKind.RETURN ? { plainReturn: instruction.length === 1 } : {}),
 });
 
@@ -55,6 +58,10 @@ const stackGrowth = (instruction: Instruction): number =>
 /** rax, which holds how many floats a variadic function is called with, rcx, rdx, rsi, rdi, r8, r9. */
 const ARGUMENTS = 0b11_1100_0111;
 
+export const ALL_ARGUMENTS: EntryNeeds = { registers: ARGUMENTS, memory: true };
+/** Of a function of which nothing is read but when it runs. */
+export const NO_ARGUMENTS: EntryNeeds = { registers: 0, memory: false };
+
 /** After any of the others it is not certain that the next instruction is executed. */
 const STRAIGHT = new Set<number>([
   InstructionKind.OTHER,
@@ -65,20 +72,31 @@ const STRAIGHT = new Set<number>([
 ]);
 
 /**
- * Where a function's entry is best seen: the first instruction that the kernel emulates, as long as
- * every call executes it once and finds there what it was called with; else the first of all.
+ * Where a function's entry is best seen: at the cheapest instruction that every call executes once,
+ * finding there what it was called with. That is the first which the kernel emulates, if there is
+ * one; else the first of all.
  */
-export function nativeEntry(code: FunctionCode): Choice<EntrySite> {
-  return chooseEntry(code, () => true);
+export function nativeEntry(
+  code: FunctionCode,
+  costs = ASSUMED_COSTS,
+  needs = ALL_ARGUMENTS,
+): Choice<EntrySite> {
+  return chooseEntry(code, costs, needs, () => true);
 }
 
 /** The same, with the return address on top of the stack, where a trampoline replaces it. */
-export function trampolineEntry(code: FunctionCode): Choice<EntrySite> {
-  return chooseEntry(code, ({ stackAdjustment }) => stackAdjustment === 0);
+export function trampolineEntry(
+  code: FunctionCode,
+  costs = ASSUMED_COSTS,
+  needs = ALL_ARGUMENTS,
+): Choice<EntrySite> {
+  return chooseEntry(code, costs, needs, ({ stackAdjustment }) => stackAdjustment === 0);
 }
 
 function chooseEntry(
   code: FunctionCode,
+  costs: HostCosts,
+  needs: EntryNeeds,
   isWanted: (candidate: EntryCandidate) => boolean,
 ): Choice<EntrySite> {
   const unreadable = whyUnreadable(code);
@@ -86,7 +104,8 @@ function chooseEntry(
   const first = code.instructions[0] as Instruction;
   if (entryMayRepeat(code)) return { reason: 'a branch leads back to its first instruction' };
 
-  const candidates = entryCandidates(code).filter(isWanted);
+  const { candidates: all, end } = entryCandidates(code, needs);
+  const candidates = all.filter(isWanted);
   const [single] = exitsOf(code, code, first);
   if (candidates.length === 0 && single && takesProbe(first)) {
     if (single.condition === SiteCondition.ALWAYS) {
@@ -94,37 +113,61 @@ function chooseEntry(
     }
     return { reason: 'begins with a conditional jump out of it' };
   }
-  const best =
-    candidates.find(({ instruction }) => isEmulated(instruction)) ??
-    candidates.find(({ instruction }) => instruction.kind !== InstructionKind.ENDBR) ??
-    candidates[0];
+  const best = cheapest(candidates, costs);
   if (!best) return { reason: 'begins with an instruction that takes no probe' };
-  const { instruction, stackAdjustment } = best;
-  return { sites: { ...siteAt(code, instruction, SiteCondition.ALWAYS), stackAdjustment } };
+  const { stackAdjustment, site } = best;
+  const dear = wayOf(site, costs) === 'single-stepped';
+  return { sites: { ...site, stackAdjustment, ...(dear ? { whyDear: end } : {}) } };
+}
+
+function cheapest(candidates: readonly EntryCandidate[], costs: HostCosts): EntryCandidate | null {
+  const isEndbr = ({ instruction }: EntryCandidate): boolean =>
+    instruction.kind === InstructionKind.ENDBR;
+  // Of what costs the same the first, but endbr64 only where nothing else is left.
+  const [best] = candidates.toSorted(
+    (a, b) =>
+      siteCostNs(a.site, costs) - siteCostNs(b.site, costs) ||
+      Number(isEndbr(a)) - Number(isEndbr(b)),
+  );
+  return best ?? null;
 }
 
 interface EntryCandidate {
   instruction: Instruction;
+  site: Site;
   stackAdjustment: number;
 }
 
-function entryCandidates(code: FunctionCode): EntryCandidate[] {
+/** `end`: why no instruction further on is one. */
+function entryCandidates(
+  code: FunctionCode,
+  needs: EntryNeeds,
+): { candidates: EntryCandidate[]; end: string } {
   const targets = branchTargets(code);
+  const straight = prologue(code);
   const candidates: EntryCandidate[] = [];
   let stackAdjustment = 0;
-  for (const instruction of prologue(code)) {
-    if (targets.has(code.address + instruction.offset)) break;
+  const endAt = (index: number, why: string): ReturnType<typeof entryCandidates> => ({
+    candidates,
+    end: straight.slice(index).some(isEmulated) ? `${why} before one that is emulated` : NOTHING,
+  });
+  for (const [index, instruction] of straight.entries()) {
+    if (targets.has(code.address + instruction.offset)) return endAt(index, 'a branch leads in');
     if (takesProbe(instruction) && exitsOf(code, code, instruction).length === 0) {
-      candidates.push({ instruction, stackAdjustment });
+      const site = siteAt(code, instruction, SiteCondition.ALWAYS);
+      candidates.push({ instruction, site, stackAdjustment });
     }
-    if (affects(instruction, ARGUMENTS)) break;
+    if (affects(instruction, needs.registers)) return endAt(index + 1, 'arguments are changed');
     // What it writes belongs behind the entry; but one that is a little late is better than none.
-    if (candidates.length > 0 && affects(instruction, InstructionEffect.WRITES_MEMORY)) break;
+    const writes = needs.memory && affects(instruction, InstructionEffect.WRITES_MEMORY);
+    if (candidates.length > 0 && writes) return endAt(index + 1, 'memory is written');
     stackAdjustment += stackGrowth(instruction);
-    if (Number.isNaN(stackAdjustment)) break;
+    if (Number.isNaN(stackAdjustment)) return endAt(index + 1, 'the stack is realigned');
   }
-  return candidates;
+  return { candidates, end: NOTHING };
 }
+
+const NOTHING = 'no instruction at its beginning is emulated';
 
 /** The instructions that every call executes one after the other. */
 function prologue({ instructions }: FunctionCode): Instruction[] {

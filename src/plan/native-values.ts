@@ -30,19 +30,19 @@ export async function nativeValues(
   request: ValueRequest,
   names: readonly string[],
   addresses: Float64Array,
-): Promise<{ values: FunctionValues[]; notices: Notice[] }> {
+): Promise<{ values: FunctionValues[]; notices: Notice[]; claimed: ReadonlySet<string> }> {
   const functions = await module.nativeFunctions(addresses);
   const planner = new NativeValuePlanner(module, request);
   const values: FunctionValues[] = [];
   for (const [index, name] of names.entries()) {
     values.push(await planner.plan(name, functions[index] ?? null));
   }
-  const notices = valueNotices(planner, request);
+  const notices = valueNotices(planner);
   // Without frame pointers, which most of these are built without, it would be a wrong one.
   if (request.stack) {
     notices.push({ code: 'NO_STACK', message: 'of C, C++ and Rust no stacks are read' });
   }
-  return { values, notices };
+  return { values, notices, claimed: planner.found };
 }
 
 export class NativeValuePlanner extends ParameterPlanner<NativeParameter> {
@@ -74,6 +74,8 @@ export class NativeValuePlanner extends ParameterPlanner<NativeParameter> {
 
   private refuseUnknown(name: string): void {
     const { args, returns, errors } = this.request;
+    // It may have any of them.
+    for (const path of args) this.found.add(path);
     const what = args.length > 0 ? 'an argument' : returns ? 'the result' : 'an error';
     if (args.length === 0 && !returns && !errors) return;
     this.refused.push({

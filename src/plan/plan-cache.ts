@@ -65,10 +65,12 @@ function withNumbers(stored: Function): Function {
 }
 
 /** All that the plan depends on; patterns as the user wrote them. */
-function written({ patterns, excludes, handlers, ...others }: PlanRequest): unknown {
+function written({ patterns, excludes, handlers, costs, ...others }: PlanRequest): unknown {
   const texts = (each: readonly Pattern[]): string[] => each.map(({ text }) => text);
   return {
     ...others,
+    // Whether they were measured just now is no matter.
+    costs: { ...costs, source: null },
     patterns: texts(patterns),
     excludes: texts(excludes),
     handlers: handlers.map(({ pattern, route }) => [pattern.text, route]),

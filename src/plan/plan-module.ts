@@ -1,10 +1,12 @@
 import { UnderspanError } from '../errors.js';
 import type { Inlined, Module, Native } from '../native/native.js';
+import { withoutGenerated } from '../symbols/generated.js';
 import { matchAll, type Matches, matches, type Pattern } from '../symbols/patterns.js';
 import { hintFor } from '../symbols/suggest.js';
 import { debugRoots } from './debug-roots.js';
 import type { ValueRequest } from './function-values.js';
 import { planGo } from './go-plan.js';
+import type { HostCosts } from './host-costs.js';
 import { moduleError } from './module-errors.js';
 import { planOnce } from './plan-cache.js';
 import { type ModulePlan, siteCount } from './plan.js';
@@ -18,6 +20,8 @@ export interface PlanRequest {
   entryOnly: boolean;
   trampolines: Trampolines;
   values: ValueRequest;
+  /** What the ways cost among which is chosen. */
+  costs: HostCosts;
   maxFunctions: number;
   maxSites: number;
 }
@@ -61,7 +65,7 @@ async function planOpened(
   request: PlanRequest,
 ): Promise<ModulePlan> {
   const table = await module.functions();
-  const found = withoutWrappers(
+  const found = withoutGenerated(
     matchAll(request.patterns, request.excludes, table),
     request.patterns,
   );
@@ -110,22 +114,6 @@ function refusedByName(
       message: `${name} is not traced: ${reason}`,
       hint: "'trace symbols' lists what can be",
     }));
-}
-
-/** What the compiler wraps around the call of a `go` or `defer` statement. */
-const WRAPPER = /\.(?:deferwrap|gowrap)\d+$/;
-
-/** A wildcard means what the program's author wrote; wrappers are traced where a pattern names them. */
-function withoutWrappers(found: Matches, patterns: readonly Pattern[]): Matches {
-  const named = patterns.filter(({ text }) => text.includes('wrap'));
-  const wanted = found.names.map(
-    (name) => !WRAPPER.test(name) || named.some((pattern) => matches(pattern, name)),
-  );
-  return {
-    ...found,
-    indexes: found.indexes.filter((_, position) => wanted[position]),
-    names: found.names.filter((_, position) => wanted[position]),
-  };
 }
 
 /** Refuses what matches nothing or too much; notices for patterns that match nothing. */

@@ -175,15 +175,20 @@ export interface ModulePlan {
   refused: Refusal[];
   support: SupportSite[];
   notices: Notice[];
+  /** Paths of --arg that its functions have, or may have where nothing is known of their arguments. */
+  claimed: ReadonlySet<string>;
 }
 
-/** Text pages that become private memory of a target when its sites are attached. */
-export function privatePages(plan: ModulePlan, pageSize = 4_096): number {
+const PAGE_SIZE = 4_096;
+
+/** Text that becomes private memory of a target when its sites are attached: whole pages of it. */
+export function privateBytes(plan: ModulePlan): number {
+  if (plan.kind === 'kernel') return 0;
   const pages = new Set<number>();
-  const add = ({ address }: Site): void => void pages.add(Math.floor(address / pageSize));
+  const add = ({ address }: Site): void => void pages.add(Math.floor(address / PAGE_SIZE));
   for (const { entry, returns } of plan.functions) [entry, ...returns].forEach(add);
   plan.support.forEach(add);
-  return pages.size;
+  return pages.size * PAGE_SIZE;
 }
 
 export const siteCount = ({ functions, support }: ModulePlan): number =>

@@ -1,4 +1,4 @@
-import { InstructionFlag, InstructionKind } from '../native/native.js';
+import { InstructionEffect, InstructionFlag, InstructionKind } from '../native/native.js';
 import { SiteCondition } from '../spans/records.generated.js';
 import type { Instruction } from './instructions.js';
 
@@ -34,6 +34,13 @@ export interface FunctionCode extends CodePart {
   parts?: readonly CodePart[];
 }
 
+/** What is read at an entry, and so must be there as the function was called with it. */
+export interface EntryNeeds {
+  /** A bit for each general register, as instructions encode them. */
+  registers: number;
+  memory: boolean;
+}
+
 /** Sites, or why there are none. */
 export type Choice<T> = { sites: T } | { reason: string };
 
@@ -66,7 +73,11 @@ const STACK_CHECK_WITHIN = 6;
  * `unsaved`: registers are wanted that the function does not use, and so does not save when its
  * stack grows. They are right only the first time that it begins.
  */
-export function goEntry(code: FunctionCode, unsaved = false): Choice<Site> {
+export function goEntry(
+  code: FunctionCode,
+  unsaved = false,
+  needs: EntryNeeds = GO_ARGUMENTS,
+): Choice<Site> {
   const { instructions } = code;
   const first = instructions[0];
   if (!first || first.kind === InstructionKind.UNDECODABLE) return { reason: 'does not decode' };
@@ -97,8 +108,67 @@ export function goEntry(code: FunctionCode, unsaved = false): Choice<Site> {
   if (first.kind === InstructionKind.RETURN || first.kind === InstructionKind.JUMP) {
     return { reason: 'is a single instruction' };
   }
+  const { instruction, whyDear } = cheapestBegin(code, targets, needs);
   // A check that is not recognised would make it begin anew.
-  return { sites: siteAt(code, first, SiteCondition.MAY_REPEAT) };
+  const site = siteAt(code, instruction, SiteCondition.MAY_REPEAT);
+  return { sites: whyDear === null ? site : { ...site, whyDear } };
+}
+
+/** General registers, as instructions encode them, of the words that Go passes in registers. */
+const GO_REGISTERS = [0, 3, 1, 7, 6, 8, 9, 10, 11];
+
+/** Words of Go's ABI, a bit each, as registers. */
+export const goNeeds = (words: number, memory: boolean): EntryNeeds => ({
+  registers: GO_REGISTERS.reduce(
+    (mask, register, word) => mask | (((words >> word) & 1) << register),
+    0,
+  ),
+  memory,
+});
+
+const GO_ARGUMENTS = goNeeds(-1, true);
+
+/** rsp, by which calls are paired, and r14, which holds the goroutine. */
+const GO_ALWAYS = (1 << 4) | (1 << 14);
+
+/**
+ * The first instruction that is emulated, if whoever calls the function comes to it once, and finds
+ * there what it was called with; else the first of all, and why.
+ */
+function cheapestBegin(
+  code: FunctionCode,
+  targets: ReadonlySet<number>,
+  needs: EntryNeeds,
+): { instruction: Instruction; whyDear: string | null } {
+  const [first] = code.instructions as [Instruction];
+  const changes =
+    needs.registers | GO_ALWAYS | (needs.memory ? InstructionEffect.WRITES_MEMORY : 0);
+  let why: string | null = null;
+  let next = 0;
+  for (const instruction of code.instructions) {
+    const { offset, length, kind, target, effects } = instruction;
+    const address = code.address + offset;
+    if (offset !== next || kind === InstructionKind.RETURN) break;
+    if (targets.has(address) || mayJumpTo(code, address)) why ??= 'a branch leads in';
+    if (has(instruction, InstructionFlag.EMULATED)) {
+      const leaves = target < code.address || target >= code.address + code.size;
+      if (kind !== InstructionKind.CALL && leaves) break;
+      if (why === null) return { instruction, whyDear: null };
+      return { instruction: first, whyDear: `${why} before one that is emulated` };
+    }
+    if (kind !== InstructionKind.OTHER && kind !== InstructionKind.STACK_CHECK) break;
+    if ((effects & changes) !== 0) why ??= 'what is read at its beginning is changed';
+    next += length;
+  }
+  return { instruction: first, whyDear: 'no instruction at its beginning is emulated' };
+}
+
+/** By a table, of whose places the lowest may be known. */
+function mayJumpTo({ address, instructions }: FunctionCode, to: number): boolean {
+  if (to === address) return false;
+  return instructions.some(
+    ({ kind, target }) => kind === InstructionKind.INDIRECT_JUMP && !(target > to),
+  );
 }
 
 /** Before the stack check only the limit is computed; huge frames jump if that wraps around. */

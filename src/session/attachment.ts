@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { randomBytes } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
-import type { BpfMap, Features, Link, Module, Native, Programs } from '../native/native.js';
+import type { BpfMap, Features, Module, Native, Programs } from '../native/native.js';
 import type { ModulePlan } from '../plan/plan.js';
 import {
   encodeClosed,
@@ -13,10 +13,11 @@ import {
   encodeValues,
   type EncodedSites,
   type KernelOptions,
-  type NumberedSite,
   numbersFrom,
 } from './encode.js';
-import { valuePlan } from '../spans/records.generated.js';
+import { Governed as Bit, valuePlan } from '../spans/records.generated.js';
+import { Governed } from './governed.js';
+import { SiteLinks, wavesOf } from './site-links.js';
 
 /** Compiled objects lie beside the addon, whether run from a checkout or installed. */
 const OBJECTS = fileURLToPath(new URL('../../../build/bpf/', import.meta.url));
@@ -35,6 +36,7 @@ export const SESSION_MAPS = [
   'statistics',
   'told',
   'trampolines',
+  'governed',
 ] as const;
 
 /** Maps that all attachments of a rule have in common. */
@@ -50,7 +52,7 @@ type SharedMap = (typeof SESSION_MAPS)[number] | (typeof RULE_MAPS)[number];
 export type SharedMaps = Record<SharedMap, BpfMap>;
 
 const THREAD_MAPS = [
-  ...(['ring', 'stacks', 'inheritances', 'statistics'] as const),
+  ...(['ring', 'stacks', 'inheritances', 'statistics', 'governed'] as const),
   ...(['next_tree', 'call_values', 'http_requests', 'http_uncounted'] as const),
 ];
 
@@ -88,6 +90,11 @@ export interface ModuleProbes {
   has(functionIndex: number): boolean;
   /** To this process, or with null to all. */
   isAttached(pid: number | null): boolean;
+  /** Calls of these functions count no more, in any process, until they are restored. */
+  withdraw(functions: readonly number[]): Promise<void>;
+  restore(functionIndex: number): Promise<void>;
+  /** Calls begin no trees, and are only counted. */
+  thin(on: boolean): void;
   /** No call is counted any more; those that are open may still end. */
   detachEntries(): Promise<void>;
   detach(pid?: number): Promise<void>;
@@ -95,15 +102,11 @@ export interface ModuleProbes {
   close(): void;
 }
 
-interface Links {
-  /** null: taken back, or it has none. */
-  entries: Link | null;
-  others: Link[];
-}
-
 export class Attachment implements ModuleProbes {
   /** By pid, or null for all processes. */
-  private readonly links = new Map<number | null, Links>();
+  private readonly links = new Map<number | null, SiteLinks>();
+  /** What the governor has withdrawn. */
+  private readonly away = new Set<number>();
 
   private constructor(
     readonly plan: ModulePlan,
@@ -112,6 +115,9 @@ export class Attachment implements ModuleProbes {
     private readonly programs: Programs,
     private readonly encoded: EncodedSites,
     private readonly offsetOf: (address: number) => number,
+    private readonly governed: Governed,
+    /** Sites are attached one by one. */
+    private readonly oneByOne: boolean,
   ) {}
 
   static async load(
@@ -159,29 +165,58 @@ export class Attachment implements ModuleProbes {
       throw error;
     }
     const offsetOf = offsets(plan.module);
-    return new Attachment(plan, firstFunction, options.attachment, programs, encoded, offsetOf);
+    return new Attachment(
+      plan,
+      firstFunction,
+      options.attachment,
+      programs,
+      encoded,
+      offsetOf,
+      new Governed(shared.governed),
+      !features.uprobeMulti,
+    );
   }
 
   async attach(path: string, pid: number | null): Promise<void> {
-    const link = (program: string, sites: NumberedSite[]): Promise<Link> =>
-      this.programs.attachUprobes(program, {
-        path,
-        pid,
-        offsets: Float64Array.from(sites, ({ address }) => this.offsetOf(address)),
-        cookies: Float64Array.from(sites, ({ index }) => index),
-      });
-    const { support, returns, entries, around } = this.encoded;
-    const made: Links = { entries: null, others: [] };
+    const links = new SiteLinks({
+      encoded: this.encoded,
+      single: this.oneByOne,
+      link: (program, sites) =>
+        this.programs.attachUprobes(program, {
+          path,
+          pid,
+          offsets: Float64Array.from(sites, ({ address }) => this.offsetOf(address)),
+          cookies: Float64Array.from(sites, ({ index }) => index),
+        }),
+      onTwice: (functions, twice) => this.governed.set(functions, Bit.TWICE, twice),
+    });
+    this.links.set(pid, links);
     try {
-      if (support.length > 0) made.others.push(await link('support', support));
-      if (returns.length > 0) made.others.push(await link('leave', returns));
-      if (around.length > 0) made.others.push(await link('around', around));
-      if (entries.length > 0) made.entries = await link('enter', entries);
+      await links.attach(wavesOf(this.numbers().filter((index) => !this.away.has(index))));
     } catch (error) {
-      await Promise.all(made.others.map((each) => each.detach()));
+      this.links.delete(pid);
       throw error;
     }
-    this.links.set(pid, made);
+  }
+
+  async withdraw(functions: readonly number[]): Promise<void> {
+    for (const each of functions) this.away.add(each);
+    this.governed.set(functions, Bit.WITHDRAWN, true);
+    await Promise.all([...this.links.values()].map((links) => links.withdraw(functions)));
+  }
+
+  async restore(functionIndex: number): Promise<void> {
+    this.away.delete(functionIndex);
+    this.governed.set([functionIndex], Bit.WITHDRAWN, false);
+    await Promise.all([...this.links.values()].map((links) => links.restore(functionIndex)));
+  }
+
+  thin(on: boolean): void {
+    this.governed.set(this.numbers(), Bit.THINNED, on);
+  }
+
+  private numbers(): number[] {
+    return this.plan.functions.map((_, index) => this.firstFunction + index);
   }
 
   has(functionIndex: number): boolean {
@@ -197,20 +232,15 @@ export class Attachment implements ModuleProbes {
     // One link has both ends of these calls.
     const { keys, values } = encodeClosed(this.encoded);
     if (keys.length > 0) this.programs.map('sites').updateMany(keys, values);
-    const gone = [...this.links.values()].map(({ entries }) => entries);
-    for (const links of this.links.values()) links.entries = null;
-    await Promise.all(gone.map((entries) => entries?.detach()));
+    await Promise.all([...this.links.values()].map((links) => links.detachEntries()));
   }
 
   async detach(pid?: number): Promise<void> {
     const keys = pid === undefined ? [...this.links.keys()] : [pid];
-    const gone = keys.flatMap((key) => {
-      const links = this.links.get(key);
-      return links ? [links.entries, ...links.others] : [];
-    });
+    const gone = keys.flatMap((key) => this.links.get(key) ?? []);
     // At once: the pid may be used again before the kernel is done.
     for (const key of keys) this.links.delete(key);
-    await Promise.all(gone.map((link) => link?.detach()));
+    await Promise.all(gone.map((links) => links.detach()));
   }
 
   runTimes(): ReturnType<Programs['runTimes']> {
@@ -218,6 +248,7 @@ export class Attachment implements ModuleProbes {
   }
 
   close(): void {
+    this.governed.clear();
     this.programs.close();
     this.plan.module.close();
   }

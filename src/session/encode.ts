@@ -122,6 +122,8 @@ function encodeLayout(buffer: Buffer, layout: GoLayout): void {
 export interface NumberedSite {
   index: number;
   address: number;
+  /** Number of the function; 0: it is a support site. */
+  function: number;
 }
 
 export interface EncodedSites {
@@ -153,7 +155,7 @@ export function encodeSites(plan: ModulePlan, firstFunction: number): EncodedSit
     element.writeUInt8(flags, site.flags);
     element.writeUInt16LE(at, site.contextAt);
     element.writeUInt16LE(stackAdjustment ?? 0, site.stackAdjustment);
-    return { index: encoded.push(element) - 1, address };
+    return { index: encoded.push(element) - 1, address, function: fn };
   };
   const entries: NumberedSite[] = [];
   const returns: NumberedSite[] = [];

@@ -3,7 +3,7 @@ import type { ModulePlan } from '../plan/plan.js';
 import type { ProcessRecord } from '../spans/call.js';
 import { ProcessEvent } from '../spans/records.generated.js';
 import { isRunning, type Target, tryReadTarget } from '../targets/target.js';
-import type { ModuleFile, Probed } from './executables.js';
+import type { ModuleFile, ProbedModule } from './modules.js';
 import type { Holds } from './holds.js';
 import { Processes, type ProcessesOptions } from './processes.js';
 import { Removals } from './removals.js';
@@ -31,9 +31,9 @@ export class Followed {
   /** Processes that were gone before they could be read. */
   private readonly unseen = new Set<number>();
   private rules: readonly TraceRule[];
-  /** How long the probes of an executable stay that nothing runs, in ms. */
+  /** How long the probes of a module stay that no process runs, in ms. */
   idleMs: number;
-  /** Events, one after the other; beside them executables are planned, and links closed. */
+  /** Events, one after the other; beside them modules are planned, and links closed. */
   private readonly queue = new WorkQueue();
   private closed = false;
   private lostEvents = 0;
@@ -144,17 +144,17 @@ export class Followed {
 
   private async changeRules(rules: readonly TraceRule[]): Promise<void> {
     if (this.closed) return;
-    const { executables } = this.options;
+    const { modules } = this.options;
     const before = this.rules;
     this.rules = rules;
     this.hold();
-    const { moves, gone, undecided } = compare(rules, this.processes.all, executables.all);
+    const { moves, gone, undecided } = compare(rules, this.processes.all, modules.all);
     for (const pid of undecided) this.undecided.add(pid);
     await Promise.all(
       moves.map(({ target, decision }) =>
         this.attempt(target.pid, async () => {
-          if (!decision || executables.find(decision.rule, target.fileId)) return;
-          await executables.need(decision.rule, target, decision.whole);
+          if (!decision || modules.find(decision.rule, target.fileId)) return;
+          await modules.need(decision.rule, target, decision.whole);
         }),
       ),
     );
@@ -162,7 +162,7 @@ export class Followed {
     for (const { target, decision } of moves) {
       await this.attempt(target.pid, () => this.move(target, decision));
     }
-    for (const rule of before) if (!rules.includes(rule)) await executables.forget(rule);
+    for (const rule of before) if (!rules.includes(rule)) await modules.forget(rule);
     this.rescan();
   }
 
@@ -224,11 +224,11 @@ export class Followed {
   }
 
   private async executed(pid: number): Promise<void> {
-    const { executables, holds, procfs } = this.options;
+    const { modules, holds, procfs } = this.options;
     this.undecided.delete(pid);
     const target = this.closed ? null : tryReadTarget(pid, procfs);
     if (!target) {
-      if ([...executables.all].some(({ whole }) => whole)) this.unseen.add(pid);
+      if ([...modules.all].some(({ whole }) => whole)) this.unseen.add(pid);
       return holds.release(pid, false);
     }
     const known = this.processes.get(pid);
@@ -237,10 +237,10 @@ export class Followed {
       this.undecided.add(pid);
       return holds.release(pid, false);
     }
-    const found = decision && executables.find(decision.rule, target.fileId);
+    const found = decision && modules.find(decision.rule, target.fileId);
     if (known?.probed && known.probed !== found) this.unlink(known.probed, pid);
     if (known && known.target.fileId !== target.fileId) {
-      for (const probed of known.libraries) this.unlink(probed, pid);
+      for (const probed of known.others) this.unlink(probed, pid);
     }
     if (!decision) {
       this.processes.forget(pid);
@@ -248,24 +248,28 @@ export class Followed {
     }
     if (found) return this.take(target, decision);
     this.processes.watch(target, decision.rule);
-    // Reading an executable takes long: others go on meanwhile.
+    // Reading a module takes long: others go on meanwhile.
     this.queue.beside(this.attempt(pid, () => this.prepare(target, decision)));
   }
 
   private async prepare(target: Target, { rule, whole }: Decision): Promise<void> {
-    const probed = await this.options.executables.need(rule, target, whole);
+    const probed = await this.options.modules.need(rule, target, whole);
     await this.queue.add(() => this.prepared(target, rule, probed));
   }
 
   /** The rules may be others by now, and the process may be gone. */
-  private async prepared(target: Target, rule: TraceRule, probed: Probed | null): Promise<void> {
+  private async prepared(
+    target: Target,
+    rule: TraceRule,
+    probed: ProbedModule | null,
+  ): Promise<void> {
     if (this.closed) return;
-    const { executables, holds } = this.options;
-    const there = executables.find(rule, target.fileId) === probed ? probed : null;
+    const { modules, holds } = this.options;
+    const there = modules.find(rule, target.fileId) === probed ? probed : null;
     if (!this.rules.includes(rule)) {
       // It was on its way when its rule went.
       if (there) await this.removals.remove(there, 'reload');
-      return executables.forget(rule);
+      return modules.forget(rule);
     }
     if (there?.whole && !hasWhole(this.rules, rule, target))
       await this.removals.remove(there, 'reload');
@@ -275,7 +279,7 @@ export class Followed {
     if (decision === 'unknown') this.undecided.add(pid);
     else if (decision) return this.take(target, decision);
     else if (isCurrent && isRunning(target, this.options.procfs)) this.processes.forget(pid);
-    else if (there && executables.find(rule, target.fileId) === there) {
+    else if (there && modules.find(rule, target.fileId) === there) {
       await this.processes.arm(there);
     }
     // Not what the pid may have executed since.
@@ -283,12 +287,12 @@ export class Followed {
   }
 
   private async take(target: Target, decision: Decision): Promise<void> {
-    const { executables, holds } = this.options;
+    const { modules, holds } = this.options;
     const probed = await this.processes.take(target, decision);
     // Where one attachment serves all processes, or none can, later ones need not wait.
     const pass = probed
       ? probed.whole || neverHolds(this.rules, target)
-      : executables.problem(decision.rule, target.fileId) !== null;
+      : modules.problem(decision.rule, target.fileId) !== null;
     holds.release(target.pid, pass);
   }
 
@@ -308,7 +312,7 @@ export class Followed {
   }
 
   /** The kernel takes its time to close links, and nobody waits for it. */
-  private unlink(probed: Probed, pid: number): void {
-    this.queue.beside(this.attempt(pid, () => this.options.executables.unlink(probed, pid)));
+  private unlink(probed: ProbedModule, pid: number): void {
+    this.queue.beside(this.attempt(pid, () => this.options.modules.unlink(probed, pid)));
   }
 }

@@ -5,9 +5,11 @@ import type { BpfMap, Features, Link, LoadOptions, Native, Programs } from '../n
 import { addressOf } from '../plan/kernel-functions.js';
 import { type KernelWay, kernelWay, symbolOf } from '../plan/kernel-plan.js';
 import type { ModulePlan, PlannedFunction } from '../plan/plan.js';
-import { settings as settingsLayout, valuePlan } from '../spans/records.generated.js';
+import { Governed as Bit, settings as settingsLayout, valuePlan } from '../spans/records.generated.js';
 import { MAPS, type ModuleProbes, objectPath, type SharedMaps } from './attachment.js';
 import { encodeSettings, encodeValues, type KernelOptions, numbersFrom } from './encode.js';
+import { Governed } from './governed.js';
+import { WorkQueue } from './work-queue.js';
 
 /** A function with its number, which is its cookie. */
 interface Numbered extends PlannedFunction {
@@ -20,8 +22,22 @@ interface Loaded {
   functions: Numbered[];
 }
 
+/** The links of what was loaded together. */
+interface Group {
+  loaded: Loaded;
+  entries: Link[];
+  others: Link[];
+}
+
+async function close({ entries, others }: Group): Promise<void> {
+  await Promise.all([...entries.splice(0), ...others.splice(0)].map((link) => link.detach()));
+}
+
 export class KernelAttachment implements ModuleProbes {
-  private links: { entries: Link[]; others: Link[] } | null = null;
+  private groups: readonly Group[] | null = null;
+  /** What the governor has withdrawn. */
+  private readonly away = new Set<number>();
+  private readonly work = new WorkQueue();
 
   private constructor(
     readonly plan: ModulePlan,
@@ -29,6 +45,7 @@ export class KernelAttachment implements ModuleProbes {
     readonly number: number,
     private readonly way: KernelWay,
     private readonly loaded: readonly Loaded[],
+    private readonly governed: Governed,
   ) {}
 
   static async load(
@@ -89,33 +106,79 @@ export class KernelAttachment implements ModuleProbes {
       for (const { programs } of loaded) programs.close();
       throw error;
     }
-    return new KernelAttachment(plan, firstFunction, options.attachment, way, loaded);
+    const governed = new Governed(shared.governed);
+    return new KernelAttachment(plan, firstFunction, options.attachment, way, loaded, governed);
   }
 
-  /** For all processes: the programs tell targets from others. Returns before entries. */
+  /** For all processes: the programs tell targets from others. */
   async attach(): Promise<void> {
-    const suffix = this.way === 'trampoline' ? '_trampoline' : '';
-    const made: { entries: Link[]; others: Link[] } = { entries: [], others: [] };
+    const groups: Group[] = [];
     try {
-      for (const { programs, functions } of this.loaded) {
-        const sites = {
-          addresses: BigUint64Array.from(functions, ({ address }) => addressOf(address)),
-          cookies: Float64Array.from(functions, ({ number }) => number),
-        };
-        if (functions.some(({ returns }) => returns.length > 0)) {
-          made.others.push(
-            await programs.attachKernel(`leave${suffix}`, { ...sites, returns: true }),
-          );
-        }
-        made.entries.push(
-          await programs.attachKernel(`enter${suffix}`, { ...sites, returns: false }),
-        );
-      }
+      for (const loaded of this.loaded) groups.push(await this.open(loaded));
     } catch (error) {
-      await Promise.all([...made.entries, ...made.others].map((link) => link.detach()));
+      await Promise.all(groups.map(close));
       throw error;
     }
-    this.links = made;
+    this.groups = groups;
+  }
+
+  /** Returns before entries. */
+  private async open(loaded: Loaded): Promise<Group> {
+    const suffix = this.way === 'trampoline' ? '_trampoline' : '';
+    const group: Group = { loaded, entries: [], others: [] };
+    const functions = loaded.functions.filter(({ number }) => !this.away.has(number));
+    if (functions.length === 0) return group;
+    const sites = {
+      addresses: BigUint64Array.from(functions, ({ address }) => addressOf(address)),
+      cookies: Float64Array.from(functions, ({ number }) => number),
+    };
+    const link = (program: string, returns: boolean): Promise<Link> =>
+      loaded.programs.attachKernel(`${program}${suffix}`, { ...sites, returns });
+    try {
+      if (functions.some(({ returns }) => returns.length > 0)) {
+        group.others.push(await link('leave', true));
+      }
+      group.entries.push(await link('enter', false));
+    } catch (error) {
+      await close(group);
+      throw error;
+    }
+    return group;
+  }
+
+  async withdraw(functions: readonly number[]): Promise<void> {
+    for (const each of functions) this.away.add(each);
+    this.governed.set(functions, Bit.WITHDRAWN, true);
+    await this.work.add(() => this.replace(functions));
+  }
+
+  async restore(functionIndex: number): Promise<void> {
+    this.away.delete(functionIndex);
+    this.governed.set([functionIndex], Bit.WITHDRAWN, false);
+    await this.work.add(() => this.replace([functionIndex]));
+  }
+
+  /** The links of the groups that have one of these, by such as have what is present now. */
+  private async replace(functions: readonly number[]): Promise<void> {
+    const changed = new Set(functions);
+    for (const group of this.groups ?? []) {
+      if (!group.loaded.functions.some(({ number }) => changed.has(number))) continue;
+      const all = group.loaded.functions.map(({ number }) => number);
+      this.governed.set(all, Bit.TWICE, true);
+      try {
+        const next = await this.open(group.loaded);
+        this.groups = this.groups?.map((each) => (each === group ? next : each)) ?? null;
+        if (!this.groups) await close(next);
+        await close(group);
+      } finally {
+        this.governed.set(all, Bit.TWICE, false);
+      }
+    }
+  }
+
+  thin(on: boolean): void {
+    const all = this.plan.functions.map((_, index) => this.firstFunction + index);
+    this.governed.set(all, Bit.THINNED, on);
   }
 
   has(functionIndex: number): boolean {
@@ -124,20 +187,24 @@ export class KernelAttachment implements ModuleProbes {
   }
 
   isAttached(): boolean {
-    return this.links !== null;
+    return this.groups !== null;
   }
 
   async detachEntries(): Promise<void> {
-    const gone = this.links?.entries.splice(0) ?? [];
-    await Promise.all(gone.map((link) => link.detach()));
+    await this.work.add(async () => {
+      const gone = this.groups?.flatMap(({ entries }) => entries.splice(0)) ?? [];
+      await Promise.all(gone.map((link) => link.detach()));
+    });
   }
 
   /** Not from one process: it is no target any more then. */
   async detach(pid?: number): Promise<void> {
     if (pid !== undefined) return;
-    const gone = this.links ? [...this.links.entries, ...this.links.others] : [];
-    this.links = null;
-    await Promise.all(gone.map((link) => link.detach()));
+    await this.work.add(async () => {
+      const gone = this.groups ?? [];
+      this.groups = null;
+      await Promise.all(gone.map(close));
+    });
   }
 
   runTimes(): ReturnType<Programs['runTimes']> {
@@ -145,6 +212,7 @@ export class KernelAttachment implements ModuleProbes {
   }
 
   close(): void {
+    this.governed.clear();
     for (const { programs } of this.loaded) programs.close();
   }
 }

@@ -10,13 +10,15 @@ import {
   wantsLibraries,
 } from '../plan/module-role.js';
 import type { ModulePlan } from '../plan/plan.js';
+import { noArgument, unclaimed } from '../plan/unclaimed.js';
 import type { Notice } from '../sinks/sink.js';
+import { plural } from '../sinks/tree-format.js';
 import { SiteKind } from '../spans/records.generated.js';
 import { mappedLibraries } from '../targets/mapped.js';
 import { hasEnded, type Procfs } from '../targets/procfs.js';
 import { isRunning, type Target } from '../targets/target.js';
 import type { ThreadContexts } from '../targets/thread-context.js';
-import { type Executables, KERNEL_FILE, type ModuleFile, type Probed } from './executables.js';
+import { KERNEL_FILE, type ModuleFile, type Modules, type ProbedModule } from './modules.js';
 import type { OpenStackCalls } from './open-calls.js';
 import type { ProcessResources } from './resources.js';
 import type { Decision, TraceRule } from './rule.js';
@@ -26,7 +28,7 @@ import type { Trampolines } from './trampolines.js';
 
 export interface ProcessesOptions {
   session: Session;
-  executables: Executables;
+  modules: Modules;
   resources: ProcessResources;
   trampolines: Trampolines;
   threadContexts: Pick<ThreadContexts, 'find'>;
@@ -38,6 +40,8 @@ export interface ProcessesOptions {
 
 export class Processes {
   private readonly known = new Map<number, FollowedProcess>();
+  /** Those of main executables for which it has been told what arguments nothing has. */
+  private readonly claims = new WeakSet<ProbedModule>();
 
   constructor(private readonly options: ProcessesOptions) {}
 
@@ -61,22 +65,22 @@ export class Processes {
     const isCopy = parent?.target.fileId === child.fileId;
     this.set(child, rule, null);
     if (!rule || !isCopy || parent?.probed?.attachment.plan.kind === 'go') return;
-    this.options.session.copyTarget(parent.target.pid, child.pid);
+    this.options.session.targets.copy(parent.target.pid, child.pid);
     if (parent?.probed) await this.link(child, rule, parent.probed);
     else await this.takeOthers(child.pid);
   }
 
-  private set(target: Target, rule: TraceRule | null, probed: Probed | null): void {
+  private set(target: Target, rule: TraceRule | null, probed: ProbedModule | null): void {
     const before = this.known.get(target.pid);
     const same = before?.rule === rule && before?.target.fileId === target.fileId;
-    const libraries = same ? before.libraries : new Set<Probed>();
-    this.known.set(target.pid, { target, rule, probed, libraries });
+    const others = same ? before.others : new Set<ProbedModule>();
+    this.known.set(target.pid, { target, rule, probed, others });
   }
 
   /** Follows a process that has nothing to trace yet, for what it may start. */
   watch(target: Target, rule: TraceRule | null): void {
     this.set(target, rule, null);
-    this.options.session.addTarget(target.pid, rule?.followForks ?? false);
+    this.options.session.targets.add(target.pid, rule?.followForks ?? false);
   }
 
   /**
@@ -91,7 +95,7 @@ export class Processes {
   ): Promise<void> {
     const whole = rule.reach(target) === 'all';
     try {
-      const probed = await this.options.executables.need(rule, target, whole, plan);
+      const probed = await this.options.modules.need(rule, target, whole, plan);
       if (probed) await this.link(target, rule, probed, libraries);
       else await this.takeOthers(target.pid, libraries);
     } catch (error) {
@@ -106,20 +110,20 @@ export class Processes {
   }
 
   private async takeKernel(pid: number): Promise<void> {
-    const { executables, onNotice } = this.options;
+    const { modules, onNotice } = this.options;
     const known = this.known.get(pid);
     const rule = known?.rule;
     if (!known || !rule || !wantsKernel(rule.request)) return;
-    const probed = await executables.need(rule, KERNEL_FILE, false, undefined, KERNEL);
+    const probed = await modules.need(rule, KERNEL_FILE, false, undefined, KERNEL);
     if (this.known.get(pid) !== known) return;
     if (!probed) {
       this.tellProblem(known.target, rule, KERNEL_FILE, KERNEL);
       return;
     }
-    if (known.libraries.has(probed)) return;
-    known.libraries.add(probed);
+    if (known.others.has(probed)) return;
+    known.others.add(probed);
     const isNew = !probed.attachment.isAttached(null);
-    await executables.link(probed, known.target);
+    await modules.link(probed, known.target);
     if (isNew) onNotice(followed(probed, `for process ${pid}`), rule);
   }
 
@@ -129,7 +133,25 @@ export class Processes {
    * linker is watched from its own first probe on. `expected`: not mapped yet.
    */
   async takeLibraries(pid: number, expected: readonly ModuleFile[] = []): Promise<void> {
-    const { executables, procfs, onNotice } = this.options;
+    await this.linkLibraries(pid, expected);
+    this.tellUnclaimed(pid);
+  }
+
+  /** Once for each executable: nothing else of a process is likely to differ. */
+  private tellUnclaimed(pid: number): void {
+    const known = this.known.get(pid);
+    const probes = known ? probesOf(known) : [];
+    const [first] = probes;
+    if (!known?.rule || !first || this.claims.has(first)) return;
+    const modules = probes.map(({ role, exe, attachment: { plan } }) => ({ role, exe, plan }));
+    const missing = unclaimed(known.rule.request, modules);
+    if (missing === null) return;
+    this.claims.add(first);
+    for (const path of missing) this.options.onNotice(noArgument(path), known.rule);
+  }
+
+  private async linkLibraries(pid: number, expected: readonly ModuleFile[]): Promise<void> {
+    const { modules, procfs, onNotice } = this.options;
     const process = this.known.get(pid);
     if (process && hasLibraries(process)) await this.findThreadContext(pid);
     for (let found = true; found;) {
@@ -138,20 +160,20 @@ export class Processes {
       if (!known || !rule || !hasLibraries(known)) return;
       found = false;
       for (const library of [...expected, ...mappedLibraries(pid, procfs)]) {
-        const isKnown = [...known.libraries].some(({ fileId }) => fileId === library.fileId);
+        const isKnown = [...known.others].some(({ fileId }) => fileId === library.fileId);
         if (isKnown || library.fileId === known.target.fileId) continue;
         const role = { kind: 'library', path: library.exe } as const;
         const wanted = requestFor(rule.request, role, library.exe).patterns.length > 0;
         if (!wanted && !isRuntime(library.exe)) continue;
-        const probed = await executables.need(rule, library, false, undefined, role);
+        const probed = await modules.need(rule, library, false, undefined, role);
         if (this.known.get(pid) !== known) return;
         if (!probed) {
           if (wanted) this.tellProblem(known.target, rule, library, role);
           continue;
         }
-        known.libraries.add(probed);
+        known.others.add(probed);
         found = true;
-        await executables.link(probed, known.target);
+        await modules.link(probed, known.target);
         if (wanted) onNotice(followed(probed, `in process ${pid}`), rule);
       }
     }
@@ -165,7 +187,7 @@ export class Processes {
     if (!known?.rule || known.rule.options.returnTrampoline) return;
     const functions = probesOf(known).flatMap(({ attachment }) => attachment.plan.functions);
     if (!functions.some(({ trampoline }) => trampoline)) return;
-    const isWatched = [...known.libraries].some(({ attachment }) =>
+    const isWatched = [...known.others].some(({ attachment }) =>
       attachment.plan.support.some(({ kind }) => kind === SiteKind.LIBRARIES),
     );
     const { fileId } = known.target;
@@ -176,7 +198,7 @@ export class Processes {
   /** A library may have brought it, or taken it away. */
   private async findThreadContext(pid: number): Promise<void> {
     const place = await this.options.threadContexts.find(pid).catch(() => null);
-    if (this.known.has(pid)) this.options.session.setThreadContext(pid, place);
+    if (this.known.has(pid)) this.options.session.targets.setThreadContext(pid, place);
   }
 
   /** What went wrong is of no interest where the process is gone. */
@@ -194,24 +216,24 @@ export class Processes {
   private async link(
     target: Target,
     rule: TraceRule,
-    probed: Probed,
+    probed: ProbedModule,
     expected: readonly ModuleFile[] = [],
   ): Promise<void> {
-    const { executables } = this.options;
+    const { modules } = this.options;
     this.set(target, rule, probed);
     if (probed.attachment.plan.kind === 'go') {
-      await executables.link(probed, target);
+      await modules.link(probed, target);
       return this.takeOthers(target.pid, expected);
     }
     // What is known of the process by its libraries holds for the first call that counts.
     await this.takeOthers(target.pid, expected);
-    if (this.known.get(target.pid)?.probed === probed) await executables.link(probed, target);
+    if (this.known.get(target.pid)?.probed === probed) await modules.link(probed, target);
   }
 
   /** Links a process to the probes of its rule, or says why there are none: null. */
-  async take(target: Target, { rule, whole }: Decision): Promise<Probed | null> {
-    const { executables, onNotice } = this.options;
-    const probed = await executables.need(rule, target, whole);
+  async take(target: Target, { rule, whole }: Decision): Promise<ProbedModule | null> {
+    const { modules, onNotice } = this.options;
+    const probed = await modules.need(rule, target, whole);
     if (probed) {
       const isNew = probed.pids.size === 0 && !probed.attachment.isAttached(target.pid);
       await this.link(target, rule, probed);
@@ -229,7 +251,7 @@ export class Processes {
   }
 
   private tellProblem(target: Target, rule: TraceRule, module: ModuleFile, role: ModuleRole): void {
-    const problem = this.options.executables.problem(rule, module.fileId, role);
+    const problem = this.options.modules.problem(rule, module.fileId, role);
     // Of a process that ended too soon nothing is known of its executable.
     if (!problem || !isRunning(target, this.options.procfs)) return;
     // What is followed for the sake of its parent need not have what was asked for.
@@ -242,9 +264,9 @@ export class Processes {
   }
 
   /** The process is gone; later ones are traced from their first call. */
-  async arm(probed: Probed): Promise<void> {
+  async arm(probed: ProbedModule): Promise<void> {
     if (!probed.whole || probed.attachment.isAttached(null)) return;
-    await this.options.executables.arm(probed);
+    await this.options.modules.arm(probed);
     this.options.onNotice(followed(probed, 'for its next process'), probed.rule);
   }
 
@@ -253,22 +275,22 @@ export class Processes {
     const known = this.known.get(pid);
     const probes = known ? probesOf(known) : [];
     if (!known || probes.length === 0) return;
-    await Promise.all(probes.map((probed) => this.options.executables.unlink(probed, pid)));
+    await Promise.all(probes.map((probed) => this.options.modules.unlink(probed, pid)));
     known.probed = null;
-    known.libraries.clear();
+    known.others.clear();
     await this.options.session.drain();
     await this.end(pid, process.hrtime.bigint(), await this.options.session.openCallsOf(pid));
   }
 
   /** It has exited. Resolves with the probes that it is still to be unlinked from. */
-  async exited(pid: number, endNs: bigint): Promise<Probed[]> {
+  async exited(pid: number, endNs: bigint): Promise<ProbedModule[]> {
     const { session, resources } = this.options;
     // A child may have been gone before it was read; the kernel knows it all the same.
     const known = this.known.get(pid);
     this.known.delete(pid);
     await session.drain();
     await this.end(pid, endNs, await session.openCallsOf(pid));
-    session.removeTarget(pid);
+    session.targets.remove(pid);
     resources.delete(pid);
     return known ? probesOf(known) : [];
   }
@@ -308,23 +330,23 @@ export class Processes {
   /** It falls under no rule. */
   forget(pid: number): void {
     if (!this.known.delete(pid)) return;
-    this.options.session.removeTarget(pid);
+    this.options.session.targets.remove(pid);
     this.options.resources.delete(pid);
   }
 
   /** These probes are gone. */
-  unprobe(probed: Probed): void {
+  unprobe(probed: ProbedModule): void {
     for (const known of this.known.values()) {
       if (known.probed === probed) known.probed = null;
-      known.libraries.delete(probed);
+      known.others.delete(probed);
     }
   }
 }
 
 /** All that a process is linked to. */
-export const probesOf = ({ probed, libraries }: FollowedProcess): Probed[] => [
+export const probesOf = ({ probed, others }: FollowedProcess): ProbedModule[] => [
   ...(probed ? [probed] : []),
-  ...libraries,
+  ...others,
 ];
 
 /** Go's runtime needs no library; what else runs on threads does. */
@@ -334,7 +356,7 @@ function hasLibraries({ rule, probed }: FollowedProcess): boolean {
   );
 }
 
-const followed = ({ attachment, exe }: Probed, where: string): Notice => ({
+const followed = ({ attachment, exe }: ProbedModule, where: string): Notice => ({
   code: 'PROCESS_FOLLOWED',
-  message: `attached to ${attachment.plan.functions.length} functions of ${exe} ${where}`,
+  message: `attached to ${plural(attachment.plan.functions.length, 'function')} of ${exe} ${where}`,
 });

@@ -1,12 +1,12 @@
 /** Probes that are taken back: nothing runs what they are in, somebody waits, or their rule went. */
-import type { DetachReason, Probed } from './executables.js';
+import type { DetachReason, ProbedModule } from './modules.js';
 import type { FollowedOptions } from './followed.js';
 import type { Processes } from './processes.js';
 import type { WorkQueue } from './work-queue.js';
 
 export interface RemovalsOptions extends Pick<
   FollowedOptions,
-  'session' | 'executables' | 'holds' | 'onNotice'
+  'session' | 'modules' | 'holds' | 'onNotice'
 > {
   processes: Processes;
   queue: WorkQueue;
@@ -24,12 +24,12 @@ export class Removals {
 
   /** Takes back probes that are not needed, or that somebody waits for. */
   tidy(idleMs: number): void {
-    for (const { probed, why } of this.options.executables.due(idleMs)) {
+    for (const { probed, why } of this.options.modules.due(idleMs)) {
       void this.takeBack(probed, why);
     }
   }
 
-  private async takeBack(probed: Probed, why: DetachReason): Promise<void> {
+  private async takeBack(probed: ProbedModule, why: DetachReason): Promise<void> {
     const { holds, session, queue } = this.options;
     if (probed.rule.hold.length > 0) {
       // Who has been let pass so far is in the queue before the probes go, and keeps them.
@@ -40,12 +40,12 @@ export class Removals {
   }
 
   /** From within the queue. Never rejects. */
-  async remove(probed: Probed, why: DetachReason): Promise<void> {
+  async remove(probed: ProbedModule, why: DetachReason): Promise<void> {
     // Meanwhile a process may have begun.
     if (this.closed || (why === 'idle' && probed.pids.size > 0)) return;
-    const { executables, processes, onNotice } = this.options;
+    const { modules, processes, onNotice } = this.options;
     try {
-      await executables.remove(probed, why);
+      await modules.remove(probed, why);
     } catch (error) {
       const message = `probes of ${probed.exe} could not be taken back: ${String(error)}`;
       onNotice({ code: 'PROBES_NOT_REMOVED', message }, probed.rule);

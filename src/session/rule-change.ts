@@ -1,6 +1,6 @@
 /** What other rules mean for the processes that are followed. */
 import type { Target } from '../targets/target.js';
-import type { Probed } from './executables.js';
+import type { ProbedModule } from './modules.js';
 import { type Decision, decide, hasWhole, type TraceRule } from './rule.js';
 
 export interface FollowedProcess {
@@ -8,23 +8,23 @@ export interface FollowedProcess {
   /** null: nobody's yet; it is watched for what it may execute. */
   rule: TraceRule | null;
   /** Of its main executable. */
-  probed: Probed | null;
+  probed: ProbedModule | null;
   /** Of its libraries, and of the kernel. */
-  libraries: Set<Probed>;
+  others: Set<ProbedModule>;
 }
 
 export interface RuleChange {
   /** Processes that fall under another rule now, or none. */
   moves: { target: Target; decision: Decision | null }[];
   /** Probes of no rule any more, or of one that does not have all processes of the executable. */
-  gone: Set<Probed>;
+  gone: Set<ProbedModule>;
   undecided: number[];
 }
 
 export function compare(
   rules: readonly TraceRule[],
   processes: ReadonlyMap<number, FollowedProcess>,
-  probes: Iterable<Probed>,
+  probes: Iterable<ProbedModule>,
 ): RuleChange {
   const change: RuleChange = { moves: [], gone: new Set(), undecided: [] };
   for (const probed of probes) {

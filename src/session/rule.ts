@@ -27,6 +27,8 @@ export interface TraceRule {
   readonly options: RuleOptions;
   readonly filter: TreeFilter;
   readonly followForks: boolean;
+  /** What tracing may cost a target, as a share of one CPU; 1: any cost. */
+  readonly maxOverhead: number;
   /** A process stays under the rule when it executes another program. */
   readonly followExecs: boolean;
   /**

@@ -13,19 +13,22 @@ import { ThreadContexts } from '../targets/thread-context.js';
 import { Unwinders } from '../targets/unwinders.js';
 import {
   type DetachReason,
-  Executables,
+  Modules,
   type ModuleFile,
-  type Probed,
+  type ProbedModule,
   sitesOf,
-} from './executables.js';
+} from './modules.js';
 import { Followed } from './followed.js';
+import { Governing } from './governing.js';
 import { Holds } from './holds.js';
 import { ModuleNames } from './names.js';
 import type { OpenStackCalls } from './open-calls.js';
+import { add, NOTHING_SPENT, type Spent, spentOn } from './overhead.js';
 import { type NamedFunction, Pipeline } from './pipeline.js';
 import { ProcessResources } from './resources.js';
 import type { TraceRule } from './rule.js';
 import { Session } from './session.js';
+import type { FunctionStatistics } from './statistics.js';
 import { type CountedFunction, lostInKernel, summarize } from './summary.js';
 import { Trampolines } from './trampolines.js';
 import type { Transport } from './transport.js';
@@ -39,7 +42,7 @@ const CHECK_MS = 1_000;
 /** How often the clocks are compared, in ms. */
 const CLOCK_MS = 10_000;
 const FLUSH_MS = 5_000;
-/** How long the end waits for executables that are being planned; nothing is attached any more. */
+/** How long the end waits for modules that are being planned; nothing is attached any more. */
 const SETTLE_MS = 500;
 
 const waited = (): Promise<void> => setTimeout(SETTLE_MS, undefined, { ref: false });
@@ -49,15 +52,17 @@ export interface RunningOptions extends ResourceSources {
   sinks: readonly Sink[];
   transport: Transport;
   ringBytes: number;
+  /** What tracing may cost all targets together, as a share of one CPU; default: all CPUs. */
+  hostBudget?: number;
   /** Functions that can be traced at once. */
   maxFunctions: number;
   /** Processes that start later and fall under a rule are targets too. */
   watchesExecs: boolean;
-  /** How long the probes of an executable stay that nothing runs, in ms. */
+  /** How long the probes of a module stay that no process runs, in ms. */
   idleMs: number;
   /** How long sinks may take at the end to deliver what is left, in ms. */
   flushMs?: number;
-  /** What has to do with one rule, what was found in its executables included; else sinks get it. */
+  /** What has to do with one rule, what was found in its modules included; else sinks get it. */
   onNotice?: (notice: Notice, rule: TraceRule) => void;
   /** The function's number is free for another. */
   onForgotten?: (functionIndex: number) => void;
@@ -73,7 +78,7 @@ export interface FirstTarget {
 
 export interface NumberedFunction extends NamedFunction {
   sites: number;
-  probed: Probed;
+  probed: ProbedModule;
   /** Of the HTTP requests that it handles; null: it is no handler. */
   route: string | null;
 }
@@ -87,9 +92,12 @@ export class Running {
   session!: Session;
   pipeline!: Pipeline;
   followed!: Followed;
-  executables!: Executables;
+  modules!: Modules;
+  governing!: Governing;
   /** What the kernel counted for functions whose probes were taken back. */
   private readonly lostBefore: Record<string, number> = {};
+  /** On probes that were taken back. */
+  private spentBefore = NOTHING_SPENT;
   private resources!: ProcessResources;
   private signalEnd!: () => void;
   private readonly timers: NodeJS.Timeout[] = [];
@@ -134,7 +142,7 @@ export class Running {
       (batch) => this.pipeline.batch(batch),
     );
     const procfs = new Procfs();
-    this.executables = new Executables({
+    this.modules = new Modules({
       native,
       session: this.session,
       onAdded: (probed) => this.register(probed),
@@ -164,7 +172,7 @@ export class Running {
     });
     this.followed = new Followed({
       session: this.session,
-      executables: this.executables,
+      modules: this.modules,
       resources: this.resources,
       threadContexts: new ThreadContexts(native, procfs),
       holds: new Holds({
@@ -177,16 +185,20 @@ export class Running {
       rules,
       watchesExecs,
       idleMs,
-      onNotice: (notice, rule) => {
-        if (options.onNotice) options.onNotice(notice, rule);
-        else this.pipeline.notice(notice);
-      },
+      onNotice: (notice, rule) => this.tellOf(notice, rule),
       onExited: (pid, endNs, open) => this.pipeline.finishProcess(pid, endNs, stacksOf(open)),
       onEmpty: () => {
         if (!watchesExecs) this.signalEnd();
       },
     });
+    this.governing = new Governing({
+      session: this.session,
+      modules: this.modules,
+      ...(options.hostBudget === undefined ? {} : { hostBudget: options.hostBudget }),
+      onNotice: (notice, rule) => this.tellOf(notice, rule),
+    });
     process.on('SIGIO', this.onSignal);
+    this.governing.start();
     await this.begin(first);
   }
 
@@ -207,6 +219,11 @@ export class Running {
     this.every(CLOCK_MS, () => (this.pipeline.clockOffsetNs = this.native.clockOffset()));
   }
 
+  private tellOf(notice: Notice, rule: TraceRule): void {
+    if (this.options.onNotice) this.options.onNotice(notice, rule);
+    else this.pipeline.notice(notice);
+  }
+
   private check(): void {
     try {
       this.followed.check();
@@ -216,7 +233,7 @@ export class Running {
     }
   }
 
-  /** Somebody waits to write to an executable: see native.leaseFile(). */
+  /** Somebody waits to write to a module: see native.leaseFile(). */
   private readonly onSignal = (): void => this.followed.tidy();
 
   private every(ms: number, run: () => void): void {
@@ -224,13 +241,13 @@ export class Running {
   }
 
   private planOf(fileId: string): ModulePlan | null {
-    for (const probed of this.executables.all) {
+    for (const probed of this.modules.all) {
       if (probed.fileId === fileId) return probed.attachment.plan;
     }
     return null;
   }
 
-  private register(probed: Probed): void {
+  private register(probed: ProbedModule): void {
     const { plan, firstFunction } = probed.attachment;
     const addresses = new ModuleNames(plan.module);
     const { filter } = probed.rule;
@@ -252,7 +269,7 @@ export class Running {
   }
 
   private async unregister(
-    probed: Probed,
+    probed: ProbedModule,
     open: readonly OpenStackCalls[],
     why: DetachReason,
   ): Promise<void> {
@@ -262,7 +279,9 @@ export class Running {
     this.detached[why] += sitesOf(probed);
     const { firstFunction, plan } = probed.attachment;
     const count = plan.functions.length;
-    const statistics = this.session.statistics().slice(firstFunction, firstFunction + count);
+    const all = this.session.statistics();
+    this.spentBefore = add(this.spentBefore, this.spentOn(probed, all));
+    const statistics = all.slice(firstFunction, firstFunction + count);
     for (const [reason, lost] of Object.entries(lostInKernel(statistics))) {
       this.lostBefore[reason] = (this.lostBefore[reason] ?? 0) + lost;
     }
@@ -271,6 +290,27 @@ export class Running {
       this.functions[index] = undefined;
       this.options.onForgotten?.(index);
     }
+  }
+
+  /** What its probes have cost so far. */
+  spentOn(
+    { attachment, rule }: ProbedModule,
+    statistics: readonly FunctionStatistics[] = this.session.statistics(),
+  ): Spent {
+    const { plan, firstFunction } = attachment;
+    const own = statistics.slice(firstFunction, firstFunction + plan.functions.length);
+    return spentOn(plan, rule.request.costs, own, attachment.runTimes());
+  }
+
+  private overhead(statistics: readonly FunctionStatistics[]): Summary['overhead'] {
+    const { predictedNs, kernelNs } = [...this.modules.all]
+      .map((probed) => this.spentOn(probed, statistics))
+      .reduce(add, this.spentBefore);
+    const runTimeNs = this.session.runTimeNs();
+    return {
+      predicted: this.session.shareOf(predictedNs),
+      measured: runTimeNs === null ? null : this.session.shareOf(runTimeNs + kernelNs),
+    };
   }
 
   /** Losses so far by reason, but for those that the kernel's counts of present functions hold. */
@@ -297,13 +337,14 @@ export class Running {
   }
 
   private async conclude(): Promise<Summary> {
+    this.governing.stop();
     this.followed.close();
     await Promise.race([this.followed.settled(), waited()]);
     const open = await this.session.detach(GRACE_MS);
     await Promise.race([this.followed.settled(), waited()]);
     await this.pipeline.finish(process.hrtime.bigint(), stacksOf(open));
     const statistics = this.session.statistics();
-    const overhead = { predicted: null, measured: this.session.overhead() };
+    const overhead = this.overhead(statistics);
     const { sinks } = this.options;
     const { flushMs = FLUSH_MS } = this.options;
     await Promise.all(sinks.map((sink) => sink.flush?.(flushMs)));
@@ -318,7 +359,7 @@ export class Running {
 
   private async close(): Promise<void> {
     this.resources.close();
-    await this.executables.close();
+    await this.modules.close();
     await this.session.close();
     process.off('SIGIO', this.onSignal);
   }
@@ -326,6 +367,7 @@ export class Running {
   /** Attaching failed: whatever is there is taken back. */
   private async abandon(): Promise<void> {
     this.timers.forEach(clearInterval);
+    (this.governing as Governing | undefined)?.stop();
     // Not yet open if that is what failed.
     const session = this.session as Session | undefined;
     (this.followed as Followed | undefined)?.close();

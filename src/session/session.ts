@@ -9,42 +9,30 @@ import type {
   Programs,
   Reader,
 } from '../native/native.js';
-import type { GoLayout, ModulePlan } from '../plan/plan.js';
-import {
-  MAX_TARGET_MODULES,
-  processSettings,
-  settings as settingsLayout,
-  statistics,
-  target as targetLayout,
-  targetModule,
-  ThreadContextFormat,
-  threadContextPlace,
-} from '../spans/records.generated.js';
-import type { ThreadContextPlace } from '../targets/thread-context.js';
+import type { ModulePlan } from '../plan/plan.js';
+import { processSettings, statistics } from '../spans/records.generated.js';
 import {
   Attachment,
-  MAPS,
   type ModuleProbes,
   objectPath,
-  RULE_MAPS,
   SESSION_MAPS,
-  type SharedMaps,
   shardCount,
 } from './attachment.js';
-import { type KernelOptions, numbersFrom, type RuleOptions } from './encode.js';
+import { numbersFrom, type RuleOptions } from './encode.js';
+import { KernelAttachment } from './kernel-attachment.js';
 import { kernelError } from './kernel-errors.js';
 import { Numbers } from './numbers.js';
 import { allOpenCalls, openCallsOn, type OpenStackCalls } from './open-calls.js';
+import { openRuleMaps, type RuleMaps } from './rule-maps.js';
 import { type FunctionStatistics, readStatistics } from './statistics.js';
-import { pidKey } from './trampolines.js';
+import { Targets } from './targets.js';
 import type { Transport } from './transport.js';
 
-/** How often the ring is looked at, and how much is taken at once. */
-const READER = { intervalMs: 5, batchBytes: 1 << 20, maxPending: 16 };
-
-/** Calls whose values are kept while they are open; without arguments only while they return. */
-const MANY_CALLS = 8_192;
-const FEW_CALLS = 1_024;
+/**
+ * How often the ring is looked at, and how much is taken at once: two batches are what a turn of
+ * the event loop deals with, in less than 10 ms.
+ */
+const READER = { intervalMs: 5, batchBytes: 1 << 17, maxPending: 2 };
 
 export interface SessionOptions {
   /** Perf buffers also where the kernel has no ring. */
@@ -58,45 +46,13 @@ export interface SessionOptions {
   programSpans: boolean;
 }
 
-/** What a rule's attachments have in common: rates hold for all of them together. */
-export interface RuleMaps {
-  readonly maps: SharedMaps;
-  /** On which stack each thread is; from its first module on that is no Go program. */
-  threadStacks(): Promise<BpfMap>;
-  close(): Promise<void>;
-}
-
-/** A module of a process, with whose attachment it is probed. */
-export interface TargetModule {
-  /** Where it is mapped, less where its file says. */
-  bias: number;
-  attachment: number;
-}
-
-interface Threads {
-  stacks: BpfMap;
-  close(): Promise<void>;
-}
-
-/** How the g of a Go program's thread is found. */
-export type GoThreads = Pick<GoLayout, 'threadOffset' | 'currentOffset'>;
-
-interface TargetEntry {
-  modules: TargetModule[];
-  go?: GoThreads;
-  followForks: boolean;
-}
-
 export class Session {
+  readonly targets: Targets;
   private readonly attachments = new Set<ModuleProbes>();
   /** 0 is that of the runtime's and the SDK's sites. */
   private readonly numbers: Numbers;
   /** Numbers of attachments given out; 0 is none. */
   private attached = 0;
-  /** What the map `targets` says of each. */
-  private readonly targets = new Map<number, TargetEntry>();
-  /** Where their threads publish contexts, as far as they do. */
-  private readonly threadContexts = new Map<number, ThreadContextPlace>();
   private runTimeStatistics: { close(): void } | null = null;
   private readonly startedAt = process.hrtime.bigint();
   /** What removed attachments had come to. */
@@ -113,6 +69,7 @@ export class Session {
     private readonly reader: Reader,
   ) {
     this.numbers = new Numbers(1, options.maxFunctions);
+    this.targets = new Targets(this.map('targets'), this.map('trampolines'));
   }
 
   /** Loads what all modules share and begins to read; `onBatch` gets records end to end. */
@@ -135,6 +92,7 @@ export class Session {
         maps: {
           ring: perfBuffers ? { perfBuffers } : { maxEntries: options.ringBytes },
           statistics: { maxEntries: (options.maxFunctions + 1) * shards },
+          governed: { maxEntries: options.maxFunctions + 1 },
         },
         attach: 'perf',
         sleepable: false,
@@ -167,59 +125,12 @@ export class Session {
 
   /** `readsArguments`: arguments are kept while calls are open. */
   async addRule(readsArguments: boolean): Promise<RuleMaps> {
+    const { native, features, perfBuffers, shards } = this;
     const common = SESSION_MAPS.map((name) => [name, this.map(name)] as const);
     try {
-      // No program of it is loaded: it owns the maps, whichever attachments come and go.
-      const owner = await this.native.load({
-        object: objectPath('go', this.features),
-        maps: {
-          ...Object.fromEntries(common.map(([name, reuse]) => [name, { reuse }])),
-          call_values: { maxEntries: readsArguments ? MANY_CALLS : FEW_CALLS },
-        },
-        attach: 'perf',
-        sleepable: false,
-        programs: [],
-      });
-      const own = RULE_MAPS.map((name) => [name, owner.map(name)] as const);
-      const maps = Object.fromEntries([...common, ...own]) as SharedMaps;
-      let threads: Promise<Threads> | null = null;
-      return {
-        maps,
-        threadStacks: async () => (await (threads ??= this.watchThreads(maps))).stacks,
-        close: async () => {
-          await (await threads?.catch(() => null))?.close();
-          owner.close();
-        },
-      };
+      return await openRuleMaps(native, features, { readsArguments, perfBuffers, shards }, common);
     } catch (error) {
       throw kernelError(error);
-    }
-  }
-
-  /** What is open on the stack of a thread ends with it. */
-  private async watchThreads(shared: SharedMaps): Promise<Threads> {
-    const { native, features, shards, perfBuffers } = this;
-    const settings = Buffer.alloc(settingsLayout.size);
-    settings.writeUInt32LE(shards - 1, settingsLayout.shardMask);
-    settings.writeUInt8(perfBuffers ? 1 : 0, settingsLayout.perfBuffers);
-    const programs = await native.load({
-      object: objectPath('threads', features),
-      settings,
-      maps: Object.fromEntries(MAPS.threads.map((name) => [name, { reuse: shared[name] }])),
-      attach: 'perf',
-      sleepable: false,
-      programs: ['thread_exited'],
-    });
-    try {
-      const link = await programs.attachTracepoint('thread_exited');
-      const close = async (): Promise<void> => {
-        await link.detach();
-        programs.close();
-      };
-      return { stacks: programs.map('thread_stacks'), close };
-    } catch (error) {
-      programs.close();
-      throw error;
     }
   }
 
@@ -232,19 +143,26 @@ export class Session {
   ): Promise<ModuleProbes> {
     const first = this.numbers.take(plan.functions.length);
     if (first === null) throw new Error(`no room for ${plan.functions.length} functions`);
-    const { perfBuffers, shards } = this;
+    const { native, features, perfBuffers, shards } = this;
     const { programSpans } = this.options;
     const number = ++this.attached;
+    const all = {
+      ...options,
+      programSpans,
+      filterTargets,
+      perfBuffers,
+      attachment: number,
+      shards,
+    };
+    const common = [native, features, plan, first, all, rule.maps] as const;
     try {
-      const load = plan.kind === 'kernel' ? loadForKernel : loadForFile;
-      const attachment = await load(
-        this.native,
-        this.features,
-        plan,
-        first,
-        { ...options, programSpans, filterTargets, perfBuffers, attachment: number, shards },
-        rule,
-      );
+      const attachment =
+        plan.kind === 'kernel'
+          ? await KernelAttachment.load(...common, await rule.threadStacks())
+          : await Attachment.load(
+              ...common,
+              plan.kind === 'native' ? await rule.threadStacks() : null,
+            );
       this.attachments.add(attachment);
       return attachment;
     } catch (error) {
@@ -281,70 +199,6 @@ export class Session {
     return this.numbers.room;
   }
 
-  /** The process is followed; hits in none of its modules count yet. */
-  addTarget(pid: number, followForks: boolean): void {
-    this.targets.set(pid, { modules: [], followForks });
-    this.writeTarget(pid);
-  }
-
-  /** A child that was forked is to the kernel what its parent was: what is added comes on top. */
-  copyTarget(parent: number, child: number): void {
-    const entry = this.targets.get(parent);
-    const place = this.threadContexts.get(parent);
-    if (entry) this.targets.set(child, { ...entry, modules: [...entry.modules] });
-    if (place) this.threadContexts.set(child, place);
-  }
-
-  /**
-   * Hits of this attachment count in the process. False: it has as many modules as the kernel side
-   * can tell apart.
-   */
-  addModule(pid: number, module: TargetModule, followForks: boolean): boolean {
-    const modules = (this.targets.get(pid)?.modules ?? []).filter(
-      ({ attachment }) => attachment !== module.attachment,
-    );
-    if (modules.length >= MAX_TARGET_MODULES) return false;
-    const go = this.targets.get(pid)?.go;
-    this.targets.set(pid, { modules: [...modules, module], ...(go ? { go } : {}), followForks });
-    this.writeTarget(pid);
-    return true;
-  }
-
-  /** The process runs Go: what the kernel does for a goroutine can be told from then on. */
-  setGoThreads(pid: number, go: GoThreads): void {
-    const entry = this.targets.get(pid);
-    if (!entry) return;
-    entry.go = go;
-    this.writeTarget(pid);
-  }
-
-  removeModule(pid: number, attachment: number): void {
-    const entry = this.targets.get(pid);
-    if (!entry?.modules.some((module) => module.attachment === attachment)) return;
-    entry.modules = entry.modules.filter((module) => module.attachment !== attachment);
-    this.writeTarget(pid);
-  }
-
-  /** Null: its threads publish no context, as far as is known. */
-  setThreadContext(pid: number, place: ThreadContextPlace | null): void {
-    if (place) this.threadContexts.set(pid, place);
-    else this.threadContexts.delete(pid);
-    this.writeTarget(pid);
-  }
-
-  removeTarget(pid: number): void {
-    this.targets.delete(pid);
-    this.threadContexts.delete(pid);
-    this.map('targets').delete(pidKey(pid));
-    this.map('trampolines').delete(pidKey(pid));
-  }
-
-  private writeTarget(pid: number): void {
-    const entry = this.targets.get(pid);
-    const place = this.threadContexts.get(pid) ?? null;
-    if (entry) this.map('targets').update(pidKey(pid), encodeTarget(entry, place));
-  }
-
   openCallsOn(stack: bigint, pid: number): OpenStackCalls | null {
     return openCallsOn(this.map('stacks'), stack, pid);
   }
@@ -368,16 +222,20 @@ export class Session {
     return readStatistics(this.map('statistics'), this.numbers.used, this.shards);
   }
 
+  /** Calls so far, by function number; the first is of the support sites' hits. */
+  calls(): Float64Array {
+    return this.map('statistics').sums(statistics.calls, this.numbers.used, this.shards);
+  }
+
   /** CPU time of our programs since the session began; null if not measured. */
   runTimeNs(): number | null {
     if (!this.runTimeStatistics) return null;
     return this.runTimes().reduce((sum, { runTimeNs }) => sum + runTimeNs, 0);
   }
 
-  /** The same as a share of one CPU. */
-  overhead(): number | null {
-    const spent = this.runTimeNs();
-    return spent === null ? null : spent / Number(process.hrtime.bigint() - this.startedAt);
+  /** As a share of one CPU since the session began. */
+  shareOf(ns: number): number {
+    return ns / Number(process.hrtime.bigint() - this.startedAt);
   }
 
   /** Hits that the kernel dropped since the program was already running on that CPU. */
@@ -456,60 +314,4 @@ export class Session {
   private map(name: (typeof SESSION_MAPS)[number]): BpfMap {
     return this.processes.map(name);
   }
-}
-
-type Load = (
-  native: Native,
-  features: Features,
-  plan: ModulePlan,
-  first: number,
-  options: KernelOptions,
-  rule: RuleMaps,
-) => Promise<ModuleProbes>;
-
-const loadForKernel: Load = async (native, features, plan, first, options, rule) => {
-  const { KernelAttachment } = await import('./kernel-attachment.js');
-  const threadStacks = await rule.threadStacks();
-  return KernelAttachment.load(native, features, plan, first, options, rule.maps, threadStacks);
-};
-
-const loadForFile: Load = async (native, features, plan, first, options, rule) =>
-  Attachment.load(
-    native,
-    features,
-    plan,
-    first,
-    options,
-    rule.maps,
-    plan.kind === 'native' ? await rule.threadStacks() : null,
-  );
-
-const DTV_ENTRY = { glibc: 16, musl: 8 };
-
-function encodeTarget(
-  { modules, go, followForks }: TargetEntry,
-  place: ThreadContextPlace | null,
-): Buffer {
-  const value = Buffer.alloc(targetLayout.size);
-  modules.forEach(({ bias, attachment }, index) => {
-    const at = targetLayout.modules + index * targetModule.size;
-    value.writeBigUInt64LE(BigInt.asUintN(64, BigInt(bias)), at + targetModule.bias);
-    value.writeUInt32LE(attachment, at + targetModule.attachment);
-  });
-  value.writeUInt8(followForks ? 1 : 0, targetLayout.followForks);
-  if (go) {
-    value.writeInt32LE(go.threadOffset, targetLayout.gOffset);
-    value.writeUInt16LE(go.currentOffset, targetLayout.currentOffset);
-  }
-  if (place) {
-    const at = targetLayout.threadContext;
-    const { OTEL, ELASTIC } = ThreadContextFormat;
-    value.writeBigInt64LE(BigInt(place.offset), at + threadContextPlace.offset);
-    value.writeUInt8(place.format === 'otel' ? OTEL : ELASTIC, at + threadContextPlace.format);
-    if (place.kind === 'dynamic') {
-      value.writeUInt32LE(place.module, at + threadContextPlace.module);
-      value.writeUInt8(DTV_ENTRY[place.libc], at + threadContextPlace.entrySize);
-    }
-  }
-  return value;
 }

@@ -17,6 +17,7 @@ const KERNEL_REASONS: Record<number, string> = {
   [LostReason.TABLE_FULL]: 'tableFull',
   [LostReason.UNPAIRED]: 'unpaired',
   [LostReason.ENTRY_ONLY]: 'entryOnly',
+  [LostReason.GOVERNOR]: 'governor',
 };
 
 export interface CountedFunction {
@@ -69,6 +70,7 @@ function summarizeFunction(named: CountedFunction, counted: FunctionStatistics):
     calls: counted.calls,
     spans: counted.spans - named.unsent,
     errors: counted.errors,
+    foreign: counted.foreign,
     minNano: minNs,
     p50Nano: quantile(histogram, 0.5, minNs, maxNs),
     p99Nano: quantile(histogram, 0.99, minNs, maxNs),

@@ -1,6 +1,7 @@
 /** What a user wants of the functions of one selection, and the rule that it makes. */
 import type { Features } from '../native/native.js';
 import type { ErrorMode } from '../plan/error-modes.js';
+import type { HostCosts } from '../plan/host-costs.js';
 import type { PlanRequest } from '../plan/plan-module.js';
 import type { Trampolines } from '../plan/trampolines.js';
 import { sampleThreshold } from '../spans/sampling.js';
@@ -46,6 +47,8 @@ export interface TraceWishes {
   emulateReturns: boolean;
   /** Returns of all native functions by replaced return addresses, whatever the process has mapped. */
   returnTrampoline: boolean;
+  /** What tracing may cost a target, as a share of one CPU; 1: any cost. */
+  maxOverhead: number;
   /** Functions that may be attached in one executable. */
   maxFunctions: number;
 }
@@ -53,7 +56,11 @@ export interface TraceWishes {
 /** Sites that are attached one by one, where the kernel has no uprobe_multi. */
 const MAX_SINGLE_SITES = 1_000;
 
-export function planRequest(wishes: TraceWishes, features: Features): PlanRequest {
+export function planRequest(
+  wishes: TraceWishes,
+  features: Features,
+  costs: HostCosts,
+): PlanRequest {
   return {
     patterns: [...wishes.symbols, ...wishes.handlers.map(({ symbol }) => symbol)].map((text) =>
       parsePattern(text),
@@ -72,6 +79,7 @@ export function planRequest(wishes: TraceWishes, features: Features): PlanReques
       redact: wishes.redact,
       errors: wishes.errors,
     },
+    costs: wishes.emulateReturns ? costs : { ...costs, carriedOutNs: null },
     maxFunctions: wishes.maxFunctions,
     maxSites: features.uprobeMulti ? Infinity : MAX_SINGLE_SITES,
   };
@@ -85,11 +93,16 @@ function trampolinesOf(wishes: TraceWishes, { uprobeSession }: Features): Trampo
 /** Which processes, as the rule is asked. */
 export type Selects = Pick<TraceRule, 'id' | 'name' | 'fits' | 'reach' | 'followExecs' | 'hold'>;
 
-export function ruleOf(wishes: TraceWishes, features: Features, selects: Selects): TraceRule {
+export function ruleOf(
+  wishes: TraceWishes,
+  features: Features,
+  costs: HostCosts,
+  selects: Selects,
+): TraceRule {
   const { minDurationNs, slowerThanNs, errorsOnly, followForks } = wishes;
   return {
     ...selects,
-    request: planRequest(wishes, features),
+    request: planRequest(wishes, features, costs),
     options: {
       minDurationNs,
       sampleThreshold: sampleThreshold(wishes.sample),
@@ -104,5 +117,6 @@ export function ruleOf(wishes: TraceWishes, features: Features, selects: Selects
     },
     filter: { minDurationNs, slowerThanNs, errorsOnly },
     followForks,
+    maxOverhead: wishes.maxOverhead,
   };
 }

@@ -9,12 +9,7 @@ export class JsonLines {
     return this.line(
       {
         type: 'span',
-        traceId: span.traceId,
-        spanId: span.spanId,
-        parentSpanId: span.parentSpanId,
-        name: span.name,
-        startTimeUnixNano: span.startTimeUnixNano.toString(),
-        endTimeUnixNano: span.endTimeUnixNano.toString(),
+        ...common(span),
         durationNano: span.durationNano,
         status: span.status,
         attributes: span.attributes,
@@ -28,12 +23,7 @@ export class JsonLines {
     return this.line(
       {
         type: 'programSpan',
-        traceId: span.traceId,
-        spanId: span.spanId,
-        parentSpanId: span.parentSpanId,
-        name: span.name,
-        startTimeUnixNano: span.startTimeUnixNano.toString(),
-        endTimeUnixNano: span.endTimeUnixNano.toString(),
+        ...common(span),
       },
       span.resource,
     );
@@ -49,3 +39,12 @@ export class JsonLines {
     return `${JSON.stringify(fields).slice(0, -1)},"resource":${text}}\n`;
   }
 }
+
+const common = (span: FunctionSpan | ProgramSpan): object => ({
+  traceId: span.traceId,
+  spanId: span.spanId,
+  parentSpanId: span.parentSpanId,
+  name: span.name,
+  startTimeUnixNano: span.startTimeUnixNano.toString(),
+  endTimeUnixNano: span.endTimeUnixNano.toString(),
+});

@@ -17,6 +17,8 @@ import { Spool } from './spool.js';
 
 /** A request is worth sending at once. */
 const ENOUGH_SPANS = 512;
+/** Encoding a full request takes some 2 ms. */
+const LONGEST_TURN_MS = 5;
 /** Of the queue: what is above goes to the spool, so that a burst still finds room. */
 const SPOOL_ABOVE = 0.5;
 const SPOOL_REOPEN_MS = 5_000;
@@ -181,7 +183,7 @@ export class OtlpSink implements Sink {
     }
   }
 
-  /** Sends what is due. One batch a turn of the event loop: encoding one takes some 10 ms. */
+  /** Sends what is due, as much as a turn of the event loop has time to encode. */
   private pump(): void {
     const { wire, spool, queue } = this;
     if (!wire || this.stopped) return;
@@ -189,10 +191,17 @@ export class OtlpSink implements Sink {
     const wait = this.pace.waitMs(Date.now());
     if (wait > 0) return this.schedule(wait);
     if (this.underWay >= this.pace.limit) return;
-    // The oldest first; at the end what is on disk can wait.
-    const segment = this.flushing ? null : spool?.take();
-    if (spool && segment) void this.sendSegment(wire, spool, segment);
-    else void this.sendBatch(wire, queue.take());
+    const end = performance.now() + LONGEST_TURN_MS;
+    do {
+      // The oldest first; at the end what is on disk can wait.
+      const segment = this.flushing ? null : spool?.take();
+      if (spool && segment) void this.sendSegment(wire, spool, segment);
+      else void this.sendBatch(wire, queue.take());
+    } while (
+      queue.waiting >= ENOUGH_SPANS &&
+      this.underWay < this.pace.limit &&
+      performance.now() < end
+    );
     this.scheduleNext();
   }
 

@@ -16,6 +16,8 @@ export interface FunctionSummary {
   calls: number;
   spans: number;
   errors: number;
+  /** Hits in the kernel that were no call of the program's: in interrupts, or for a probe. */
+  foreign: number;
   minNano: number;
   p50Nano: number;
   p99Nano: number;

@@ -26,6 +26,10 @@ export function count(value: number): string {
   return String(value).replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
+/** "1 function", "2 functions". */
+export const plural = (value: number, noun: string): string =>
+  `${count(value)} ${noun}${value === 1 ? '' : 's'}`;
+
 /**
  * Names come out of another program's memory: control characters, which a terminal would obey,
  * are shown as escapes, and so are those that change the direction of text.

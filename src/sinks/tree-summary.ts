@@ -18,6 +18,7 @@ export function renderSummary(summary: Summary, paint: Paint): string[] {
     '',
     `lost: ${lostLine(summary.lost)}`,
     ...contextLines(summary.contexts),
+    ...foreignLines(summary.functions),
     ...(summary.valuesLost > 0 ? [`calls without their values: ${count(summary.valuesLost)}`] : []),
     `overhead: ${overheadLine(summary.overhead)}`,
   ];
@@ -55,6 +56,17 @@ function contextLines({ unreadable, truncated }: Summary['contexts']): string[] 
       ? `, ${count(truncated)} behind too many wrappers (--context-hops looks through more)`
       : '';
   return unreadable > 0 ? [`contexts not found: ${count(unreadable)}${cut}`] : [];
+}
+
+/** Whoever sees no call of a function that the kernel runs all the time will want to know why. */
+function foreignLines(functions: Summary['functions']): string[] {
+  const hit = functions
+    .filter(({ foreign }) => foreign > 0)
+    .sort((a, b) => b.foreign - a.foreign)
+    .map(({ name, foreign }) => `${printable(name)} ${count(foreign)}`);
+  return hit.length > 0
+    ? [`in interrupts or for probes, and no calls of the program: ${hit.join(', ')}`]
+    : [];
 }
 
 /** "ringFull" → "ring full" */

@@ -1,6 +1,6 @@
 /** One trace as lines: the program's own spans and ours, nested, in the order they began. */
 import type { FunctionSpan, ProcessResource, ProgramSpan } from '../spans/span.js';
-import { count, duration, type Paint, printable, width } from './tree-format.js';
+import { count, duration, type Paint, plural, printable, width } from './tree-format.js';
 
 interface Node {
   spanId: string;
@@ -93,7 +93,7 @@ export class TraceView {
       const tail = `${gap}  ${paint.dim((times[index] ?? '').padStart(timeColumn))}${marks && `  ${paint.red(marks)}`}`;
       return (painted + tail).trimEnd();
     });
-    if (omitted > 0) rendered.push(paint.dim(`… ${count(omitted)} more spans of this trace`));
+    if (omitted > 0) rendered.push(paint.dim(`… ${plural(omitted, 'more span')} of this trace`));
     return [paint.dim(this.title()), ...rendered, ''];
   }
 

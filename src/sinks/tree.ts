@@ -3,7 +3,7 @@ import type { Writable } from 'node:stream';
 import type { FunctionSpan, ProgramSpan } from '../spans/span.js';
 import { Output, type OutputOptions } from './output.js';
 import type { Sink, Summary } from './sink.js';
-import { COLOURS, count, type Paint, PLAIN } from './tree-format.js';
+import { COLOURS, type Paint, PLAIN, plural } from './tree-format.js';
 import { renderSummary } from './tree-summary.js';
 import { TraceView } from './tree-trace.js';
 
@@ -157,7 +157,7 @@ export class TreeSink implements Sink {
   private tellNotShown(): void {
     if (this.notShown === 0) return;
     const why = `a terminal is shown ${TRACES_A_SECOND} a second; --max-rate thins, -o json has all`;
-    this.output.put(`${this.paint.dim(`… ${count(this.notShown)} more traces (${why})`)}\n\n`);
+    this.output.put(`${this.paint.dim(`… ${plural(this.notShown, 'more trace')} (${why})`)}\n\n`);
     this.notShown = 0;
   }
 }

@@ -14,6 +14,8 @@ export class RecentIds {
   }
 
   has(id: string): boolean {
+    // Often there are none, and looking up an id that is new computes its hash.
+    if (this.young.size === 0 && this.old.size === 0) return false;
     return this.young.has(id) || this.old.has(id);
   }
 }

@@ -98,7 +98,14 @@ export const LostReason = {
   TABLE_FULL: 8,
   UNPAIRED: 9,
   ENTRY_ONLY: 10,
-  REASONS: 11,
+  GOVERNOR: 11,
+  REASONS: 12,
+} as const;
+
+export const Governed = {
+  THINNED: 1,
+  WITHDRAWN: 2,
+  TWICE: 4,
 } as const;
 
 export const ValueKind = {
@@ -109,6 +116,7 @@ export const ValueKind = {
   INTERFACE: 5,
   HIDDEN: 6,
   CSTRING: 7,
+  LIBCXX_STRING: 8,
 } as const;
 
 export const ValuePlace = {
@@ -363,7 +371,7 @@ export const httpRequests = {
 
 /** Byte offsets in struct statistics. */
 export const statistics = {
-  size: 1216,
+  size: 1224,
   calls: 0,
   returns: 8,
   errors: 16,
@@ -378,8 +386,8 @@ export const statistics = {
   maxNs: 88,
   inverseMinNs: 96,
   lost: 104,
-  lostLength: 11,
-  histogram: 192,
+  lostLength: 12,
+  histogram: 200,
   histogramLength: 128,
 } as const;
 

@@ -1,4 +1,5 @@
 /** How the bytes of a value of C, C++ or Rust are shown, as its source would write it. */
+import { getSystemErrorMap } from 'node:util';
 import type { CallValue } from './call.js';
 import { ValueState } from './records.generated.js';
 import type { AttributeValue } from './span.js';
@@ -10,14 +11,23 @@ interface Placed {
   size: number;
 }
 
+/** Some bits of a number, from the lowest one of its first byte. */
+export interface Bits {
+  offset: number;
+  size: number;
+}
+
 export interface NumberShape extends Placed {
-  shape: 'bool' | 'int' | 'uint' | 'float' | 'char' | 'pointer';
+  /** errno: a negative one is an error of the kernel's. */
+  shape: 'bool' | 'int' | 'uint' | 'float' | 'char' | 'pointer' | 'errno';
+  bits?: Bits;
 }
 
 export interface EnumShape extends Placed {
   shape: 'enum';
   isSigned: boolean;
   names: readonly { name: string; value: bigint }[];
+  bits?: Bits;
 }
 
 /** Rust's enum with data. */
@@ -26,6 +36,8 @@ export interface VariantShape extends Placed {
   discriminant: Placed;
   /** `value`: null for all others. `content`: of a variant with one plain value in it. */
   variants: readonly { name: string; value: bigint | null; content: PlainShape | null }[];
+  /** The content is shown without the name of its variant. */
+  bare?: boolean;
 }
 
 export type PlainShape = NumberShape | EnumShape;
@@ -75,7 +87,7 @@ function plain(shape: PlainShape, data: Buffer): AttributeValue {
   if (bytes.length < shape.size) return UNREADABLE;
   switch (shape.shape) {
     case 'bool':
-      return bytes[0] !== 0;
+      return shape.bits ? whole(bytes, false, shape.bits) !== 0n : bytes[0] !== 0;
     case 'float':
       return shape.size === 4 ? bytes.readFloatLE() : bytes.readDoubleLE();
     case 'char':
@@ -85,20 +97,30 @@ function plain(shape: PlainShape, data: Buffer): AttributeValue {
       return address === 0n ? 'null' : `0x${address.toString(16)}`;
     }
     case 'enum': {
-      const value = whole(bytes, shape.isSigned);
+      const value = whole(bytes, shape.isSigned, shape.bits);
       const named = shape.names.find((each) => same(each.value, value, shape.size));
       return named?.name ?? exact(value);
     }
+    case 'errno':
+      return errno(whole(bytes, true));
     default:
-      return exact(whole(bytes, shape.shape === 'int'));
+      return exact(whole(bytes, shape.shape === 'int', shape.bits));
   }
 }
 
-/** Of any number of bytes. */
-function whole(bytes: Buffer, isSigned: boolean): bigint {
+/** `-2 (ENOENT)` */
+function errno(value: bigint): AttributeValue {
+  const [name] = getSystemErrorMap().get(Number(value)) ?? [];
+  return name === undefined ? exact(value) : `${value} (${name})`;
+}
+
+/** Of any number of bytes, or some of their bits. */
+function whole(bytes: Buffer, isSigned: boolean, bits?: Bits): bigint {
   let value = 0n;
   for (let at = bytes.length - 1; at >= 0; at--) value = (value << 8n) | BigInt(bytes[at] ?? 0);
-  return isSigned ? BigInt.asIntN(8 * bytes.length, value) : value;
+  const { offset, size } = bits ?? { offset: 0, size: 8 * bytes.length };
+  value = BigInt.asUintN(size, value >> BigInt(offset));
+  return isSigned ? BigInt.asIntN(size, value) : value;
 }
 
 const exact = (value: bigint): AttributeValue => {
@@ -117,7 +139,7 @@ function character(bytes: Buffer): string {
     : String.fromCodePoint(code);
 }
 
-/** `Ok(3)`, `None`; of a variant with more than one plain value only its name. */
+/** `Ok(3)`, `None`; of a variant with more than one plain value, or without the part, its name. */
 function variant(shape: VariantShape, data: Buffer): AttributeValue {
   const { skip, size } = shape.discriminant;
   const bytes = data.subarray(skip, skip + size);
@@ -127,7 +149,9 @@ function variant(shape: VariantShape, data: Buffer): AttributeValue {
     shape.variants.find((each) => each.value !== null && same(each.value, value, size)) ??
     shape.variants.find((each) => each.value === null);
   if (!found) return UNREADABLE;
-  return found.content ? `${found.name}(${plain(found.content, data)})` : found.name;
+  if (!found.content) return found.name;
+  const content = plain(found.content, data);
+  return shape.bare ? content : `${found.name}(${content})`;
 }
 
 /** `[1 2 3 … 97 more]`, as Go's slices are shown. */

@@ -102,6 +102,10 @@ export function parsePattern(text: string): Pattern {
     const expression = parseExpression(text, name.slice(1, -1));
     return { text, module, name, expression, wild: true, signature: hasParameters(name) };
   }
+  if (module.kind === 'kernel') {
+    const expression = new RegExp(`^${symbolSource(name)}$`);
+    return { text, module, name, expression, wild: name.includes('*'), signature: false };
+  }
   const expression = new RegExp(`^${nameSource(name)}$`);
   const signature = hasParameters(name);
   return { text, module, name, expression, wild: hasWildcard(name), signature };
@@ -163,23 +167,56 @@ function nameSource(name: string): string {
   // C++ and Rust: template arguments, and the brackets of a type that Rust writes as `<T>::f`.
   const withoutTemplates = name.includes('::') && !/<(?!<|=|$)/.test(name);
   const templates = withoutTemplates ? TEMPLATE_ARGUMENTS : '';
-  let source = withoutTemplates ? '<?' : '';
+  let part: Part = { source: withoutTemplates ? '<?' : '', plain: !withoutTemplates };
+  const parts = [part];
+  const add = (source: string): void => {
+    part.source += source;
+    part.plain = false;
+  };
   for (const [token] of name.matchAll(TOKENS)) {
-    if (token === '.(*') source += `${escapedDot}\\(\\*`;
-    else if (token === ')') source += `${typeArguments}\\)`;
-    else if (token.startsWith('*')) source += '.*';
-    else if (token === '[...]') source += '\\[.*\\]';
-    else if (token === '.') source += dot;
-    else if (token === '::') source += withoutTemplates ? `${templates}>?::` : token;
+    if (token === '.(*') add(`${escapedDot}\\(\\*`);
+    else if (token === ')') add(`${typeArguments}\\)`);
+    else if (token.startsWith('*')) parts.push((part = { source: '', plain: true }));
+    else if (token === '[...]') add('\\[.*\\]');
+    else if (token === '.') add(dot);
+    else if (token === '::') add(withoutTemplates ? `${templates}>?::` : token);
     // Spaces as the demangler writes them are not for users to know.
-    else if (token.startsWith(',')) source += ', ?';
-    else if (token.endsWith('>')) source += ' ?>';
-    else source += token.replace(/[\\^$.*+?()[\]{}|/]/, '\\$&');
+    else if (token.startsWith(',')) add(', ?');
+    else if (token.endsWith('>')) add(' ?>');
+    else part.source += quoted(token);
   }
-  return source + typeArguments + templates + (withoutParentheses ? PARAMETERS : '');
+  const rest = typeArguments + templates + (withoutParentheses ? PARAMETERS : '');
+  return withWildcards(parts) + rest;
 }
 
-/** Refuses what belongs to the kernel. */
+/** What stands before, between or behind wildcards. */
+interface Part {
+  source: string;
+  /** It matches one text only. */
+  plain: boolean;
+}
+
+const quoted = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
+
+/** Names of the kernel are words of C: in them nothing can be left out but what a wildcard stands for. */
+const symbolSource = (name: string): string =>
+  withWildcards(name.split(/\*+/).map((part) => ({ source: quoted(part), plain: true })));
+
+/**
+ * A text between two wildcards is taken where it stands first. To try all places would take the
+ * longer the more wildcards there are, and finds nothing else.
+ */
+function withWildcards(parts: readonly Part[]): string {
+  return parts
+    .map(({ source, plain }, index) => {
+      if (index === 0) return source;
+      const isBetween = plain && source !== '' && index < parts.length - 1;
+      return isBetween ? `(?:(?!${source}).)*${source}` : `.*${source}`;
+    })
+    .join('');
+}
+
+/** Refuses what belongs to the kernel: a handler of HTTP requests is the program's. */
 export function inProcess(pattern: Pattern): Pattern {
   if (pattern.module.kind !== 'kernel') return pattern;
   throw new UnderspanError(

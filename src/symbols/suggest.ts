@@ -174,7 +174,11 @@ export function hintFor(
   }
   const names = suggest(pattern, joinedNames);
   if (names.length > 0) {
-    return `the nearest names are ${names.map((name) => `'${name}'`).join(', ')}`;
+    const module = pattern.module.kind === 'kernel' ? 'kernel:' : '';
+    return `the nearest names are ${names.map((name) => `'${module}${name}'`).join(', ')}`;
+  }
+  if (pattern.module.kind === 'kernel') {
+    return 'functions that the compiler has inlined have no code of their own: name one that calls it';
   }
   if (/^[\w.+-]+:[^:]/.test(text)) {
     return "before a colon stands a library's file name, with its .so, or 'kernel'";

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { fileId } from './procfs.js';
 import type { Target } from './target.js';
 
+type Library = Pick<Target, 'exe' | 'file' | 'fileId'>;
+
 /** ld.so(8): after what the program asks for itself come these, and last the trusted folders. */
 function folders(environment: NodeJS.ProcessEnv): string[] {
   const asked = (environment['LD_LIBRARY_PATH'] ?? '').split(/[:;]/).filter((path) => path !== '');
@@ -43,22 +45,25 @@ function namesIn(folder: string): string[] {
  * Files that are called so, "libssl.so" with any version, by their real paths. The program may load
  * another by a path of its own, which is seen once it is mapped.
  */
-export function findLibraries(
-  name: string,
-  environment = process.env,
-): Pick<Target, 'exe' | 'file' | 'fileId'>[] {
-  const found = new Map<string, Pick<Target, 'exe' | 'file' | 'fileId'>>();
+export function findLibraries(name: string, environment = process.env): Library[] {
+  const found = new Map<string, Library>();
   for (const folder of folders(environment)) {
     for (const each of namesIn(folder)) {
       if (each !== name && !each.startsWith(`${name}.`)) continue;
-      try {
-        const exe = realpathSync(join(folder, each));
-        const id = fileId(exe);
-        if (!found.has(id)) found.set(id, { exe, file: exe, fileId: id });
-      } catch {
-        // A link that leads nowhere.
+      for (const library of libraryAt(join(folder, each))) {
+        if (!found.has(library.fileId)) found.set(library.fileId, library);
       }
     }
   }
   return [...found.values()];
+}
+
+/** The library at a path, by its real path; none where that leads nowhere. */
+export function libraryAt(path: string): Library[] {
+  try {
+    const exe = realpathSync(path);
+    return [{ exe, file: exe, fileId: fileId(exe) }];
+  } catch {
+    return [];
+  }
 }

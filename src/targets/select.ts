@@ -33,7 +33,7 @@ export async function selectTargets(
       throw problem ?? nothingFits(selection, denied, waited, procfs);
     }
     if (problem && problem.kind !== 'not-found') throw problem;
-    if (!waited) onWait?.(describe(selection));
+    if (!waited) onWait?.(describeSelection(selection));
     await sleep(POLL_MS, undefined, signal ? { signal } : {}).catch(() => undefined);
   }
 }
@@ -146,7 +146,10 @@ function refuseBadNames({ pids, containers }: Selection): void {
   }
 }
 
-function describe({ pids, exes, comms, containers, services }: Selection): string {
+type Kinds = Pick<Selection, 'pids' | 'exes' | 'comms' | 'containers' | 'services'>;
+
+/** "exe /bin/shop or /bin/order and service checkout". */
+export function describeSelection({ pids, exes, comms, containers, services }: Kinds): string {
   const kinds: [string, readonly (string | number)[]][] = [
     ['pid', pids],
     ['exe', exes],
@@ -166,7 +169,7 @@ function nothingFits(
   waited: boolean,
   procfs: Procfs,
 ): UnderspanError {
-  const what = `no process fits ${describe(selection)}${waited ? ', and none came' : ''}`;
+  const what = `no process fits ${describeSelection(selection)}${waited ? ', and none came' : ''}`;
   // Some processes are closed even to root; then it is not for lack of rights that nothing fits.
   const missing: string[] = missingCapabilities(procfs.root).filter(
     (name) => name === 'CAP_SYS_PTRACE',

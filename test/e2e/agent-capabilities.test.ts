@@ -13,7 +13,7 @@ import { buildTarget, projectRoot } from '../tools/go.js';
 import { runLoad } from '../tools/load.js';
 import { RunningProcess } from '../tools/process.js';
 import { Receiver } from '../tools/receiver.js';
-import { requireBpf } from '../tools/require.js';
+import { requireBpf, requireCommands } from '../tools/require.js';
 import { Shop } from '../tools/shop.js';
 import { trace, traceCommand } from '../tools/tracer.js';
 import { plainName } from '../tools/truth.js';
@@ -278,8 +278,7 @@ describe('capabilities of an agent', () => {
   });
 
   test('capsh gives what the unit of the Debian package grants, and that is enough', async (t) => {
-    if (!requireBpf(t)) return;
-    if (!(await isThere('capsh'))) return t.skip('there is no capsh (libcap2-bin)');
+    if (!requireBpf(t) || !requireCommands(t, ['capsh'])) return;
     const set = (await unitSettings()).get('AmbientCapabilities')?.toLowerCase() ?? '';
     const names = set.split(' ').join(',');
     const { stdout } = await run('capsh', ['--print']);
@@ -305,13 +304,6 @@ describe('capabilities of an agent', () => {
     assert.match(stdout, /Functions can be traced here/);
   });
 });
-
-async function isThere(command: string): Promise<boolean> {
-  return run('which', [command]).then(
-    () => true,
-    () => false,
-  );
-}
 
 /** What the unit says in [Service]. */
 async function unitSettings(): Promise<Map<string, string>> {

@@ -12,7 +12,7 @@ import { debianPackage } from '../tools/debian.js';
 import { inFolder } from '../tools/folder.js';
 import { runLoad } from '../tools/load.js';
 import { RunningProcess, sleep } from '../tools/process.js';
-import { requireBpf } from '../tools/require.js';
+import { obtained, requireBpf } from '../tools/require.js';
 import { totalLost, Tracer } from '../tools/tracer.js';
 
 const REQUESTS = 2_000;
@@ -216,13 +216,8 @@ async function compare(t: TestContext, server: Server, binary: string): Promise<
 for (const server of servers) {
   test(`${server.package} of ${server.suite}`, async (t) => {
     if (!requireBpf(t)) return;
-    let folder: string;
-    try {
-      folder = await debianPackage(server.suite, server.package);
-    } catch (error) {
-      t.skip(`the package cannot be had: ${String(error).split('\n')[0] ?? ''}`);
-      return;
-    }
+    const folder = await obtained(t, debianPackage(server.suite, server.package));
+    if (folder === null) return;
     await compare(t, server, join(folder, server.binary));
   });
 }

@@ -7,18 +7,14 @@ import { loadNative } from '../../src/native/load.js';
 import { GO_VERSIONS, goVersion } from '../../src/plan/go-versions.js';
 import { buildVariant, GO_BUILDS, GO_RELEASES } from '../tools/go-builds.js';
 import { projectRoot } from '../tools/go.js';
+import { obtained } from '../tools/require.js';
 
 for (const release of GO_RELEASES) {
   test(`Go ${release}`, async (t) => {
     const [build] = GO_BUILDS;
     assert.ok(build);
-    let binary: string;
-    try {
-      binary = await buildVariant('matrix', release, build);
-    } catch (error) {
-      t.skip(`this toolchain cannot be had: ${String(error).split('\n')[0] ?? ''}`);
-      return;
-    }
+    const binary = await obtained(t, buildVariant('matrix', release, build));
+    if (binary === null) return;
     const module = await loadNative().openModule(binary);
     const minor = Number(release.split('.')[1]);
     assert.match(module.facts.go?.version ?? '', new RegExp(`^go1\\.${minor}\\b`));

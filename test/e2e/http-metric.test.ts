@@ -8,7 +8,7 @@ import { buildTarget } from '../tools/go.js';
 import { buildVariant, GO_BUILDS, GO_RELEASES } from '../tools/go-builds.js';
 import type { OpenMetricsText } from '../tools/openmetrics.js';
 import { checkMetrics } from '../tools/promtool.js';
-import { missingBpf } from '../tools/require.js';
+import { missingBpf, obtained } from '../tools/require.js';
 
 const METRIC = 'http_server_request_duration_seconds';
 
@@ -120,13 +120,8 @@ describe('requests', { skip: missingBpf() }, () => {
     test(`of a program that Go ${release} built, in every way`, async (t) => {
       const [build] = GO_BUILDS;
       assert.ok(build);
-      let binary: string;
-      try {
-        binary = await buildVariant('http', release, build, 'go.mod');
-      } catch (error) {
-        t.skip(`this toolchain cannot be had: ${String(error).split('\n')[0] ?? ''}`);
-        return;
-      }
+      const binary = await obtained(t, buildVariant('http', release, build, 'go.mod'));
+      if (binary === null) return;
       // Requests are counted whatever becomes of spans.
       await withProgram(binary, { maxRate: 1, minDuration: '1h' }, async (program, agent) => {
         const early = release !== OLDEST;

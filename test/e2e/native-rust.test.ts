@@ -7,8 +7,8 @@ import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { inFolder } from '../tools/folder.js';
 import { projectRoot } from '../tools/go.js';
-import { edgesOf, type EndsCounts, missingCommand, spansOutside } from '../tools/native-targets.js';
-import { requireBpf } from '../tools/require.js';
+import { edgesOf, type EndsCounts, spansOutside } from '../tools/native-targets.js';
+import { requireBpf, requireCommands } from '../tools/require.js';
 import { totalLost, Tracer } from '../tools/tracer.js';
 
 const run = promisify(execFile);
@@ -30,9 +30,7 @@ const plain = (name: string): string => name.replace(/^ends::/, '').replace(/<.*
 
 for (const options of builds) {
   test(`every end: rustc ${options.join(' ')}`, async (t) => {
-    if (!requireBpf(t)) return;
-    const missing = missingCommand(['rustc']);
-    if (missing !== null) return t.skip(missing);
+    if (!requireBpf(t) || !requireCommands(t, ['rustc'])) return;
     await inFolder(async (folder) => {
       const [program, file] = [join(folder, 'ends'), join(folder, 'counts')];
       await run('rustc', [...options, '-o', program, SOURCE]);

@@ -290,7 +290,7 @@ describe('return trampolines', () => {
     for (const part of ['jumps', 'longjmp', 'fork', 'coroutines']) {
       const output = join(dirname(file), part);
       const { stdout: expected } = await execute(file, [part, '-']);
-      const tracer = Tracer.start(['--return-trampoline', '*', '--', file, part, output]);
+      const tracer = Tracer.start(['--return-trampoline', '*', '_start', '--', file, part, output]);
       assert.equal(await tracer.ended(), 0, `${part}: ${tracer.stderr}`);
       assert.equal(await readFile(output, 'utf8'), expected, part);
       // The program's first function has no return address.

@@ -1,12 +1,14 @@
 /** What calls of C, C++ and Rust were called with and returned, against what the programs print. */
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, test, type TestContext } from 'node:test';
+import { after, test } from 'node:test';
+import { debianPackage } from '../tools/debian.js';
 import { projectRoot } from '../tools/go.js';
-import { requireBpf } from '../tools/require.js';
+import { obtained, requireBpf, requireCommands } from '../tools/require.js';
 import { type JsonSpan, Tracer } from '../tools/tracer.js';
 
 const ROUNDS = 24;
@@ -15,10 +17,14 @@ after(() => {
   rmSync(directory, { recursive: true });
 });
 
-const BUILDS: [string, string, string[]][] = [
+type Build = [source: string, compiler: string, flags: string[]];
+
+const BUILDS: Build[] = [
   ['values.c', 'gcc', ['-g', '-O0']],
   ['values.c', 'gcc', ['-g', '-O2', '-fcf-protection']],
+  ['values.c', 'gcc', ['-gdwarf-3', '-gstrict-dwarf', '-O1']],
   ['values.c', 'clang', ['-g', '-O2', '-fomit-frame-pointer']],
+  ['values.c', 'clang', ['-gdwarf-3', '-O1']],
   ['values.cc', 'g++', ['-g', '-O0', '-std=c++17']],
   ['values.cc', 'g++', ['-g', '-O3', '-std=c++17']],
   ['values.cc', 'clang++', ['-g', '-O2', '-std=c++17']],
@@ -30,17 +36,19 @@ type Line = Record<string, string | number | boolean>;
 
 /** Spans by function, in the order of their calls, and what the program says of the same calls. */
 async function run(
-  [source, compiler, flags]: (typeof BUILDS)[number],
+  [source, compiler, flags]: Build,
   options: string[],
 ): Promise<{
   tracer: Tracer;
   spans: (name: string) => JsonSpan[];
   lines: (name: string) => Line[];
 }> {
-  const binary = join(directory, `${compiler}${flags.join('')}`.replaceAll('/', '_'));
+  const hash = createHash('sha256').update(flags.join(' ')).digest('hex');
+  const binary = join(directory, `${compiler}-${hash.slice(0, 8)}`);
   execFileSync(compiler, [
-    ...flags,
     ...['-o', binary, join(projectRoot, 'test/targets/native-values', source)],
+    // Libraries among them come behind what needs them.
+    ...flags,
   ]);
   const printed = `${binary}.out`;
   const tracer = Tracer.start([...options, '--', binary, String(ROUNDS), printed]);
@@ -70,26 +78,43 @@ function compare(
   spans.forEach(check);
 }
 
-const isMissing = (t: TestContext, compiler: string): boolean => {
-  if (spawnSync(compiler, ['--version']).status === 0) return false;
-  t.skip(`${compiler} is not installed`);
-  return true;
-};
-
 for (const build of BUILDS) {
   const [source, compiler, flags] = build;
   test(`${source} by ${compiler} ${flags.join(' ')}`, async (t) => {
-    if (!requireBpf(t) || isMissing(t, compiler)) return;
+    if (!requireBpf(t) || !requireCommands(t, [compiler])) return;
     if (source === 'values.c') await checkC(build);
     else if (source === 'values.cc') await checkCpp(build);
     else await checkRust(build);
   });
 }
 
-async function checkC(build: (typeof BUILDS)[number]): Promise<void> {
+/** The library is unpacked: its packages want another libunwind-dev than people may have. */
+async function libcxx(): Promise<string[]> {
+  const [headers, abi] = await Promise.all(
+    ['libc++-14-dev', 'libc++abi-14-dev'].map(async (name) =>
+      join(await debianPackage('bookworm', name), 'usr/lib/llvm-14'),
+    ),
+  );
+  assert.ok(headers !== undefined && abi !== undefined);
+  return [
+    ...['-nostdinc++', '-isystem', join(headers, 'include/c++/v1'), '-nostdlib++', '-pthread'],
+    ...[join(headers, 'lib/libc++.a'), join(abi, 'lib/libc++abi.a')],
+  ];
+}
+
+for (const level of ['-O0', '-O2']) {
+  test(`values.cc by clang++ ${level} with libc++`, async (t) => {
+    if (!requireBpf(t) || !requireCommands(t, ['clang++'])) return;
+    const library = await obtained(t, libcxx());
+    if (library === null) return;
+    await checkCpp(['values.cc', 'clang++', ['-g', level, '-std=c++17', ...library]]);
+  });
+}
+
+async function checkC(build: Build): Promise<void> {
   const { tracer, spans, lines } = await run(build, [
     ...['--arg', '*', '--arg', 'l.label', '--arg', 'l.next.text', '--return'],
-    ...['--errors', 'negative', '--errors', 'null', 'visit', 'find'],
+    ...['--errors', 'negative', '--errors', 'null', 'visit', 'find', 'bits'],
   ]);
   const said = lines('visit');
   compare(said.length, spans('visit'), (span, at) => {
@@ -116,11 +141,22 @@ async function checkC(build: (typeof BUILDS)[number]): Promise<void> {
     const status = returned === '' ? { code: 'error', message: 'returned null' } : null;
     assert.deepEqual(span.status, status ?? { code: 'unset' });
   });
+  const sets = lines('bits');
+  compare(sets.length, spans('bits'), (span, at) => {
+    const shown = BITS.map((name) => arg(span, name));
+    assert.deepEqual(
+      shown,
+      BITS.map((name) => sets[at]?.[name]),
+    );
+  });
 }
+
+/** `t.b` is wider than a number. */
+const BITS = ['p.a', 'p.b', 'p.c', 'p.d', 'p.e', 'p.f', 'f.a', 'f.b', 'f.c', 't.a', 't.b', 't.c'];
 
 const cut = (text: string): string => (text.length > 128 ? `${text.slice(0, 128)}…` : text);
 
-async function checkCpp(build: (typeof BUILDS)[number]): Promise<void> {
+async function checkCpp(build: Build): Promise<void> {
   const { spans, lines } = await run(build, ['--arg', '*', '--return', 'shop::Till::label']);
   const said = lines('label');
   compare(said.length, spans('Till::label'), (span, at) => {
@@ -137,9 +173,14 @@ async function checkCpp(build: (typeof BUILDS)[number]): Promise<void> {
   });
 }
 
-async function checkRust(build: (typeof BUILDS)[number]): Promise<void> {
+/** Parts of variants; where a call has another variant, its name. */
+const STEPS = ['step.Moved.x', 'step.Moved.to.1', 'step.Sized', 'count.Some'];
+
+async function checkRust(build: Build): Promise<void> {
   const { tracer, spans, lines } = await run(build, [
     ...['--arg', '*', '--arg', 'order.place.1', '--return'],
+    ...STEPS.flatMap((path) => ['--arg', path]),
+    'values::steps',
     ...['values::texts', 'values::in_memory', 'values::in_registers', 'values::packed'],
   ]);
   const isOptimised = build[2].length > 1;
@@ -166,6 +207,10 @@ async function checkRust(build: (typeof BUILDS)[number]): Promise<void> {
       if (isOptimised && name === 'v' && arg(span, 'v') === undefined) continue;
       assert.equal(value, has[name], `${name} of call ${String(at)}`);
     }
+  });
+  const steps = lines('steps');
+  compare(steps.length, spans('steps'), (span, at) => {
+    for (const path of STEPS) assert.equal(arg(span, path), steps[at]?.[path], path);
   });
   for (const name of ['in_memory', 'in_registers', 'packed']) {
     const calls = lines(name);

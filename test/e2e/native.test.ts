@@ -1,26 +1,28 @@
 /** C and C++: counts, ends and parents against the program's own count, and shared libraries. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { test, type TestContext } from 'node:test';
+import { test } from 'node:test';
 import { inFolder } from '../tools/folder.js';
 import {
   Caller,
   compileNative,
   edgesOf,
   ENDS_FUNCTIONS,
+  type EndsCounts,
+  type EndsSource,
   expectedEdges,
-  missingCommand,
   spansOutside,
   traceEnds,
 } from '../tools/native-targets.js';
 import { sleep } from '../tools/process.js';
-import { requireBpf } from '../tools/require.js';
-import { totalLost, Tracer } from '../tools/tracer.js';
+import { requireBpf, requireCommands } from '../tools/require.js';
+import { type JsonSpan, totalLost, Tracer } from '../tools/tracer.js';
 
 const ROUNDS = 24;
 
 interface Build {
   compiler: string;
+  source: EndsSource;
   options: string[];
   /** Of the tracer. */
   args?: string[];
@@ -36,48 +38,63 @@ const LEVELS: string[][] = [
   ['-flto', '-O2'],
 ];
 
+const of = (compiler: string, source: EndsSource, ...levels: string[][]): Build[] =>
+  levels.map((options) => ({ compiler, source, options }));
+
 const builds: Build[] = [
-  ...['g++', 'clang++'].flatMap((compiler) => LEVELS.map((options) => ({ compiler, options }))),
-  { compiler: 'g++', options: ['-O2'], args: ['--transport', 'perf'] },
+  ...of('g++', 'ends.cc', ...LEVELS),
+  ...of('clang++', 'ends.cc', ...LEVELS),
+  { compiler: 'g++', source: 'ends.cc', options: ['-O2'], args: ['--transport', 'perf'] },
+  ...of('gcc', 'ends.c', ['-O2']),
+  ...of('clang', 'ends.c', ['-Os']),
+  ...of('musl-gcc', 'ends.c', ...LEVELS, ['-O2', '-static'], ['-O2', '-static-pie']),
 ];
 
 /** Nothing but a linker of its own reads what clang writes with -flto. */
 const linkerOf = ({ compiler, options }: Build): string[] =>
   compiler === 'clang++' && options.includes('-flto') ? ['ld.lld'] : [];
 
-function canBuild(t: TestContext, commands: readonly string[]): boolean {
-  const missing = missingCommand(commands);
-  if (missing !== null) t.skip(missing);
-  return missing === null;
-}
-
 for (const build of builds) {
-  const { compiler, options, args = [] } = build;
+  const { compiler, source, options, args = [] } = build;
   test(`every end: ${[compiler, ...options, ...args].join(' ')}`, async (t) => {
     if (!requireBpf(t)) return;
     const linker = linkerOf(build);
-    if (!canBuild(t, [compiler, ...linker])) return;
+    if (!requireCommands(t, [compiler, ...linker])) return;
     await inFolder(async (folder) => {
-      const program = await compileNative(compiler, 'ends.cc', join(folder, 'ends'), [
+      const program = await compileNative(compiler, source, join(folder, 'ends'), [
         ...options,
         ...(linker.length > 0 ? ['-fuse-ld=lld'] : []),
       ]);
-      const { tracer, counted, status } = await traceEnds(program, ROUNDS, args);
+      const { tracer, counted, status } = await traceEnds(source, program, ROUNDS, args);
       assert.equal(status, 0, tracer.stderr);
-      assertCounted(tracer, counted);
-      const edges = expectedEdges(counted, !options.includes('-O0') && !options.includes('-O1'));
+      assertCounted(tracer, source, counted);
+      const tailJumps = !options.includes('-O0') && !options.includes('-O1');
+      const edges = expectedEdges(source, counted, tailJumps);
       assert.deepEqual(edgesOf(tracer.spans), edges);
       assert.deepEqual(spansOutside(tracer.spans), []);
+      assertJumps(tracer.spans);
     });
   });
 }
 
+/** What longjmp leaves ends there, and not when the call that comes next shows that it is gone. */
+function assertJumps(spans: readonly JsonSpan[]): void {
+  const left = spans.filter(({ name, status }) => name === 'jumper' && status.code === 'error');
+  for (const { parentSpanId, endTimeUnixNano } of left) {
+    const next = spans.find((span) => span.name === 'leaf' && span.parentSpanId === parentSpanId);
+    assert.ok(next);
+    assert.ok(BigInt(endTimeUnixNano) < BigInt(next.startTimeUnixNano), 'it ended with the next');
+  }
+}
+
+/** Its calls end with their threads. */
+const WITH_THREAD = ['exiter', 'cancelled'];
+
 /** calls = spans = the program's own count, and errors are those that were unwound. */
-function assertCounted({ result, spans }: Tracer, counted: Record<string, [number, number]>): void {
-  assert.deepEqual(Object.keys(counted).sort(), [...ENDS_FUNCTIONS].sort());
+function assertCounted({ result, spans }: Tracer, source: EndsSource, counted: EndsCounts): void {
+  assert.deepEqual(Object.keys(counted).sort(), [...ENDS_FUNCTIONS[source]].sort());
   const expected = Object.entries(counted).map(([name, [calls, unwound]]) => {
-    // Its calls end with their threads.
-    const errors = name === 'exiter' ? 0 : unwound;
+    const errors = WITH_THREAD.includes(name) ? 0 : unwound;
     return { name, calls, spans: calls, errors };
   });
   const summed = result.functions.map(({ name, calls, spans, errors }) => {
@@ -98,73 +115,75 @@ const byName = (a: { name: string }, b: { name: string }): number => (a.name < b
 const LIBRARY = 'libtraced.so';
 const WORK = `${LIBRARY}:library_work`;
 
-const buildLibrary = (folder: string): Promise<string> =>
-  compileNative('gcc', 'library.c', join(folder, LIBRARY), ['-O2', '-shared', '-fPIC']);
+const buildLibrary = (compiler: string, folder: string): Promise<string> =>
+  compileNative(compiler, 'library.c', join(folder, LIBRARY), ['-O2', '-shared', '-fPIC']);
 
-test('functions of a library that the program is linked with', async (t) => {
-  if (!requireBpf(t) || !canBuild(t, ['gcc'])) return;
-  await inFolder(async (folder) => {
-    const library = await buildLibrary(folder);
-    const program = await compileNative('gcc', 'caller.c', join(folder, 'caller'), [
-      ...['-O2', '-DLINKED', library],
-    ]);
-    const caller = await Caller.start(program);
-    // Another process of the library, which is not traced.
-    const other = await Caller.start(program);
-    try {
-      const before = await caller.call(3);
-      const tracer = await Tracer.attach(['--pid', String(caller.pid), `${LIBRARY}:library_*`]);
-      await other.call(50);
-      const calls = (await caller.call(200)) - before;
-      assert.equal(await tracer.stop(), 0, tracer.stderr);
-      const { functions } = tracer.result;
-      assert.deepEqual(
-        functions.map(({ name, calls, spans }) => [name, calls, spans]).sort(),
-        ['library_inner', 'library_work'].map((name) => [name, calls, calls]),
-      );
-      assert.deepEqual(edgesOf(tracer.spans), {
-        'none > library_work': calls,
-        'library_work > library_inner': calls,
-      });
-      assert.deepEqual(spansOutside(tracer.spans), []);
-      assert.equal(totalLost(tracer.result), 0, JSON.stringify(tracer.result.lost));
-    } finally {
-      await Promise.all([caller.stop(), other.stop()]);
-    }
-  });
-});
-
-test('functions of a library that is loaded later', async (t) => {
-  if (!requireBpf(t) || !canBuild(t, ['gcc'])) return;
-  await inFolder(async (folder) => {
-    const library = await buildLibrary(folder);
-    const program = await compileNative('gcc', 'caller.c', join(folder, 'caller'), ['-O2']);
-    const caller = await Caller.start(program);
-    try {
-      const tracer = await Tracer.attach(['--pid', String(caller.pid), WORK]);
-      // It calls at once; these calls may be missed.
-      let calls = await caller.load(library);
-      calls = await caller.call(10);
-      for (const deadline = Date.now() + 20_000; !isNoticed(tracer);) {
-        assert.ok(Date.now() < deadline, `not noticed:\n${tracer.stderr}`);
-        await sleep(10);
+for (const compiler of ['gcc', 'musl-gcc']) {
+  test(`functions of a library that the program is linked with: ${compiler}`, async (t) => {
+    if (!requireBpf(t) || !requireCommands(t, [compiler])) return;
+    await inFolder(async (folder) => {
+      const library = await buildLibrary(compiler, folder);
+      const program = await compileNative(compiler, 'caller.c', join(folder, 'caller'), [
+        ...['-O2', '-DLINKED', library],
+      ]);
+      const caller = await Caller.start(program);
+      // Another process of the library, which is not traced.
+      const other = await Caller.start(program);
+      try {
+        const before = await caller.call(3);
+        const tracer = await Tracer.attach(['--pid', String(caller.pid), `${LIBRARY}:library_*`]);
+        await other.call(50);
+        const calls = (await caller.call(200)) - before;
+        assert.equal(await tracer.stop(), 0, tracer.stderr);
+        const { functions } = tracer.result;
+        assert.deepEqual(
+          functions.map(({ name, calls, spans }) => [name, calls, spans]).sort(),
+          ['library_inner', 'library_work'].map((name) => [name, calls, calls]),
+        );
+        assert.deepEqual(edgesOf(tracer.spans), {
+          'none > library_work': calls,
+          'library_work > library_inner': calls,
+        });
+        assert.deepEqual(spansOutside(tracer.spans), []);
+        assert.equal(totalLost(tracer.result), 0, JSON.stringify(tracer.result.lost));
+      } finally {
+        await Promise.all([caller.stop(), other.stop()]);
       }
-      const before = calls;
-      calls = await caller.call(100);
-      assert.equal(await tracer.stop(), 0, tracer.stderr);
-      const [work] = tracer.result.functions;
-      const seen = work?.calls ?? 0;
-      t.diagnostic(`${calls - seen} of the first ${before} calls were missed`);
-      assert.ok(seen >= calls - before, `${seen} of ${calls}`);
-      assert.ok(seen <= calls, `${seen} of ${calls}`);
-      assert.equal(work?.spans, seen);
-      assert.equal(tracer.spans.length, seen);
-      assert.equal(totalLost(tracer.result), 0, JSON.stringify(tracer.result.lost));
-    } finally {
-      await caller.stop();
-    }
+    });
   });
-});
+
+  test(`functions of a library that is loaded later: ${compiler}`, async (t) => {
+    if (!requireBpf(t) || !requireCommands(t, [compiler])) return;
+    await inFolder(async (folder) => {
+      const library = await buildLibrary(compiler, folder);
+      const program = await compileNative(compiler, 'caller.c', join(folder, 'caller'), ['-O2']);
+      const caller = await Caller.start(program);
+      try {
+        const tracer = await Tracer.attach(['--pid', String(caller.pid), WORK]);
+        // It calls at once; these calls may be missed.
+        let calls = await caller.load(library);
+        calls = await caller.call(10);
+        for (const deadline = Date.now() + 20_000; !isNoticed(tracer);) {
+          assert.ok(Date.now() < deadline, `not noticed:\n${tracer.stderr}`);
+          await sleep(10);
+        }
+        const before = calls;
+        calls = await caller.call(100);
+        assert.equal(await tracer.stop(), 0, tracer.stderr);
+        const [work] = tracer.result.functions;
+        const seen = work?.calls ?? 0;
+        t.diagnostic(`${calls - seen} of the first ${before} calls were missed`);
+        assert.ok(seen >= calls - before, `${seen} of ${calls}`);
+        assert.ok(seen <= calls, `${seen} of ${calls}`);
+        assert.equal(work?.spans, seen);
+        assert.equal(tracer.spans.length, seen);
+        assert.equal(totalLost(tracer.result), 0, JSON.stringify(tracer.result.lost));
+      } finally {
+        await caller.stop();
+      }
+    });
+  });
+}
 
 const isNoticed = ({ notices }: Tracer): boolean =>
   notices.some(({ code, message }) => code === 'PROCESS_FOLLOWED' && message.includes(LIBRARY));

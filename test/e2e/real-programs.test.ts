@@ -14,22 +14,12 @@ import { freePort } from '../tools/collector.js';
 import { debianLibraries, debianPackage } from '../tools/debian.js';
 import { inFolder } from '../tools/folder.js';
 import { RunningProcess } from '../tools/process.js';
-import { requireBpf } from '../tools/require.js';
+import { obtained, requireBpf } from '../tools/require.js';
 import { type JsonSpan, totalLost, Tracer } from '../tools/tracer.js';
 
 const run = promisify(execFile);
 const SUITE = 'bookworm';
 const ATTACH = ['--ring-size', '64M', '--max-rate', '0'];
-
-/** What the packages give, or null: the test is skipped. */
-async function obtained<T>(t: TestContext, packages: Promise<T>): Promise<T | null> {
-  try {
-    return await packages;
-  } catch (error) {
-    t.skip(`the package cannot be had: ${String(error).split('\n')[0] ?? ''}`);
-    return null;
-  }
-}
 
 /** Each call is a span or a counted loss, and no span hangs from one that did not come. */
 function assertWhole({ result, spans, notices, stderr }: Tracer): void {

@@ -7,9 +7,11 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { loadNative } from '../../src/native/load.js';
-import type { Features } from '../../src/native/native.js';
+import type { Features, Native } from '../../src/native/native.js';
 import { type Transport, TRANSPORTS } from '../../src/session/transport.js';
+import { checkKernelAgent, checkKernelList } from './kernel-agent.js';
 import { checkKernelCalls } from './kernel-calls.js';
+import { checkKernelOfNative, checkKernelValues } from './kernel-native.js';
 import { checkKernelTree } from './kernel-tree.js';
 import { loadOnce, wayName, ways } from './loads.js';
 import { RESULT, type Report } from './report.js';
@@ -182,16 +184,23 @@ function checkNative(): string {
   return `${sum(functions.map(({ calls }) => calls))} native calls`;
 }
 
+/** Functions of the kernel, in each way that it allows. */
+async function checkKernel(native: Native, features: Features): Promise<string> {
+  const parts = [await checkKernelList(), await checkKernelTree(), await checkKernelValues()];
+  parts.push(await checkKernelAgent());
+  if (features.uprobeSession) parts.push(await checkKernelOfNative());
+  parts.forEach(say);
+  parts.push(await checkKernelCalls(native, features));
+  return parts.join('; ');
+}
+
 async function main(): Promise<Report> {
   let features: Features | null = null;
   try {
     const native = loadNative();
     features = await native.features();
     if (process.env['ONLY'] === 'kernel') {
-      const tree = checkKernelTree();
-      say(tree);
-      const summary = `${tree}; ${await checkKernelCalls(native, features)}`;
-      return { features, summary, failure: null };
+      return { features, summary: await checkKernel(native, features), failure: null };
     }
     const loaded: string[] = [];
     for (const way of ways(features)) {
@@ -202,7 +211,7 @@ async function main(): Promise<Report> {
     }
     const few = TRANSPORTS.map(checkFew);
     const parts = [loaded.join(', '), ...few, checkMany(), checkNative()];
-    parts.push(checkKernelTree(), await checkKernelCalls(native, features));
+    parts.push(await checkKernel(native, features));
     if (features.writesRegisters) parts.push(await checkReturns(native, say));
     return { features, summary: parts.join('; '), failure: null };
   } catch (error) {

@@ -82,7 +82,7 @@ export function buildImage(root: string, cache: string): string {
   for (const [name, target, mode] of [
     ['tiny', 'tiny', 'exe'],
     ['tiny-pie', 'tiny', 'pie'],
-    ['system', 'system', 'exe'],
+    ['shop', 'shop', 'exe'],
   ] as const) {
     const flags = ['-trimpath', '-buildvcs=false', `-buildmode=${mode}`];
     execFileSync(goCommand(root), ['build', ...flags, '-o', join(stage, name), '.'], {
@@ -98,6 +98,10 @@ export function buildImage(root: string, cache: string): string {
   execFileSync('g++', [
     ...['-O2', '-static', '-o', join(stage, 'ends')],
     join(root, 'test/targets/native/ends.cc'),
+  ]);
+  execFileSync('gcc', [
+    ...['-g', '-O2', '-static', '-pthread', '-o', join(stage, 'writes')],
+    join(root, 'test/targets/native/writes.c'),
   ]);
   put(join(root, 'test/kernels/init'), 'init');
   chmodSync(join(stage, 'init'), 0o755);

@@ -7,6 +7,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import type { Native } from '../../src/native/native.js';
+import { ASSUMED_COSTS } from '../../src/plan/host-costs.js';
 import { planModule } from '../../src/plan/plan-module.js';
 import { parsePattern } from '../../src/symbols/patterns.js';
 import { sleep } from '../tools/process.js';
@@ -113,6 +114,7 @@ async function returnOffsets(native: Native, program: string): Promise<Map<numbe
     entryOnly: false,
     trampolines: 'never',
     values: { args: [], returns: false, errors: null, stack: false, redact: [] },
+    costs: ASSUMED_COSTS,
     maxFunctions: 1,
     maxSites: Infinity,
   });

@@ -22,6 +22,8 @@ export interface AgentSettings {
   /** Of `metrics`, but for `listen`. */
   metrics?: object;
   env?: Record<string, string>;
+  /** How long it may take to be up, in ms. */
+  startMs?: number;
   /** A command that is given the agent's, such as setpriv; by default what UNDERSPAN_TEST_LEAST says. */
   under?: string[];
 }
@@ -48,7 +50,7 @@ export class AgentProcess {
     configFile: string,
     socket: string,
     port: number,
-    { env = {}, under }: Omit<AgentSettings, 'config'>,
+    { env = {}, under, startMs = 60_000 }: Omit<AgentSettings, 'config'>,
   ): Promise<AgentProcess> {
     const own = [process.execPath, traceCommand, 'agent', '--config', configFile];
     const before = under ?? (TESTS_LEAST ? withRights(await leastRights(configFile)) : []);
@@ -56,7 +58,11 @@ export class AgentProcess {
     const started = await RunningProcess.start(command, args, env);
     const agent = new AgentProcess(started, configFile, socket, port);
     try {
-      await started.until('up', () => (agent.said('the rules are in place') ? true : null), 60_000);
+      await started.until(
+        'up',
+        () => (agent.said('the rules are in place') ? true : null),
+        startMs,
+      );
     } catch (error) {
       await started.stop('SIGKILL');
       throw error;

@@ -7,6 +7,7 @@ import type { ControlConfig } from '../../src/agent/config/config.js';
 import { ControlServer, type ControlServerOptions } from '../../src/agent/control/server.js';
 import type { Plan, Trace, TraceOptions } from '../../src/engine.js';
 import type { Native } from '../../src/native/native.js';
+import { ASSUMED_COSTS } from '../../src/plan/host-costs.js';
 import type { Sink, Summary } from '../../src/sinks/sink.js';
 import type { FunctionSpan } from '../../src/spans/span.js';
 import { inFolder } from './folder.js';
@@ -74,10 +75,10 @@ export class FakeEngine {
     const functions = [{ name: 'main.work' }];
     const pids = targets.map(({ pid }) => pid);
     const modules = [
-      { path: '/app/shop', fileId: '1:1', pids, plan: { functions } },
+      { path: '/app/shop', role: { kind: 'main' }, fileId: '1:1', pids, plan: { functions } },
     ] as unknown as Plan['modules'];
     return {
-      plan: { targets, modules, notices },
+      plan: { targets, modules, costs: ASSUMED_COSTS, notices },
       ended,
       command: null,
       stop: async () => {

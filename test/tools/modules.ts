@@ -1,9 +1,6 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 
 import { type FunctionTable, INSTRUCTION_SIZE, type Module } from '../../src/native/native.js';
-
-export const has = (command: string): boolean => spawnSync(command, ['--help']).error === undefined;
 
 export interface Row {
   name: string;

@@ -1,5 +1,5 @@
 /** Builds and runs the programs of test/targets/native. */
-import { execFile, spawn, spawnSync } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,12 +9,6 @@ import { projectRoot } from './go.js';
 import { type JsonSpan, Tracer } from './tracer.js';
 
 const run = promisify(execFile);
-
-/** Why there is no build by these commands; null: it can be tried. */
-export function missingCommand(commands: readonly string[]): string | null {
-  const missing = commands.find((command) => spawnSync(command, ['--version']).error);
-  return missing === undefined ? null : `${missing} is missing`;
-}
 
 /** Compiles test/targets/native/SOURCE into `file`. */
 export async function compileNative(
@@ -28,16 +22,25 @@ export async function compileNative(
   return file;
 }
 
-/** What ends.cc counted: by function, its calls and how many of them were unwound. */
+/** What ends counted: by function, its calls and how many of them were unwound. */
 export type EndsCounts = Record<string, [calls: number, unwound: number]>;
 
-export const ENDS_FUNCTIONS = [
-  ...['leaf', 'thrower', 'middle', 'catcher', 'jumper', 'landing', 'coroutine', 'step'],
-  ...['exiter', 'handler', 'child', 'recurse', 'tail'],
+const ENDS_OF_C = [
+  ...['leaf', 'jumper', 'landing', 'escaper', 'escaping', 'exiter', 'cancelled', 'handler'],
+  ...['child', 'vforker', 'recurse', 'tail'],
 ];
 
-/** Runs ends.cc under the tracer. */
+/** By source. */
+export const ENDS_FUNCTIONS = {
+  'ends.c': ENDS_OF_C,
+  'ends.cc': [...ENDS_OF_C, 'thrower', 'middle', 'catcher', 'coroutine', 'step'],
+} as const;
+
+export type EndsSource = keyof typeof ENDS_FUNCTIONS;
+
+/** Runs ends.c or ends.cc under the tracer. */
 export async function traceEnds(
+  source: EndsSource,
   program: string,
   rounds: number,
   args: readonly string[] = [],
@@ -45,7 +48,7 @@ export async function traceEnds(
   const file = `${program}.json`;
   const tracer = Tracer.start([
     ...args,
-    ...ENDS_FUNCTIONS.flatMap((name) => ['--symbol', name]),
+    ...ENDS_FUNCTIONS[source].flatMap((name) => ['--symbol', name]),
     ...['--', program, String(rounds), file],
   ]);
   const status = await tracer.ended();
@@ -68,35 +71,44 @@ export function edgesOf(spans: readonly JsonSpan[]): Record<string, number> {
   return edges;
 }
 
-/** The edges of ends.cc. `tailJumps`: the compiler has made jumps of the calls that are last. */
-export function expectedEdges(counted: EndsCounts, tailJumps: boolean): Record<string, number> {
+/** The edges of ends. `tailJumps`: the compiler has made jumps of the calls that are last. */
+export function expectedEdges(
+  source: EndsSource,
+  counted: EndsCounts,
+  tailJumps: boolean,
+): Record<string, number> {
   const calls = (name: string): number => counted[name]?.[0] ?? 0;
   const returned = (name: string): number => calls(name) - (counted[name]?.[1] ?? 0);
   const recursions = calls('recurse') / RECURSE_DEPTH;
-  return {
-    'thrower > leaf': returned('thrower'),
-    'catcher > leaf': calls('catcher'),
+  const roots = ['landing', 'escaper', 'escaping', 'exiter', 'cancelled', 'handler', 'child'];
+  roots.push('vforker', 'tail');
+  const edges: Record<string, number> = {
     'jumper > leaf': returned('jumper'),
     'landing > leaf': calls('landing'),
-    'step > leaf': 2 * calls('step'),
+    'escaper > leaf': calls('escaper'),
+    'escaping > leaf': calls('escaping'),
     'exiter > leaf': calls('exiter'),
+    'cancelled > leaf': calls('cancelled'),
     'handler > leaf': calls('handler'),
     'child > leaf': calls('child'),
+    'vforker > leaf': calls('vforker'),
     'recurse > leaf': recursions,
     [tailJumps ? 'none > leaf' : 'tail > leaf']: calls('tail'),
-    'middle > thrower': calls('thrower'),
-    'catcher > middle': calls('middle'),
     'landing > jumper': calls('jumper'),
-    'coroutine > step': calls('step'),
     'recurse > recurse': calls('recurse') - recursions,
     'none > recurse': recursions,
-    ...Object.fromEntries(
-      ['catcher', 'landing', 'coroutine', 'exiter', 'handler', 'child', 'tail'].map((name) => [
-        `none > ${name}`,
-        calls(name),
-      ]),
-    ),
   };
+  if (source === 'ends.cc') {
+    roots.push('catcher', 'coroutine');
+    edges['thrower > leaf'] = returned('thrower');
+    edges['catcher > leaf'] = calls('catcher');
+    edges['step > leaf'] = 2 * calls('step');
+    edges['middle > thrower'] = calls('thrower');
+    edges['catcher > middle'] = calls('middle');
+    edges['coroutine > step'] = calls('step');
+  }
+  for (const name of roots) edges[`none > ${name}`] = calls(name);
+  return edges;
 }
 
 /** Calls of recurse in one another. */

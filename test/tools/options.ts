@@ -37,6 +37,7 @@ export function traceOptions(
     redact: [],
     roots: true,
     unsampled: false,
+    maxOverhead: 1,
     maxFunctions: 500,
     transport: 'ring',
     ringBytes: 1 << 22,

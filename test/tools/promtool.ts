@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { debianPackage } from './debian.js';
-import type { Skippable } from './require.js';
+import { obtained, type Skippable } from './require.js';
 
 export interface PromtoolResult {
   ok: boolean;
@@ -25,13 +25,7 @@ export async function promtool(args: string[], input = ''): Promise<PromtoolResu
 
 /** Null if the test was skipped, since there is no way to get it. */
 export async function needPromtool(t: Skippable): Promise<typeof promtool | null> {
-  try {
-    await debianPackage('trixie', 'promtool');
-    return promtool;
-  } catch (error) {
-    t.skip(`promtool cannot be had: ${String(error).split('\n')[0] ?? ''}`);
-    return null;
-  }
+  return (await obtained(t, debianPackage('trixie', 'promtool'))) === null ? null : promtool;
 }
 
 /**

@@ -7,6 +7,7 @@
  *       if (!requireBpf(t)) return;
  *
  *     describe('…', { skip: missingBpf() }, () => {
+ *     describe('…', { skip: missingCommands('gcc') }, () => {
  */
 import { accessSync, constants } from 'node:fs';
 import { resolveExecutable } from '../../src/targets/executable.js';
@@ -68,8 +69,7 @@ export function missingBpf(): string | false {
   return optional(withoutBpf()) ?? false;
 }
 
-/** True if the compilers and other commands that a test runs are there; false if it was skipped. */
-export function requireCommands(t: Skippable, commands: readonly string[]): boolean {
+function withoutCommands(commands: readonly string[]): string | null {
   const missing = commands.filter((command) => {
     try {
       resolveExecutable(command);
@@ -78,5 +78,25 @@ export function requireCommands(t: Skippable, commands: readonly string[]): bool
       return true;
     }
   });
-  return need(t, missing.length > 0 ? `${missing.join(', ')} not installed` : null);
+  return missing.length > 0 ? `${missing.join(', ')} not installed` : null;
+}
+
+/** True if the compilers and other commands that a test runs are there; false if it was skipped. */
+export function requireCommands(t: Skippable, commands: readonly string[]): boolean {
+  return need(t, withoutCommands(commands));
+}
+
+/** For a whole suite: which commands it lacks, or false. */
+export function missingCommands(...commands: string[]): string | false {
+  return optional(withoutCommands(commands)) ?? false;
+}
+
+/** What a package or a toolchain that is fetched gives; null: it cannot be had, and the test was skipped. */
+export async function obtained<T>(t: Skippable, what: Promise<T>): Promise<T | null> {
+  try {
+    return await what;
+  } catch (error) {
+    need(t, `it cannot be had: ${String(error).split('\n')[0] ?? ''}`);
+    return null;
+  }
 }

@@ -37,6 +37,13 @@ const rule = (select: string, trace: string): string =>
 const selecting = (select: string): string => rule(select, '{ symbols: main.* }');
 const tracing = (trace: string): string => rule('{ service: shop }', trace);
 
+test('a rule may name functions of the kernel', () => {
+  const { trace } = parse(tracing('{ symbols: [main.*, kernel:tcp_*], exclude: kernel:tcp_v4_* }'))
+    .config.rules[0]!;
+  assert.deepEqual(trace.symbols, ['main.*', 'kernel:tcp_*']);
+  assert.deepEqual(trace.exclude, ['kernel:tcp_v4_*']);
+});
+
 test('an agent that is told a rule alone does as little as it may', () => {
   assert.deepEqual(parse(RULE).config, {
     rules: [
@@ -229,8 +236,8 @@ const BAD: [string, ...string[]][] = [
     "4:34: pattern '/(/' is not a regular expression: Unterminated group; expressions are those of JavaScript; a backslash makes the next character literal",
   ],
   [
-    tracing('{ symbols: main.*, exclude: kernel:vfs_read }'),
-    "4:40: 'kernel:vfs_read': functions of the kernel cannot be meant here; leave out what stands before the colon",
+    `${RULE}    http: [{ symbol: 'kernel:vfs_read', route: /a }]`,
+    "5:22: 'kernel:vfs_read': functions of the kernel cannot be meant here; leave out what stands before the colon",
   ],
   [
     tracing('{ symbols: a, minDuration: 5 }'),

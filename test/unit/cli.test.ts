@@ -5,10 +5,12 @@ import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { after, test } from 'node:test';
 import type { Context } from '../../cli/context.js';
+import { renderPlan, renderPlanJson } from '../../cli/plan.js';
 import { run } from '../../cli/run.js';
 import type { Plan, Trace, TraceOptions } from '../../src/engine.js';
 import { UnderspanError, type ErrorKind } from '../../src/errors.js';
 import type { FunctionTable, Inlined, Module, Native } from '../../src/native/native.js';
+import { ASSUMED_COSTS } from '../../src/plan/host-costs.js';
 import type { Sink, Summary } from '../../src/sinks/sink.js';
 import type { FunctionSpan } from '../../src/spans/span.js';
 import { Procfs } from '../../src/targets/procfs.js';
@@ -33,6 +35,10 @@ file('cmdline', './shop\0');
 file('environ', '');
 file('cgroup', '0::/\n');
 symlinkSync(shop, join(directory, 'proc/42/exe'));
+writeFileSync(
+  join(directory, 'proc/kallsyms'),
+  'ffffffff812a0000 T vfs_write\nffffffff812a0110 T vfs_read\n',
+);
 
 const emptySummary: Summary = {
   functions: [],
@@ -75,7 +81,9 @@ const plan: Plan = {
       pids: [42],
       plan: {
         kind: 'go',
-        module: {} as Module,
+        module: {
+          disassemble: async () => ['push %rbp', 'ret'],
+        } as Partial<Module> as Module,
         layout: {
           version: 'go1.26',
           goidOffset: 0,
@@ -98,7 +106,7 @@ const plan: Plan = {
             address: 0x1000,
             size: 64,
             entry: { address: 0x1004, condition: 0, emulated: true },
-            returns: [{ address: 0x1030, condition: 0, emulated: false }],
+            returns: [{ address: 0x1030, condition: 0, emulated: false, plainReturn: true }],
             single: false,
             entryOnly: null,
             trampoline: false,
@@ -111,10 +119,20 @@ const plan: Plan = {
         ],
         refused: [{ name: 'main.spin', reason: 'a branch leads back to its first instruction' }],
         support: [],
+        claimed: new Set(),
         notices: [],
       },
     },
   ],
+  costs: {
+    ...ASSUMED_COSTS,
+    emulatedNs: 800,
+    singleSteppedNs: 9_000,
+    enterNs: 20,
+    leaveNs: 10,
+    spanNs: 7,
+    source: 'cached',
+  },
   notices: [{ code: 'N', message: 'something to know', hint: 'and to do' }],
 };
 
@@ -139,7 +157,10 @@ async function trace(argv: string[], world: World = {}): Promise<Outcome> {
     native: () => {
       if (world.addon === false)
         throw new UnderspanError('unsupported', 'ADDON_MISSING', 'no addon');
-      return { openModule: async () => world.module } as unknown as Native;
+      return {
+        openModule: async () => world.module,
+        features: async () => ({ kprobeMulti: true }),
+      } as unknown as Native;
     },
     startTrace: async (_native, given) => {
       options = given;
@@ -366,19 +387,69 @@ test('--dry-run prints the plan and attaches nothing', async () => {
   const shown = await trace(line, world);
   assert.equal(shown.status, 0, shown.stderr);
   assert.match(shown.stdout, /1 function\(s\), 2 probes/);
-  assert.match(shown.stdout, /^ +2 +1 {2}main\.\(\*Order\)\.Confirm$/m);
+  assert.match(shown.stdout, /^ +9,830 +9,837 {2}main\.\(\*Order\)\.Confirm$/m);
+  assert.match(shown.stdout, /entry +0x1004 {2}push %rbp: emulated, 800 ns$/m);
+  assert.match(shown.stdout, /return +0x1030 {2}ret: single-stepped, 9,000 ns \(no program may/);
+  assert.match(shown.stdout, /4 KiB of text become private/);
   assert.match(shown.stdout, /main\.spin {2}\(not traced: a branch/);
   const json = JSON.parse((await trace([...line, '-o', 'json'], world)).stdout) as object;
   assert.deepEqual(json, {
     type: 'plan',
     executable: shop,
     pids: [42],
-    functions: [{ name: 'main.(*Order).Confirm', address: '0x1000', sites: 2, singleStepped: 1 }],
+    functions: [
+      {
+        name: 'main.(*Order).Confirm',
+        address: '0x1000',
+        entry: {
+          address: '0x1004',
+          instruction: 'push %rbp',
+          way: 'emulated',
+          nano: 800,
+          whyDear: null,
+        },
+        returns: [
+          {
+            address: '0x1030',
+            instruction: 'ret',
+            way: 'single-stepped',
+            nano: 9_000,
+            whyDear: 'no program may carry out a ret here',
+          },
+        ],
+        trampolineNano: null,
+        entryOnly: null,
+        callNano: 9_830,
+        spanNano: 9_837,
+      },
+    ],
+    support: [],
     refused: [{ name: 'main.spin', reason: 'a branch leads back to its first instruction' }],
     sites: 2,
     privateBytes: 4096,
+    costs: { source: 'cached', scalesWithCpus: true },
   });
   assert.ok(!attached);
+});
+
+test('a plan of the kernel costs the host, and no memory of a process', async () => {
+  const [first] = plan.modules;
+  const site = { address: -0x7ed6_0000, condition: 0, emulated: true, inKernel: true };
+  const fn = { ...first!.plan.functions[0]!, name: 'kernel:vfs_write', address: site.address };
+  const functions = [{ ...fn, entry: site, returns: [site] }];
+  const kernel = { ...first!.plan, kind: 'kernel' as const, functions, refused: [] };
+  const both: Plan = {
+    ...plan,
+    modules: [{ ...first!, path: 'the kernel', role: { kind: 'kernel' }, plan: kernel }],
+  };
+  const text = await renderPlan(both);
+  assert.match(text, /^the kernel \(pid 42\): 1 function\(s\), 2 probes/);
+  assert.match(text, /every process of the host/);
+  assert.doesNotMatch(text, /KiB/);
+  assert.match(text, /^ +\d[\d,]* +\d[\d,]* {2}kernel:vfs_write\n +entry +0xffffffff812a0000 /m);
+  const json = await renderPlanJson(both);
+  assert.match(json, /"address":"0xffffffff812a0000"/);
+  assert.match(json, /"privateBytes":0/);
 });
 
 const never = new Promise<void>(() => undefined);
@@ -491,8 +562,31 @@ test('symbols that do not exist have status 4 and near names', async () => {
   });
   assert.equal(some.status, 0);
   assert.match(some.stderr, /betta/);
-  const other = await trace(['symbols', '--pid', '42', 'kernel:vfs_read'], {});
-  assert.equal(other.status, 3);
+});
+
+test('symbols of the kernel need no process', async () => {
+  const text = await trace(['symbols', 'kernel:vfs_*']);
+  assert.equal(text.status, 0, text.stderr);
+  assert.match(text.stdout, /^the kernel: 2 of 2 functions can be traced\n/);
+  assert.match(text.stdout, /0xffffffff812a0110 +- +2 {2}kernel:vfs_read\n/);
+  const both = await trace(['symbols', '--pid', '42', 'alpha', 'kernel:vfs_write', '-o', 'json'], {
+    module: listed('alpha\nbeta'),
+  });
+  const lines = both.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { executable: string; name: string; traceable: boolean });
+  assert.deepEqual(
+    lines.map(({ executable, name, traceable }) => [executable, name, traceable]),
+    [
+      [shop, 'alpha', false],
+      ['the kernel', 'kernel:vfs_write', true],
+    ],
+  );
+  const none = await trace(['symbols', 'kernel:vfs_wirte']);
+  assert.equal(none.status, 4);
+  assert.match(none.stderr, /of the kernel matches .*\n.* 'kernel:vfs_write'/);
+  assert.equal((await trace(['symbols', 'alpha', 'kernel:vfs_read'])).status, 2);
 });
 
 test('help and version are results', async () => {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 
-import { has } from '../tools/modules.js';
+import { missingCommands } from '../tools/require.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'underspan-conditions-'));
 after(() => {
@@ -54,7 +54,7 @@ int main(void)
 
 test(
   'the kernel side judges a conditional jump as the processor does',
-  { skip: has('gcc') && process.arch === 'x64' ? false : 'gcc for x86-64 is missing' },
+  { skip: process.arch === 'x64' ? missingCommands('gcc') : 'this is not x86-64' },
   () => {
     const source = join(directory, 'conditions.c');
     const file = join(directory, 'conditions');

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Executables, Probed } from '../../src/session/executables.js';
+import type { Modules, ProbedModule } from '../../src/session/modules.js';
 import { Followed } from '../../src/session/followed.js';
 import type { Holds } from '../../src/session/holds.js';
 import type { OpenStackCalls } from '../../src/session/open-calls.js';
@@ -19,7 +19,7 @@ function rule(id: string, fit: (pid: number) => Fit, reach: Reach): TraceRule {
     fits: fit,
     reach: () => reach,
     hold: [],
-    request: { patterns: [] },
+    request: { patterns: [], values: { args: [] } },
     followExecs: false,
     followForks: false,
   } as unknown as TraceRule;
@@ -45,38 +45,45 @@ class FakeProcfs {
 }
 
 /** Plans when it is told to, and knows which processes are linked to which probes. */
-class FakeExecutables {
-  readonly probed = new Map<string, Probed>();
+class FakeModules {
+  readonly probed = new Map<string, ProbedModule>();
   readonly removed: string[] = [];
   /** By rule: what its executable waits for before it is planned. */
   readonly planning = new Map<TraceRule, Promise<void>>();
   /** Processes to which nothing can be attached. */
   readonly closed = new Set<number>();
-  dueNow: { probed: Probed; why: 'idle' | 'reload' }[] = [];
+  dueNow: { probed: ProbedModule; why: 'idle' | 'reload' }[] = [];
 
-  get all(): Iterable<Probed> {
+  get all(): Iterable<ProbedModule> {
     return this.probed.values();
   }
-  find = ({ id }: TraceRule): Probed | null => this.probed.get(id) ?? null;
+  find = ({ id }: TraceRule): ProbedModule | null => this.probed.get(id) ?? null;
   problem = (): null => null;
   due = (): object[] => this.dueNow;
-  need = async (of: TraceRule, target: Target, whole: boolean): Promise<Probed> => {
+  need = async (of: TraceRule, target: Target, whole: boolean): Promise<ProbedModule> => {
     await this.planning.get(of);
     let probed = this.probed.get(of.id);
     if (!probed) {
       const attachment = { isAttached: () => false, plan: { kind: 'go', functions: [] } };
       const { exe, fileId } = target;
-      probed = { rule: of, exe, fileId, whole, pids: new Set(), attachment } as unknown as Probed;
+      probed = {
+        rule: of,
+        exe,
+        fileId,
+        whole,
+        pids: new Set(),
+        attachment,
+      } as unknown as ProbedModule;
       this.probed.set(of.id, probed);
     }
     return probed;
   };
-  link = async (probed: Probed, { pid }: Target): Promise<void> => {
+  link = async (probed: ProbedModule, { pid }: Target): Promise<void> => {
     if (this.closed.has(pid)) throw new Error('no such process');
     probed.pids.add(pid);
   };
-  unlink = async (probed: Probed, pid: number): Promise<void> => void probed.pids.delete(pid);
-  remove = async (probed: Probed): Promise<void> => {
+  unlink = async (probed: ProbedModule, pid: number): Promise<void> => void probed.pids.delete(pid);
+  remove = async (probed: ProbedModule): Promise<void> => {
     this.probed.delete(probed.rule.id);
     this.removed.push(probed.rule.id);
   };
@@ -91,7 +98,7 @@ class FakeExecutables {
 
 class World {
   readonly procfs = new FakeProcfs();
-  readonly executables = new FakeExecutables();
+  readonly modules = new FakeModules();
   readonly exited: [pid: number, open: number][] = [];
   readonly notices: string[] = [];
   readonly forgotten: number[] = [];
@@ -101,8 +108,7 @@ class World {
 
   constructor(rules: readonly TraceRule[]) {
     const session = {
-      addTarget: () => undefined,
-      removeTarget: () => undefined,
+      targets: { add: () => undefined, remove: () => undefined },
       drain: () => Promise.resolve(),
       lostEvents: () => this.lost,
       allOpenCalls: () => Promise.resolve(this.open),
@@ -112,7 +118,7 @@ class World {
     const nothing = (): void => undefined;
     this.followed = new Followed({
       session: session as unknown as Session,
-      executables: this.executables as unknown as Executables,
+      modules: this.modules as unknown as Modules,
       resources: {
         delete: (pid: number) => this.forgotten.push(pid),
         keepFor: nothing,
@@ -160,14 +166,14 @@ test('a process whose rule goes while its executable is planned is traced by the
   const [before, after] = [rule('before', always, 'some'), rule('after', always, 'some')];
   const world = new World([before]);
   let planned!: () => void;
-  world.executables.planning.set(before, new Promise((resolve) => (planned = resolve)));
+  world.modules.planning.set(before, new Promise((resolve) => (planned = resolve)));
   world.procfs.running.set(7, 7);
   world.tell(ProcessEvent.EXECUTED, 7);
   await world.followed.setRules([after]);
   planned();
   await world.followed.settled();
-  assert.deepEqual(world.executables.rulesOf(7), ['after']);
-  assert.deepEqual([...world.executables.probed.keys()], ['after']);
+  assert.deepEqual(world.modules.rulesOf(7), ['after']);
+  assert.deepEqual([...world.modules.probed.keys()], ['after']);
 });
 
 test('an executable that was to be traced whole is not, if a new rule may have some of its processes', async () => {
@@ -175,16 +181,16 @@ test('an executable that was to be traced whole is not, if a new rule may have s
   const narrow = rule('narrow', (pid) => (pid === 8 ? 'yes' : 'no'), 'some');
   const world = new World([kept]);
   let planned!: () => void;
-  world.executables.planning.set(kept, new Promise((resolve) => (planned = resolve)));
+  world.modules.planning.set(kept, new Promise((resolve) => (planned = resolve)));
   world.procfs.running.set(7, 7);
   world.tell(ProcessEvent.EXECUTED, 7);
   await world.followed.setRules([narrow, kept]);
   planned();
   await world.followed.settled();
   await world.run(8);
-  assert.deepEqual(world.executables.rulesOf(7), ['kept']);
-  assert.deepEqual(world.executables.rulesOf(8), ['narrow']);
-  assert.equal(world.executables.probed.get('kept')?.whole, false);
+  assert.deepEqual(world.modules.rulesOf(7), ['kept']);
+  assert.deepEqual(world.modules.rulesOf(8), ['narrow']);
+  assert.equal(world.modules.probed.get('kept')?.whole, false);
 });
 
 test('probes that wait for the next process of an executable go where a new rule may have some', async () => {
@@ -193,19 +199,19 @@ test('probes that wait for the next process of an executable go where a new rule
   await world.run(7);
   world.tell(ProcessEvent.EXITED, 7);
   await world.followed.settled();
-  assert.equal(world.executables.probed.get('kept')?.whole, true);
+  assert.equal(world.modules.probed.get('kept')?.whole, true);
   await world.followed.setRules([rule('narrow', () => 'no', 'some'), kept]);
-  assert.deepEqual(world.executables.removed, ['kept']);
+  assert.deepEqual(world.modules.removed, ['kept']);
 });
 
 test('a process that ends during a reload keeps no other from its new rule', async () => {
   const [before, after] = [rule('before', always, 'some'), rule('after', always, 'some')];
   const world = new World([before]);
   for (const pid of [7, 8, 9]) await world.run(pid);
-  world.executables.closed.add(7);
+  world.modules.closed.add(7);
   await world.followed.setRules([after]);
   assert.deepEqual(
-    [7, 8, 9].map((pid) => world.executables.rulesOf(pid)),
+    [7, 8, 9].map((pid) => world.modules.rulesOf(pid)),
     [[], ['after'], ['after']],
   );
   assert.deepEqual(world.notices.filter((code) => code === 'PROCESS_NOT_FOLLOWED').length, 1);
@@ -238,7 +244,7 @@ test('an exit that is noticed late does not end another process with its pid', a
   world.followed.check();
   await world.followed.settled();
   assert.equal(world.followed.targetOf(7)?.startTime, 70);
-  assert.deepEqual(world.executables.rulesOf(7), ['some']);
+  assert.deepEqual(world.modules.rulesOf(7), ['some']);
 });
 
 test('of lost events, one of a process with a pid and an executable that were there before', async () => {
@@ -249,19 +255,19 @@ test('of lost events, one of a process with a pid and an executable that were th
   world.followed.check();
   await world.followed.settled();
   assert.equal(world.followed.targetOf(7)?.startTime, 70);
-  assert.deepEqual(world.executables.rulesOf(7), ['some']);
+  assert.deepEqual(world.modules.rulesOf(7), ['some']);
 });
 
 test('nothing is attached any more once it is closed', async () => {
   const only = rule('only', always, 'some');
   const world = new World([only]);
   let planned!: () => void;
-  world.executables.planning.set(only, new Promise((resolve) => (planned = resolve)));
+  world.modules.planning.set(only, new Promise((resolve) => (planned = resolve)));
   world.procfs.running.set(7, 7);
   world.tell(ProcessEvent.EXECUTED, 7);
   await new Promise(setImmediate);
   world.followed.close();
   planned();
   await world.followed.settled();
-  assert.deepEqual(world.executables.rulesOf(7), []);
+  assert.deepEqual(world.modules.rulesOf(7), []);
 });

@@ -5,10 +5,14 @@ import { dirname, join } from 'node:path';
 import { after, test } from 'node:test';
 import { UnderspanError } from '../../src/errors.js';
 import type { Features } from '../../src/native/native.js';
+import { ASSUMED_COSTS } from '../../src/plan/host-costs.js';
 import { addressOf, readKernelFunctions } from '../../src/plan/kernel-functions.js';
 import { kernelWay, planKernel } from '../../src/plan/kernel-plan.js';
+import { listKernelFunctions } from '../../src/plan/list-kernel.js';
 import { KERNEL, MAIN, requestFor } from '../../src/plan/module-role.js';
+import type { ErrorMode } from '../../src/plan/error-modes.js';
 import type { PlanRequest } from '../../src/plan/plan-module.js';
+import { ErrorKind, ValueKind } from '../../src/spans/records.generated.js';
 import type { ModulePlan } from '../../src/plan/plan.js';
 import { parsePattern } from '../../src/symbols/patterns.js';
 
@@ -57,6 +61,7 @@ const request = (patterns: string[], more: Partial<PlanRequest> = {}): PlanReque
   entryOnly: false,
   trampolines: 'never',
   values: { args: [], returns: false, errors: null, stack: false, redact: null },
+  costs: ASSUMED_COSTS,
   maxFunctions: 100,
   maxSites: 100,
   ...more,
@@ -99,6 +104,8 @@ test('one of two aliases is traced, also of functions of modules', async () => {
 test('what cannot carry a probe is refused with the reason', async () => {
   const mixed = await plan(['kernel:vfs_read', 'kernel:no_trace', 'kernel:forbidden']);
   assert.deepEqual(names(mixed), ['kernel:vfs_read']);
+  assert.match(mixed.notices[0]?.message ?? '', /kernel:no_trace is not traced: it is left out/);
+  assert.deepEqual((await plan(['kernel:*e*'])).notices, []);
   assert.match(mixed.refused[0]?.reason ?? '', /function tracing/);
   assert.match(mixed.refused[1]?.reason ?? '', /must not carry a probe/);
   await assert.rejects(
@@ -136,8 +143,56 @@ test('the way depends on what there is and on how many functions are meant', asy
   assert.equal(kernelWay(features({ fentry: true }), 100), 'trampoline');
   await assert.rejects(
     () => plan(['kernel:*'], MULTI, { maxFunctions: 2 }),
-    fails('TOO_MANY_FUNCTIONS', /2/),
+    fails('TOO_MANY_FUNCTIONS', /more than the 2 that are allowed/),
   );
+});
+
+test('not all of the kernel is traced at once, whatever limit is asked for', async () => {
+  const names = Array.from({ length: 1_100 }, (_, index) => `net_${index}`);
+  const many = {
+    names,
+    addresses: Float64Array.from(names, (_, index) => -4096 + index),
+    hooked: new Set(names.slice(0, 1_050)),
+    forbidden: new Set<string>(),
+  };
+  const planned = (exclude: string[]): Promise<ModulePlan> =>
+    planKernel(
+      NATIVE,
+      MULTI,
+      request(['kernel:net_*'], {
+        maxFunctions: 4_000,
+        excludes: exclude.map((text) => parsePattern(text)),
+      }),
+      many,
+    );
+  await assert.rejects(
+    () => planned([]),
+    fails('TOO_MANY_FUNCTIONS', /1,050 .* more than the 1,000 .* whatever runs on this host pays/),
+  );
+  assert.equal((await planned(['kernel:net_9*'])).functions.length, 939);
+});
+
+test('functions of the kernel are listed with what keeps them from being traced', () => {
+  const list = (texts: string[], has = MULTI) =>
+    listKernelFunctions(
+      has,
+      texts.map((text) => parsePattern(text)),
+      functions,
+    );
+  const reasons = (texts: string[], has?: Features): Record<string, string | null> =>
+    Object.fromEntries(list(texts, has).functions.map(({ name, reason }) => [name, reason]));
+  assert.deepEqual(reasons(['kernel:vfs_*', 'kernel:forbidden', 'kernel:no_trace']), {
+    'kernel:vfs_write': null,
+    'kernel:vfs_read': null,
+    'kernel:no_trace': 'is left out of function tracing',
+    'kernel:forbidden': 'must not carry a probe (it is on the list of the kernel)',
+  });
+  assert.match(reasons(['kernel:helper*'], OLD)['kernel:helper.isra.0'] ?? '', /copy/);
+  assert.match(
+    reasons(['kernel:nf_hook'], features({}))['kernel:nf_hook'] ?? '',
+    /neither kprobes/,
+  );
+  assert.deepEqual(list(['kernel:vfs_*', 'kernel:gone']).counts, [3, 0]);
 });
 
 test('patterns go to the module that they name', () => {
@@ -150,8 +205,9 @@ test('patterns go to the module that they name', () => {
 test('arguments are read as BTF says, and what looks like a secret is not', async () => {
   const value = { function: 0, parameters: 4, reason: null, size: 8, type: 'size_t' };
   const native = {
-    kernelValues: (functions: string[], paths: string[]) => {
+    kernelValues: (functions: string[], paths: string[], results: boolean) => {
       assert.deepEqual([functions, paths], [['vfs_read'], ['count', 'key.token', 'file.gone']]);
+      assert.equal(results, false);
       return Promise.resolve([
         { ...value, path: 'count', register: 2, steps: [], kind: 'uint' as const },
         { ...value, path: 'key.token', register: 1, steps: [8], kind: 'uint' as const },
@@ -185,4 +241,41 @@ test('arguments are read as BTF says, and what looks like a secret is not', asyn
     ],
   );
   assert.match(planned.notices[0]?.message ?? '', /file\.gone of kernel:vfs_read .* no field gone/);
+});
+
+test('what is asked for by name may be text, and what is returned an error', async () => {
+  const value = { function: 0, parameters: 4, reason: null, steps: [], register: 1 };
+  const native = {
+    kernelValues: (_: string[], paths: string[], results: boolean) => {
+      assert.deepEqual([paths, results], [['buf', '*'], true]);
+      return Promise.resolve([
+        { ...value, path: 'buf', kind: 'text' as const, size: 8, type: 'pointer' },
+        { ...value, path: 'buf', kind: 'pointer' as const, size: 8, type: 'pointer' },
+        { ...value, path: '', register: 0, kind: 'int' as const, size: 4, type: 'int' },
+      ]);
+    },
+  };
+  const planned = async (returns: boolean, errors: ErrorMode[] | null) => {
+    const values = { args: ['*', 'buf'], returns, errors, stack: false, redact: [] };
+    const { functions: found } = await planKernel(
+      native,
+      MULTI,
+      request(['kernel:vfs_read'], { values }),
+      functions,
+    );
+    return found[0]!.values;
+  };
+  const both = await planned(true, ['err', 'negative']);
+  assert.deepEqual(
+    both.arguments.map(({ attribute, plan }) => [attribute, plan.kind]),
+    [['underspan.arg.buf', ValueKind.CSTRING]],
+  );
+  assert.deepEqual(
+    both.results.map(({ attribute, type }) => [attribute, type]),
+    [['underspan.return.0', { shape: 'int', skip: 0, size: 4 }]],
+  );
+  assert.equal(both.error?.kind, ErrorKind.NEGATIVE);
+  const errors = await planned(false, ['negative']);
+  assert.deepEqual([errors.results.length, errors.error?.size], [0, 4]);
+  assert.equal((await planned(true, ['null'])).error, null);
 });

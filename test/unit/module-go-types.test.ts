@@ -8,7 +8,7 @@ import { after, before, describe, test } from 'node:test';
 import { loadNative } from '../../src/native/load.js';
 import type { GoType, InterfaceTable, Module, Parameter } from '../../src/native/native.js';
 import { goCommand } from '../tools/go.js';
-import { has } from '../tools/modules.js';
+import { missingCommands } from '../tools/require.js';
 
 const native = loadNative();
 const directory = mkdtempSync(join(tmpdir(), 'underspan-types-'));
@@ -97,7 +97,7 @@ const NAMES = [
   'main.box[int]',
 ];
 
-describe('Go types without DWARF', { skip: has(goCommand()) ? false : 'Go is missing' }, () => {
+describe('Go types without DWARF', { skip: missingCommands(goCommand()) }, () => {
   const variants = ['stripped', 'pie-stripped'] as const;
   const modules = new Map<string, Module>();
   const open = (name: string): Module => {

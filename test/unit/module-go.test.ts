@@ -8,7 +8,8 @@ import { after, before, describe, test } from 'node:test';
 import { loadNative } from '../../src/native/load.js';
 import { InstructionFlag, InstructionKind, type Parameter } from '../../src/native/native.js';
 import { goCommand } from '../tools/go.js';
-import { decode, functionNamed, has, type Row, rows } from '../tools/modules.js';
+import { decode, functionNamed, type Row, rows } from '../tools/modules.js';
+import { missingCommands } from '../tools/require.js';
 
 const native = loadNative();
 const directory = mkdtempSync(join(tmpdir(), 'underspan-module-'));
@@ -20,7 +21,7 @@ const file = (name: string): string => join(directory, name);
 const run = (command: string, args: string[]): string =>
   execFileSync(command, args, { cwd: directory, encoding: 'utf8' });
 
-describe('a Go program', { skip: has(goCommand()) ? false : 'Go is missing' }, () => {
+describe('a Go program', { skip: missingCommands(goCommand()) }, () => {
   const source = `package main
 
 import (

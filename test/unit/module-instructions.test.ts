@@ -7,7 +7,8 @@ import { after, before, describe, test } from 'node:test';
 
 import { loadNative } from '../../src/native/load.js';
 import { InstructionFlag, InstructionKind, type Module } from '../../src/native/native.js';
-import { functionNamed, has, instructionsOf } from '../tools/modules.js';
+import { functionNamed, instructionsOf } from '../tools/modules.js';
+import { missingCommands } from '../tools/require.js';
 
 const native = loadNative();
 const directory = mkdtempSync(join(tmpdir(), 'underspan-module-'));
@@ -19,7 +20,7 @@ const file = (name: string): string => join(directory, name);
 const run = (command: string, args: string[]): string =>
   execFileSync(command, args, { cwd: directory, encoding: 'utf8' });
 
-describe('instructions', { skip: has('gcc') ? false : 'gcc is missing' }, () => {
+describe('instructions', { skip: missingCommands('gcc') }, () => {
   const K = InstructionKind;
   const F = InstructionFlag;
   /** Assembly, kind, flags. Each is followed by the label that branches lead to. */

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import { loadNative } from '../../src/native/load.js';
 import { FunctionKind, type FunctionTable } from '../../src/native/native.js';
 import { matchAll, parsePattern } from '../../src/symbols/patterns.js';
-import { has } from '../tools/modules.js';
+import { missingCommands } from '../tools/require.js';
 
 const native = loadNative();
 const directory = mkdtempSync(join(tmpdir(), 'underspan-native-'));
@@ -19,10 +19,6 @@ after(() => {
 const file = (name: string): string => join(directory, name);
 const run = (command: string, ...args: string[]): string =>
   execFileSync(command, args, { cwd: directory, encoding: 'utf8' });
-const skip = (...commands: string[]): string | false => {
-  const missing = commands.filter((command) => !has(command));
-  return missing.length > 0 && `${missing.join(' and ')} missing`;
-};
 
 interface Row {
   name: string;
@@ -59,7 +55,7 @@ const theOne = (rows: Row[], name: string): Row => {
   return row;
 };
 
-describe('a C++ program', { skip: skip('g++', 'objcopy', 'strip', 'xz') }, () => {
+describe('a C++ program', { skip: missingCommands('g++', 'objcopy', 'strip', 'xz') }, () => {
   const source = `
 #include <string>
 #include <vector>
@@ -225,7 +221,7 @@ int main(int argc, char **argv) {
   });
 });
 
-describe('what symbol tables of C programs say', { skip: skip('gcc', 'strip') }, () => {
+describe('what symbol tables of C programs say', { skip: missingCommands('gcc', 'strip') }, () => {
   test('of versions the one that programs are linked with', async () => {
     writeFileSync(
       file('versions.c'),
@@ -366,11 +362,7 @@ describe('what symbol tables of C programs say', { skip: skip('gcc', 'strip') },
   });
 });
 
-const rustc = [join(homedir(), '.cargo/bin/rustc'), '/usr/bin/rustc'].find((path) =>
-  existsSync(path),
-);
-
-describe('a Rust program', { skip: rustc === undefined && 'rustc is missing' }, () => {
+describe('a Rust program', { skip: missingCommands('rustc') }, () => {
   const source = `
 pub trait Speak { fn speak(&self) -> usize; }
 pub struct Dog<T>(pub T);
@@ -389,7 +381,7 @@ fn main() {
     // The legacy one may be asked for on unstable compilers only, since it is no longer the default.
     const version = `symbol-mangling-version=${mangling}`;
     const flags = ['--edition', '2021', '-Z', 'unstable-options', '-C', version, '-o', out];
-    execFileSync(rustc ?? '', [...flags, 'dog.rs'], {
+    execFileSync('rustc', [...flags, 'dog.rs'], {
       cwd: directory,
       stdio: 'pipe',
       env: { ...process.env, RUSTC_BOOTSTRAP: '1' },

@@ -7,7 +7,8 @@ import { after, before, describe, test } from 'node:test';
 
 import { loadNative } from '../../src/native/load.js';
 import type { NativeErrorCode } from '../../src/native/native.js';
-import { functionNamed, has } from '../tools/modules.js';
+import { functionNamed } from '../tools/modules.js';
+import { missingCommands } from '../tools/require.js';
 
 const native = loadNative();
 const directory = mkdtempSync(join(tmpdir(), 'underspan-module-'));
@@ -131,7 +132,7 @@ test('the program of a process, by /proc/PID/exe', async () => {
   module.close();
 });
 
-describe('a C program', { skip: has('gcc') ? false : 'gcc is missing' }, () => {
+describe('a C program', { skip: missingCommands('gcc') }, () => {
   const source = [
     '#include <stdio.h>',
     'struct inner { int first; long second; };',

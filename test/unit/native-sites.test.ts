@@ -11,7 +11,7 @@ import { rangesOf, readCode } from '../../src/plan/native-code.js';
 import { nativeEntry, nativeReturns } from '../../src/plan/native-sites.js';
 import type { FunctionCode } from '../../src/plan/sites.js';
 import { SiteCondition } from '../../src/spans/records.generated.js';
-import { has } from '../tools/modules.js';
+import { missingCommands } from '../tools/require.js';
 
 const native = loadNative();
 const directory = mkdtempSync(join(tmpdir(), 'underspan-native-sites-'));
@@ -260,7 +260,7 @@ function assemble({ body }: Case, index: number): string {
   ].join('\n');
 }
 
-describe('native sites', { skip: has('gcc') ? false : 'gcc is missing' }, () => {
+describe('native sites', { skip: missingCommands('gcc') }, () => {
   let module: Module;
   const code = new Map<string, FunctionCode>();
   const symbols = new Map<string, number>();

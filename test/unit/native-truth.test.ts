@@ -6,7 +6,6 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import { loadNative } from '../../src/native/load.js';
-import { has } from '../tools/modules.js';
 import {
   type Build,
   codeOfAll,
@@ -17,6 +16,7 @@ import {
   SOURCES,
   step,
 } from '../tools/native-code.js';
+import { missingCommands } from '../tools/require.js';
 
 const C = 'functions.c';
 const CXX = 'functions.cc';
@@ -72,16 +72,14 @@ async function planOf(
   }
 }
 
-describe('native sites of compiled code', { skip: has('gcc') ? false : 'gcc is missing' }, () => {
+describe('native sites of compiled code', { skip: missingCommands('gcc') }, () => {
   before(() => {
     execFileSync('gcc', ['-O2', '-o', stepper, join(SOURCES, 'stepper.c')]);
   });
 
   for (const build of builds) {
-    const missing = [build.compiler, ...(build.options.includes(LLD) ? ['ld.lld'] : [])].find(
-      (command) => !has(command),
-    );
-    test(build.name, { skip: missing ? `${missing} is missing` : false }, async (t) => {
+    const commands = [build.compiler, ...(build.options.includes(LLD) ? ['ld.lld'] : [])];
+    test(build.name, { skip: missingCommands(...commands) }, async (t) => {
       const file = await compile(build, directory);
       const { main, plan, shares } = await planOf(file, build.source);
       t.diagnostic(shares);

@@ -83,6 +83,10 @@ test('names match as the languages write them', () => {
     ['/Conf/', 'main.(*Order).Confirm', true],
     ['/^Conf/', 'main.(*Order).Confirm', false],
     ['a$b', 'a$b', true],
+    ['*foo*bar*', 'main.(*foo).xbary', true],
+    ['*foo*bar*', 'main.bar.foo', false],
+    ['main.*Order*Con*', 'main.(*Order).Confirm', true],
+    ['ns::*Class*::meth*', 'ns::Class<int>::method(int)', true],
   ];
   for (const [text, name, expected] of cases) {
     assert.equal(matches(parsePattern(text), name), expected, `${text} on ${name}`);
@@ -149,6 +153,34 @@ test('a table of 120,000 names is matched quickly', () => {
   assert.ok(took < 500, `${took} ms`);
 });
 
+test('a name with many wildcards is compared in one pass', () => {
+  const joined = Array.from({ length: 20 }, () => 'a'.repeat(3_000)).join('\n');
+  for (const module of ['', 'kernel:']) {
+    const pattern = parsePattern(`${module}${'*a'.repeat(30)}*b*`);
+    assert.deepEqual(matchAll([pattern], [], joined).indexes, []);
+  }
+});
+
+test('names of the kernel are words', () => {
+  const cases: [string, string, boolean][] = [
+    ['kernel:tcp_*', 'tcp_sendmsg', true],
+    ['kernel:tcp_*', 'mptcp_sendmsg', false],
+    ['kernel:*tcp*send*msg', 'mptcp_send_sendmsg', true],
+    ['kernel:*tcp*send*msg', 'mptcp_send_sendmsg_locked', false],
+    ['kernel:*aab*', 'aaab', true],
+    ['kernel:*ab*ab*', 'ab', false],
+    ['kernel:*ab*ab', 'abab', true],
+    ['kernel:**', 'vfs_read', true],
+    ['kernel:a.isra.0', 'a.isra.0', true],
+    ['kernel:a.isra.0', 'a_isra.0', false],
+    ['kernel:a', 'a[int]', false],
+    ['kernel:/^vfs_(read|write)$/', 'vfs_write', true],
+  ];
+  for (const [text, name, expected] of cases) {
+    assert.equal(matches(parsePattern(text), name), expected, `${text} on ${name}`);
+  }
+});
+
 test('an expression that never ends is given up', () => {
   const joined = `${'a'.repeat(60)}!`;
   const patterns = [parsePattern('/^(a+)+$/')];
@@ -182,6 +214,8 @@ test('a pattern without a function is explained', () => {
   assert.match(hint('main.Confrm'), /nearest names are 'main\.\(\*Order\)\.Confirm'/);
   assert.match(hint('main.go', true), /shell.*single quotes/);
   assert.match(hint('libc:malloc'), /with its \.so/);
+  assert.match(hintFor(parsePattern('kernel:vfs_wirte'), 'vfs_write'), /'kernel:vfs_write'/);
+  assert.match(hint('kernel:zzzzzzz'), /inlined/);
   assert.match(hint('zzzzzzz'), /trace symbols/);
 });
 

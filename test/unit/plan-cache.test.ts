@@ -17,6 +17,7 @@ import { BootCache } from '../../src/native/boot-cache.js';
 import { FEATURES, knownFeatures } from '../../src/native/features.js';
 import type { Features, Module, Native } from '../../src/native/native.js';
 import { planOnce } from '../../src/plan/plan-cache.js';
+import { ASSUMED_COSTS } from '../../src/plan/host-costs.js';
 import type { PlanRequest } from '../../src/plan/plan-module.js';
 import type { ModulePlan } from '../../src/plan/plan.js';
 import { parsePattern } from '../../src/symbols/patterns.js';
@@ -39,6 +40,7 @@ const requestOf = (...patterns: string[]): PlanRequest => ({
   entryOnly: false,
   trampolines: 'never',
   values: { args: [], returns: false, stack: false, redact: [], errors: null },
+  costs: ASSUMED_COSTS,
   maxFunctions: 10,
   maxSites: 10,
 });

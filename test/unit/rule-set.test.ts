@@ -4,6 +4,7 @@ import { parseConfig } from '../../src/agent/config/parse.js';
 import { RuleSet } from '../../src/agent/rule-set.js';
 import { mayContinueOthers } from '../../src/native/host.js';
 import type { Features } from '../../src/native/native.js';
+import { ASSUMED_COSTS } from '../../src/plan/host-costs.js';
 import { MAX_HOLD_NAMES } from '../../src/spans/records.generated.js';
 import { Procfs } from '../../src/targets/procfs.js';
 import type { Workloads } from '../../src/targets/workload.js';
@@ -11,6 +12,7 @@ import type { Workloads } from '../../src/targets/workload.js';
 const set = (): RuleSet =>
   new RuleSet({
     features: { uprobeMulti: true } as Features,
+    costs: ASSUMED_COSTS,
     procfs: new Procfs(),
     workloads: {} as Workloads,
   });

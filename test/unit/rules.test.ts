@@ -6,7 +6,7 @@ import { after, test } from 'node:test';
 import type { SelectConfig } from '../../src/agent/config/config.js';
 import { nameBeginsWith } from '../../src/agent/config/glob.js';
 import { selectsOf } from '../../src/agent/selects.js';
-import type { Probed } from '../../src/session/executables.js';
+import type { ProbedModule } from '../../src/session/modules.js';
 import { Numbers } from '../../src/session/numbers.js';
 import { decide, type Fit, type Reach, type TraceRule } from '../../src/session/rule.js';
 import { compare, type FollowedProcess } from '../../src/session/rule-change.js';
@@ -89,10 +89,10 @@ test('what an earlier rule does not know yet is waited for', () => {
 test('other rules move only the processes that they mean', () => {
   const [kept, old] = [rule('kept', 'yes', 'all'), rule('old', 'yes', 'all')];
   const [keptProbes, oldProbes] = [kept, old].map(
-    (of): Probed => ({ rule: of, whole: true }) as unknown as Probed,
-  ) as [Probed, Probed];
-  const under = (of: TraceRule, probed: Probed): Map<number, FollowedProcess> =>
-    new Map([[7, { target: TARGET, rule: of, probed, libraries: new Set() }]]);
+    (of): ProbedModule => ({ rule: of, whole: true }) as unknown as ProbedModule,
+  ) as [ProbedModule, ProbedModule];
+  const under = (of: TraceRule, probed: ProbedModule): Map<number, FollowedProcess> =>
+    new Map([[7, { target: TARGET, rule: of, probed, others: new Set() }]]);
   assert.deepEqual(compare([kept], under(kept, keptProbes), [keptProbes]), {
     moves: [],
     gone: new Set(),

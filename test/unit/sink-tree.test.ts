@@ -204,12 +204,15 @@ test('a span that names itself, or a circle, does no harm', async () => {
 
 test('the summary: functions by total time, losses that occurred, overhead', async () => {
   const { sink, text } = sinkWith();
-  const of = { sites: 2, spans: 1, errors: 0, minNano: 10, p50Nano: 20, p99Nano: 30, maxNano: 40 };
+  const of = {
+    ...{ sites: 2, spans: 1, errors: 0, foreign: 0 },
+    ...{ minNano: 10, p50Nano: 20, p99Nano: 30, maxNano: 40 },
+  };
   await sink.close({
     functions: [
       { name: 'main.fast', calls: 1_234, totalNano: 100, selfNano: 90, ...of },
       { name: 'main.slow', calls: 2, totalNano: 5e9, selfNano: 1e9, ...of },
-      { name: 'main.never', calls: 0, totalNano: 0, selfNano: 0, ...of, maxNano: 0 },
+      { name: 'kernel:rcv', calls: 0, totalNano: 0, selfNano: 0, ...of, maxNano: 0, foreign: 5 },
     ],
     lost: { tooShort: 3, ringFull: 0, torn: 1_000 },
     contexts: { unreadable: 0, truncated: 0 },
@@ -222,6 +225,9 @@ test('the summary: functions by total time, losses that occurred, overhead', asy
   assert.match(lines[2] ?? '', /^main\.fast +1,234 /);
   assert.equal(lines[3], '1 more function was not called');
   assert.ok(lines.includes('lost: torn 1,000, too short 3'));
+  assert.ok(
+    lines.includes('in interrupts or for probes, and no calls of the program: kernel:rcv 5'),
+  );
   assert.ok(lines.includes('overhead: predicted 1.23 % of a CPU, measured unknown'));
 });
 

@@ -1,20 +1,32 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { InstructionFlag as Flag, InstructionKind as Kind } from '../../src/native/native.js';
+import {
+  InstructionEffect as Effect,
+  InstructionFlag as Flag,
+  InstructionKind as Kind,
+} from '../../src/native/native.js';
 import type { Instruction } from '../../src/plan/instructions.js';
-import { callSites, type FunctionCode, goEntry, returnSites } from '../../src/plan/sites.js';
+import {
+  callSites,
+  type FunctionCode,
+  goEntry,
+  goNeeds,
+  returnSites,
+} from '../../src/plan/sites.js';
 import { SiteCondition } from '../../src/spans/records.generated.js';
 
 const BASE = 0x1000;
 
-/** Instructions laid end to end from BASE: [length, kind, flags, target]. */
-function code(...rows: [number, number, number?, number?][]): FunctionCode {
+/** Instructions laid end to end from BASE: [length, kind, flags, target, effects]. */
+function code(...rows: [number, number, number?, number?, number?][]): FunctionCode {
   let offset = 0;
-  const instructions = rows.map(([length, kind, flags = 0, target = NaN]): Instruction => {
-    const at = offset;
-    offset += length;
-    return { offset: at, length, kind, flags, detail: 0, target, spilled: 0, effects: 0 };
-  });
+  const instructions = rows.map(
+    ([length, kind, flags = 0, target = NaN, effects = 0]): Instruction => {
+      const at = offset;
+      offset += length;
+      return { offset: at, length, kind, flags, detail: 0, target, spilled: 0, effects };
+    },
+  );
   return { address: BASE, size: offset, instructions };
 }
 
@@ -65,18 +77,70 @@ describe('goEntry', () => {
     });
   });
 
-  it('takes the first instruction of a function without a check', () => {
-    const choice = goEntry(code(MOVE, RETURN));
-    assert.deepEqual(choice, {
-      sites: { address: BASE, condition: SiteCondition.MAY_REPEAT, emulated: false },
-    });
+  const begin = (whyDear: string): object => ({
+    sites: { address: BASE, condition: SiteCondition.MAY_REPEAT, emulated: false, whyDear },
+  });
+  const later = (offset: number): object => ({
+    sites: { address: BASE + offset, condition: SiteCondition.MAY_REPEAT, emulated: true },
+  });
+  const NOTHING = 'no instruction at its beginning is emulated';
+  const BRANCH = 'a branch leads in before one that is emulated';
+  const CHANGED = 'what is read at its beginning is changed before one that is emulated';
+  const [RAX, RSP, R12, R14] = [1 << 0, 1 << 4, 1 << 12, 1 << 14];
+  const writes = (...effects: number[]): [number, number, number, number, number] => [
+    3,
+    Kind.OTHER,
+    0,
+    NaN,
+    effects.reduce((all, effect) => all | effect, 0),
+  ];
+  const jumpTo = (offset: number): [number, number, number, number] => [
+    2,
+    Kind.CONDITIONAL,
+    Flag.EMULATED,
+    BASE + offset,
+  ];
+
+  it('takes the first instruction of a function without a check where none is emulated', () => {
+    assert.deepEqual(goEntry(code(MOVE, RETURN)), begin(NOTHING));
+    // What lies behind a return, a call or a jump is not come to by every call.
+    assert.deepEqual(goEntry(code(MOVE, RETURN, PUSH)), begin(NOTHING));
+    assert.deepEqual(goEntry(code(MOVE, [2, Kind.INDIRECT_CALL], PUSH)), begin(NOTHING));
   });
 
-  it('does not take a jbe that checks no stack', () => {
-    const choice = goEntry(code(MOVE, JBE, PUSH, RETURN));
-    assert.deepEqual(choice, {
-      sites: { address: BASE, condition: SiteCondition.MAY_REPEAT, emulated: false },
-    });
+  it('takes the first that is emulated of a function without a check', () => {
+    assert.deepEqual(goEntry(code(MOVE, jumpTo(6), MOVE, RETURN)), later(3));
+    assert.deepEqual(goEntry(code(MOVE, [1, Kind.NOP, Flag.EMULATED], RETURN)), later(3));
+    assert.deepEqual(goEntry(code(writes(R12), PUSH, RETURN)), later(3));
+  });
+
+  it('takes none by which what is read has changed', () => {
+    const body = (...effects: number[]): FunctionCode =>
+      code(writes(...effects), jumpTo(6), MOVE, RETURN);
+    assert.deepEqual(goEntry(body(RAX)), begin(CHANGED));
+    assert.deepEqual(goEntry(body(Effect.WRITES_MEMORY)), begin(CHANGED));
+    // Nothing but rbx is read.
+    const needs = goNeeds(0b10, false);
+    assert.deepEqual(goEntry(body(RAX), false, needs), later(3));
+    assert.deepEqual(goEntry(body(1 << 3), false, needs), begin(CHANGED));
+    assert.deepEqual(goEntry(body(Effect.WRITES_MEMORY), false, needs), later(3));
+    for (const always of [RSP, R14]) {
+      assert.deepEqual(goEntry(body(always), false, goNeeds(0, false)), begin(CHANGED));
+    }
+  });
+
+  it('takes none that a branch leads back to, or may', () => {
+    const loop = code(MOVE, jumpTo(6), [2, Kind.JUMP, 0, BASE + 3], RETURN);
+    assert.deepEqual(goEntry(loop), begin(BRANCH));
+    const table = (target: number): FunctionCode =>
+      code(MOVE, jumpTo(6), [2, Kind.INDIRECT_JUMP, 0, target], RETURN);
+    assert.deepEqual(goEntry(table(NaN)), begin(BRANCH));
+    assert.deepEqual(goEntry(table(BASE + 3)), begin(BRANCH));
+    assert.deepEqual(goEntry(table(BASE + 7)), later(3));
+  });
+
+  it('does not take a jump out of the function, which is one of its returns', () => {
+    assert.deepEqual(goEntry(code(MOVE, JBE, PUSH, RETURN)), begin(NOTHING));
   });
 
   it('refuses a first instruction that a loop leads back to', () => {

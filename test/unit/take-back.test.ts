@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import type { Native } from '../../src/native/native.js';
 import type { ModulePlan } from '../../src/plan/plan.js';
 import type { Attachment } from '../../src/session/attachment.js';
-import { Executables, type Probed } from '../../src/session/executables.js';
+import { Modules, type ProbedModule } from '../../src/session/modules.js';
 import type { OpenStackCalls } from '../../src/session/open-calls.js';
 import { type NamedFunction, Pipeline } from '../../src/session/pipeline.js';
 import type { TraceRule } from '../../src/session/rule.js';
@@ -34,8 +34,12 @@ const TARGET = {
   fileId: '1:2',
 } as unknown as Target;
 const PLAN = {
-  functions: [{ returns: [] }, { returns: [] }],
+  functions: [
+    { entry: { address: 0x1000 }, returns: [] },
+    { entry: { address: 0x2000 }, returns: [] },
+  ],
   support: [],
+  claimed: new Set(),
   refused: [],
   module: { facts: { positionIndependent: false }, close: () => undefined },
 } as unknown as ModulePlan;
@@ -56,7 +60,7 @@ class World {
   links: (number | null)[] = [];
   open: OpenStackCalls[] = [];
   readonly removed: OpenStackCalls[][] = [];
-  readonly executables: Executables;
+  readonly modules: Modules;
 
   constructor(uprobeMulti: boolean, leases = true) {
     const attachment = {
@@ -79,8 +83,7 @@ class World {
         }),
       add: () => Promise.resolve(attachment),
       remove: () => undefined,
-      addModule: () => true,
-      removeModule: () => undefined,
+      targets: { addModule: () => true, removeModule: () => undefined },
       drain: () => Promise.resolve(),
       allOpenCalls: () => Promise.resolve(this.open),
       forget: () => undefined,
@@ -90,7 +93,7 @@ class World {
       this.leased++;
       return { isBroken: () => false, close: () => this.closed++ };
     };
-    this.executables = new Executables({
+    this.modules = new Modules({
       native: { leaseFile } as unknown as Native,
       session: session as unknown as Session,
       onAdded: () => undefined,
@@ -99,10 +102,10 @@ class World {
     });
   }
 
-  async attached(whole: boolean): Promise<Probed> {
-    const probed = await this.executables.need(RULE, TARGET, whole, PLAN);
+  async attached(whole: boolean): Promise<ProbedModule> {
+    const probed = await this.modules.need(RULE, TARGET, whole, PLAN);
     assert.ok(probed);
-    await this.executables.link(probed, TARGET);
+    await this.modules.link(probed, TARGET);
     return probed;
   }
 }
@@ -118,7 +121,7 @@ test('a file is guarded wherever probes in it outlive its processes', async () =
     const probed = await world.attached(whole);
     assert.deepEqual(world.links, [pid]);
     assert.equal(world.leased, leased, `${uprobeMulti} ${whole}`);
-    await world.executables.remove(probed, 'idle');
+    await world.modules.remove(probed, 'idle');
     assert.equal(world.closed, leased);
   }
 });
@@ -126,9 +129,9 @@ test('a file is guarded wherever probes in it outlive its processes', async () =
 test('where it cannot be guarded, probes do not wait for its next process', async () => {
   const world = new World(false, false);
   const probed = await world.attached(false);
-  await world.executables.unlink(probed, TARGET.pid);
+  await world.modules.unlink(probed, TARGET.pid);
   probed.idleSince = performance.now() - 600;
-  assert.deepEqual(world.executables.due(60_000), [{ probed, why: 'idle' }]);
+  assert.deepEqual(world.modules.due(60_000), [{ probed, why: 'idle' }]);
 });
 
 test('what is open in processes that nobody has linked ends with the probes', async () => {
@@ -136,7 +139,7 @@ test('what is open in processes that nobody has linked ends with the probes', as
   const probed = await world.attached(true);
   const mine = [goroutine(7), goroutine(8, 4)];
   world.open = [...mine, goroutine(9, 2), goroutine(10, 5)];
-  await world.executables.remove(probed, 'idle');
+  await world.modules.remove(probed, 'idle');
   assert.deepEqual(world.removed, [mine]);
 });
 
@@ -144,7 +147,7 @@ test('whatever goes wrong, whoever waits to write to the file does not wait long
   const world = new World(true);
   const probed = await world.attached(true);
   probed.attachment.detachEntries = () => Promise.reject(new Error('no'));
-  await assert.rejects(world.executables.remove(probed, 'file-changed'));
+  await assert.rejects(world.modules.remove(probed, 'file-changed'));
   assert.equal(world.closed, 1);
 });
 
@@ -177,7 +180,7 @@ const outermost = (tgid: number, functionIndex: number): OpenCall => ({
   treeId: id(tgid),
 });
 
-test('executables that are taken back at once do not count what the others send', async () => {
+test('modules that are taken back at once do not count what the others send', async () => {
   const spans: string[] = [];
   const pipeline = new Pipeline({
     sinks: [

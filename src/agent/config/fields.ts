@@ -6,11 +6,12 @@ import {
   parseDuration,
   parseRate,
   parseRingSize,
+  parseBudget,
   parseShare,
   parseSize,
   parseTimeout,
 } from '../../quantities.js';
-import { inProcess, parsePattern } from '../../symbols/patterns.js';
+import { inProcess, type Pattern, parsePattern } from '../../symbols/patterns.js';
 import type { Address } from './config.js';
 import { compileGlob, InvalidGlob } from './glob.js';
 
@@ -69,15 +70,20 @@ export const owner = checked('glob', (name) =>
     : `has no kind, and would match nothing; write 'Deployment/${name}' or '*/${name}'`,
 );
 
-export const pattern = text.meta({ title: 'pattern' }).check((context) => {
-  try {
-    inProcess(parsePattern(context.value));
-  } catch (error) {
-    if (!(error instanceof UnderspanError)) throw error;
-    const message = error.hint ? `${error.message}; ${error.hint}` : error.message;
-    context.issues.push({ code: 'custom', message, input: context.value });
-  }
-});
+const patternThat = (check: (pattern: Pattern) => unknown) =>
+  text.meta({ title: 'pattern' }).check((context) => {
+    try {
+      check(parsePattern(context.value));
+    } catch (error) {
+      if (!(error instanceof UnderspanError)) throw error;
+      const message = error.hint ? `${error.message}; ${error.hint}` : error.message;
+      context.issues.push({ code: 'custom', message, input: context.value });
+    }
+  });
+
+export const pattern = patternThat(() => undefined);
+/** Of a function of the program, not of the kernel. */
+export const programPattern = patternThat(inProcess);
 
 /** One may be written without the list. */
 export function listOf<T extends z.ZodType<string, string>>(item: T) {
@@ -123,7 +129,7 @@ const positive = (parse: (text: string) => number) => (text: string) => {
   return value;
 };
 
-export const budget = quantity('share', '5%', positive(parseShare));
+export const budget = quantity('share', '5%', parseBudget);
 export const limitMs = quantity('duration', '10m', positive(parseTimeout));
 
 function parseAddress(text: string): Address {

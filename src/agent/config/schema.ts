@@ -23,6 +23,7 @@ import {
   owner,
   path,
   pattern,
+  programPattern,
   rate,
   ringSize,
   share,
@@ -81,7 +82,9 @@ const errorMode = text.refine(isErrorMode, { error: `one of ${ERROR_MODES.join('
 
 const traceSchema = z
   .strictObject({
-    symbols: listOf(pattern).describe('Functions to trace.'),
+    symbols: listOf(pattern).describe(
+      'Functions to trace; those of the kernel as `kernel:vfs_write`.',
+    ),
     exclude: listOf(pattern).optional().describe('Not these.'),
     args: listOf(text)
       .optional()
@@ -94,7 +97,7 @@ const traceSchema = z
     errors: listOf(errorMode)
       .optional()
       .describe(
-        'Results of C, C++ and Rust that are errors: `negative` numbers, `null` pointers (in quotes, for YAML), `err` of Rust; by default `err`.',
+        'Results of C, C++ and Rust that are errors: `negative` numbers (also of functions of the kernel), `null` pointers (in quotes, for YAML), `err` of Rust; by default `err`.',
       ),
     redact: orFalse(listOf(text), 'a list of names')
       .optional()
@@ -137,7 +140,7 @@ const traceSchema = z
     maxOverhead: budget
       .prefault('5%')
       .describe(
-        'CPU time that tracing may add to a target, as a share of one CPU; 100% is no limit. Metrics and alerts show what it costs against it; nothing is thinned or detached yet.',
+        'CPU time that tracing may add to a target, as a share of one CPU; 100% is no limit. What would cost more is thinned, and then taken back: see docs/cost.md.',
       ),
   })
   .transform(({ minDuration, slowerThan, redact, errors, ...trace }) => ({
@@ -151,7 +154,7 @@ const traceSchema = z
   }));
 
 const httpSchema = z.strictObject({
-  symbol: pattern.describe('The function that handles the requests.'),
+  symbol: programPattern.describe('The function that handles the requests.'),
   route: text.describe('Value of the label `http_route`.'),
 });
 

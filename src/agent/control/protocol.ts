@@ -67,10 +67,11 @@ export interface SpanExtras {
 export const SESSION_STOPPED = 'SESSION_STOPPED';
 
 export function tracedModules({ targets, modules }: Plan): TracedModule[] {
-  return modules.map(({ path, pids, plan: { functions } }) => ({
+  return modules.map(({ path, pids, role, plan: { functions } }) => ({
     executable: path,
     pids,
-    comm: targets.find(({ pid }) => pid === pids[0])?.comm ?? null,
+    comm:
+      role.kind === 'kernel' ? null : (targets.find(({ pid }) => pid === pids[0])?.comm ?? null),
     functions: functions.length,
   }));
 }

@@ -58,6 +58,7 @@ const SCHEMA = z.strictObject({
   returnTrampoline: flag(false),
   roots: flag(true),
   unsampled: flag(false),
+  maxOverhead: z.number().gt(0).max(1).default(0.05),
   maxFunctions: z.number().int().min(1).max(MAX_FUNCTIONS).default(2_000),
   transport: z.enum(TRANSPORTS).default('ring'),
   ringBytes: z

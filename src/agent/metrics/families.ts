@@ -100,9 +100,16 @@ const TARGETS: Family[] = [
   {
     name: 'underspan_overhead_cpu_seconds_total',
     type: 'counter',
-    help: 'CPU time of the BPF programs that probes of this executable run.',
+    help: 'CPU time that probes of this executable have taken: BPF programs, and the traps before them.',
     labels: ATTACHMENT_LABELS,
-    read: perAttachment(({ runTimeNs }) => runTimeNs / 1e9),
+    read: perAttachment(({ spentNs }) => spentNs / 1e9),
+  },
+  {
+    name: 'underspan_overhead_predicted_cpu_seconds_total',
+    type: 'counter',
+    help: 'CPU time that the plan says its calls take.',
+    labels: ATTACHMENT_LABELS,
+    read: perAttachment(({ predictedNs }) => predictedNs / 1e9),
   },
   {
     name: 'underspan_overhead_budget_ratio',

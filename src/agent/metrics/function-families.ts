@@ -16,6 +16,8 @@ function functionRows(
   }));
 }
 
+const isOfKernel = (name: string): boolean => name.startsWith('kernel:');
+
 const FUNCTION_LABELS = ['rule', 'executable', 'function'];
 
 export const FUNCTIONS: Family[] = [
@@ -51,6 +53,17 @@ export const FUNCTIONS: Family[] = [
     help: 'Calls whose span was handed to the sinks.',
     labels: FUNCTION_LABELS,
     read: (snapshot) => functionRows(snapshot, (_, spans) => [spans]),
+  },
+  {
+    name: 'underspan_function_foreign_hits_total',
+    type: 'counter',
+    help: 'Hits of functions of the kernel that were no call of a target: in interrupts, or for a probe.',
+    labels: FUNCTION_LABELS,
+    read: (snapshot) =>
+      functionRows(
+        { ...snapshot, functions: snapshot.functions.filter(({ name }) => isOfKernel(name)) },
+        ({ foreign }) => [foreign],
+      ),
   },
   {
     name: 'http_server_request_duration_seconds',

@@ -24,6 +24,27 @@ pub enum Failure {
     Other(i32),
 }
 
+pub enum Step {
+    Rest,
+    Moved { x: i32, to: (u8, i16) },
+    Sized(u64),
+}
+
+#[inline(never)]
+pub fn steps(step: &Step, count: Option<u32>) -> u32 {
+    let (x, to, size) = match step {
+        Step::Rest => (r#""Rest""#.to_string(), r#""Rest""#.to_string(), r#""Rest""#.to_string()),
+        Step::Moved { x, to } => (x.to_string(), to.1.to_string(), r#""Moved""#.to_string()),
+        Step::Sized(n) => (r#""Sized""#.to_string(), r#""Sized""#.to_string(), n.to_string()),
+    };
+    let some = count.map_or(r#""None""#.to_string(), |n| n.to_string());
+    say(format_args!(
+        "{{\"function\":\"steps\",\"step.Moved.x\":{},\"step.Moved.to.1\":{},\"step.Sized\":{},\"count.Some\":{}}}",
+        x, to, size, some
+    ));
+    count.unwrap_or(7)
+}
+
 #[inline(never)]
 pub fn texts(s: &str, u: String, o: Option<&str>, v: Vec<u32>, order: &Order) -> Option<u32> {
     let result = if v.len() > 2 { None } else { v.first().copied() };
@@ -57,6 +78,12 @@ fn main() {
         let order = Order { number: i as u64, name: "o".repeat(i as usize), place: (1, -i as i16) };
         let some = if i % 2 == 0 { Some("even") } else { None };
         let v = (0..i as u32 % 4).map(|n| n + i as u32).collect();
+        let step = match i % 3 {
+            0 => Step::Rest,
+            1 => Step::Moved { x: 5 - i, to: (i as u8, -3 * i as i16) },
+            _ => Step::Sized(1000 + i as u64),
+        };
+        black_box(steps(black_box(&step), black_box(if i % 2 == 0 { Some(i as u32) } else { None })));
         black_box(texts(&"s".repeat(i as usize), format!("u{}", i), some, v, &order));
         for (name, error) in [
             ("in_memory", in_memory(i).err()),

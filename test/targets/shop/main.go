@@ -87,5 +87,6 @@ func routes(shop *Shop, t *telemetry.Telemetry) http.Handler {
 	traced.Handle("/deep", &DeepHandler{shop})
 	traced.Handle("/exit", &ExitHandler{shop})
 	traced.Handle("/burn", &BurnHandler{})
+	traced.Handle("/archive", &ArchiveHandler{shop})
 	return &control.Handler{Telemetry: t, Rest: telemetry.Handler(&TraceHeader{traced})}
 }

@@ -1,12 +1,15 @@
 /** The probes of each rule in each module: planned once, linked to processes, taken back. */
 import { UnderspanError } from '../errors.js';
 import type { Lease, Native } from '../native/native.js';
+import { planKernel } from '../plan/kernel-plan.js';
 import { MAIN, type ModuleRole, requestFor } from '../plan/module-role.js';
 import { planModule, type PlanRequest } from '../plan/plan-module.js';
-import { type ModulePlan, siteCount } from '../plan/plan.js';
+import { type ModulePlan, privateBytes, siteCount } from '../plan/plan.js';
 import type { Notice } from '../sinks/sink.js';
+import { memoryGroups, memoryShortage } from '../targets/cgroup-memory.js';
 import { moduleBias } from '../targets/mapped.js';
 import { EXECUTABLE_GONE, OpenFile, stampOf } from '../targets/open-file.js';
+import { Procfs } from '../targets/procfs.js';
 import type { Target } from '../targets/target.js';
 import type { ModuleProbes } from './attachment.js';
 import { FileLeases } from './file-leases.js';
@@ -14,7 +17,8 @@ import { forgetHttpRequests, type HttpRequests, readHttpRequests } from './http-
 import { kernelError } from './kernel-errors.js';
 import { functionOf, type OpenStackCalls } from './open-calls.js';
 import type { TraceRule } from './rule.js';
-import type { RuleMaps, Session } from './session.js';
+import type { RuleMaps } from './rule-maps.js';
+import type { Session } from './session.js';
 
 /** A module of a process, as Target has them of its main executable. */
 export type ModuleFile = Pick<Target, 'exe' | 'file' | 'fileId'>;
@@ -23,7 +27,7 @@ export type ModuleFile = Pick<Target, 'exe' | 'file' | 'fileId'>;
 export const KERNEL_FILE: ModuleFile = { exe: 'the kernel', file: '', fileId: '' };
 
 /** One rule in one module. */
-export interface Probed {
+export interface ProbedModule {
   readonly rule: TraceRule;
   readonly role: ModuleRole;
   readonly fileId: string;
@@ -46,13 +50,17 @@ export interface Probed {
 /** Why probes are taken back. */
 export type DetachReason = 'idle' | 'file-changed' | 'reload';
 
-export interface ExecutablesOptions {
+export interface ModulesOptions {
   native: Native;
   session: Session;
   /** Loaded: its functions have numbers now. */
-  onAdded: (probed: Probed) => void;
+  onAdded: (probed: ProbedModule) => void;
   /** All its records have come; its statistics are still there. `open` are its goroutines. */
-  onRemoved: (probed: Probed, open: readonly OpenStackCalls[], why: DetachReason) => Promise<void>;
+  onRemoved: (
+    probed: ProbedModule,
+    open: readonly OpenStackCalls[],
+    why: DetachReason,
+  ) => Promise<void>;
   onNotice: (notice: Notice) => void;
 }
 
@@ -60,13 +68,13 @@ export interface ExecutablesOptions {
 const GRACE_MS = 100;
 /** How long probes stay in a file that nothing runs and that could be written over, in ms. */
 const UNGUARDED_MS = 500;
-/** Executables that are remembered to have nothing to trace. */
+/** Modules that are remembered to have nothing to trace. */
 const MOST_BARREN = 10_000;
 const NO_ROOM = 'TOO_MANY_FUNCTIONS';
 
-export class Executables {
-  private readonly probed = new Map<string, Probed>();
-  private readonly preparing = new Map<string, Promise<Probed | null>>();
+export class Modules {
+  private readonly probed = new Map<string, ProbedModule>();
+  private readonly preparing = new Map<string, Promise<ProbedModule | null>>();
   /** With nothing to trace, and why. */
   private readonly barren = new Map<string, { error: UnderspanError; stamp: string }>();
   private readonly maps = new Map<TraceRule, Promise<RuleMaps>>();
@@ -74,16 +82,17 @@ export class Executables {
   private loading: Promise<unknown> = Promise.resolve();
 
   private readonly leases: FileLeases;
+  private readonly procfs = new Procfs();
 
-  constructor(private readonly options: ExecutablesOptions) {
+  constructor(private readonly options: ModulesOptions) {
     this.leases = new FileLeases(options.native, options.onNotice);
   }
 
-  get all(): Iterable<Probed> {
+  get all(): Iterable<ProbedModule> {
     return this.probed.values();
   }
 
-  find(rule: TraceRule, fileId: string): Probed | null {
+  find(rule: TraceRule, fileId: string): ProbedModule | null {
     return this.probed.get(keyOf(rule, fileId, MAIN)) ?? null;
   }
 
@@ -98,7 +107,7 @@ export class Executables {
     return [...this.barren]
       .filter(([key, { error }]) => {
         if (!key.startsWith(keyOf(rule, '', MAIN))) return false;
-        // Where a rule has several executables, not every pattern is meant for all of them.
+        // Where a rule has several modules, not every pattern is meant for all of them.
         return !(found && error.code === 'NO_FUNCTION_MATCHES');
       })
       .map(([, { error }]) => error);
@@ -131,7 +140,7 @@ export class Executables {
     whole: boolean,
     plan?: ModulePlan,
     role = MAIN,
-  ): Promise<Probed | null> {
+  ): Promise<ProbedModule | null> {
     const key = keyOf(rule, target.fileId, role);
     const found = this.probed.get(key);
     if (found) return Promise.resolve(found);
@@ -153,7 +162,7 @@ export class Executables {
     whole: boolean,
     role: ModuleRole,
     known?: ModulePlan,
-  ): Promise<Probed | null> {
+  ): Promise<ProbedModule | null> {
     const { native, session, onAdded } = this.options;
     const stamp = stampOf(target.file);
     let file: OpenFile | null = null;
@@ -167,12 +176,10 @@ export class Executables {
         known ??
         (file
           ? await planModule(native, file.path, target.exe, request())
-          : await (
-              await import('../plan/kernel-plan.js')
-            ).planKernel(native, session.features, request()));
+          : await planKernel(native, session.features, request()));
       const shared = this.isShared(plan, rule, whole, role);
       const attachment = await this.load(plan, rule, shared && !whole);
-      const probed: Probed = {
+      const probed: ProbedModule = {
         rule,
         role,
         fileId: target.fileId,
@@ -210,17 +217,19 @@ export class Executables {
     return plan.kind === 'native' && role.kind === 'main' && rule.followForks;
   }
 
-  /** Files that somebody waits to write to, and executables that have been idle for long. */
-  due(idleMs: number): { probed: Probed; why: DetachReason }[] {
+  /** Files that somebody waits to write to, and modules that have been idle for long. */
+  due(idleMs: number): { probed: ProbedModule; why: DetachReason }[] {
     const now = performance.now();
-    return [...this.probed.values()].flatMap((probed): { probed: Probed; why: DetachReason }[] => {
-      const { lease, idleSince, shared, file } = probed;
-      if (lease?.isBroken()) return [{ probed, why: 'file-changed' }];
-      if (idleSince === null) return [];
-      const isUnguarded = lease === null && shared && file !== null;
-      const waits = isUnguarded ? Math.min(idleMs, UNGUARDED_MS) : idleMs;
-      return now - idleSince >= waits ? [{ probed, why: 'idle' }] : [];
-    });
+    return [...this.probed.values()].flatMap(
+      (probed): { probed: ProbedModule; why: DetachReason }[] => {
+        const { lease, idleSince, shared, file } = probed;
+        if (lease?.isBroken()) return [{ probed, why: 'file-changed' }];
+        if (idleSince === null) return [];
+        const isUnguarded = lease === null && shared && file !== null;
+        const waits = isUnguarded ? Math.min(idleMs, UNGUARDED_MS) : idleMs;
+        return now - idleSince >= waits ? [{ probed, why: 'idle' }] : [];
+      },
+    );
   }
 
   /** One after the other: what was room when it was planned may be taken by now. */
@@ -252,13 +261,13 @@ export class Executables {
   }
 
   /** Its calls count from now on. */
-  async link(probed: Probed, target: Target): Promise<void> {
+  async link(probed: ProbedModule, target: Target): Promise<void> {
     const { session } = this.options;
     const { attachment, rule, shared, pids } = probed;
     const { pid } = target;
     const module = { bias: biasOf(pid, probed), attachment: attachment.number };
     if (
-      !session.addModule(pid, module, rule.followForks) &&
+      !session.targets.addModule(pid, module, rule.followForks) &&
       (shared || !session.features.cookies)
     ) {
       throw new Error(
@@ -266,10 +275,11 @@ export class Executables {
       );
     }
     const { layout } = attachment.plan;
-    if (layout) session.setGoThreads(pid, layout);
+    if (layout) session.targets.setGoThreads(pid, layout);
     pids.add(pid);
     probed.idleSince = null;
     try {
+      if (!attachment.isAttached(pid)) this.requireMemory(probed, pid);
       await this.attach(probed, shared ? null : pid);
     } catch (error) {
       this.left(probed, target.pid);
@@ -277,12 +287,19 @@ export class Executables {
     }
   }
 
+  /** Its pages become the process's own, and a process that may have no more memory is killed. */
+  private requireMemory({ attachment }: ProbedModule, pid: number): void {
+    const need = { pid, bytes: privateBytes(attachment.plan) };
+    const shortage = memoryShortage([need], () => memoryGroups(pid, this.procfs));
+    if (shortage) throw shortage;
+  }
+
   /** For processes that are yet to come; the one that it was planned for has ended. */
-  arm(probed: Probed): Promise<void> {
+  arm(probed: ProbedModule): Promise<void> {
     return this.attach(probed, null);
   }
 
-  private async attach({ attachment, file }: Probed, pid: number | null): Promise<void> {
+  private async attach({ attachment, file }: ProbedModule, pid: number | null): Promise<void> {
     if (attachment.isAttached(pid)) return;
     try {
       await attachment.attach(file?.path ?? '', pid);
@@ -292,19 +309,19 @@ export class Executables {
   }
 
   /** The process has ended, or runs something else now. */
-  unlink(probed: Probed, pid: number): Promise<void> {
-    this.options.session.removeModule(pid, probed.attachment.number);
+  unlink(probed: ProbedModule, pid: number): Promise<void> {
+    this.options.session.targets.removeModule(pid, probed.attachment.number);
     this.left(probed, pid);
     return probed.attachment.detach(pid);
   }
 
-  private left(probed: Probed, pid: number): void {
+  private left(probed: ProbedModule, pid: number): void {
     probed.pids.delete(pid);
     if (probed.pids.size === 0) probed.idleSince ??= performance.now();
   }
 
   /** Takes its probes back. Its processes are nobody's then. */
-  async remove(probed: Probed, why: DetachReason): Promise<void> {
+  async remove(probed: ProbedModule, why: DetachReason): Promise<void> {
     const key = keyOf(probed.rule, probed.fileId, probed.role);
     if (this.probed.get(key) !== probed) return;
     this.probed.delete(key);
@@ -320,7 +337,7 @@ export class Executables {
     }
   }
 
-  private async takeBack(probed: Probed, why: DetachReason): Promise<void> {
+  private async takeBack(probed: ProbedModule, why: DetachReason): Promise<void> {
     const { session, onRemoved } = this.options;
     const { attachment } = probed;
     await attachment.detachEntries();
@@ -346,7 +363,7 @@ export class Executables {
    * All goroutines of processes in which its functions are open, those included that nobody has
    * linked: one attachment may serve processes that are not known yet.
    */
-  private async openIn({ pids, attachment }: Probed): Promise<OpenStackCalls[]> {
+  private async openIn({ pids, attachment }: ProbedModule): Promise<OpenStackCalls[]> {
     const all = await this.options.session.allOpenCalls();
     const own = new Set(pids);
     for (const { tgid, calls } of all) {
@@ -379,9 +396,9 @@ export class Executables {
 const keyOf = (rule: TraceRule, fileId: string, role: ModuleRole): string =>
   `${rule.id}\0${role.kind}\0${fileId}`;
 
-export const sitesOf = ({ attachment }: Probed): number => siteCount(attachment.plan);
+export const sitesOf = ({ attachment }: ProbedModule): number => siteCount(attachment.plan);
 
-function biasOf(pid: number, { fileId, attachment }: Probed): number {
+function biasOf(pid: number, { fileId, attachment }: ProbedModule): number {
   try {
     return moduleBias(pid, fileId, attachment.plan.module.facts) ?? 0;
   } catch {

@@ -1,4 +1,4 @@
-module example.com/system
+module example.com/calls
 
 go 1.26.0
 

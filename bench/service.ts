@@ -1,0 +1,214 @@
+/** What tracing takes from a Go HTTP service under a steady load, and what its clients notice. */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { planTrace } from '../src/engine.js';
+import { loadNative } from '../src/native/load.js';
+import { buildTarget } from '../test/tools/go.js';
+import { traceOptions } from '../test/tools/options.js';
+import { RunningProcess } from '../test/tools/process.js';
+import { Tracer } from '../test/tools/tracer.js';
+import { type Found, type Measured, measured, notMeasured } from './reach.js';
+import { BUDGET, hasOption, NO_BUDGET } from './tools/options.js';
+import { BPFTRACE_BUFFERS, bpftraces, type Peer, PeerRun } from './tools/peers.js';
+import { type Spread, spread } from './tools/rounds.js';
+import { range, twoDigits } from './tools/text.js';
+
+const ROUNDS = 5;
+const SECONDS = 8;
+/** Not measured: connections are made, a governor finds its balance. */
+const WARM_UP_SECONDS = 2;
+const FUNCTION = 'main.step';
+/** Of what one CPU can do; low enough that a dear tracer does not saturate it. */
+const PEER_LOAD = 0.15;
+
+const run = promisify(execFile);
+
+interface Load {
+  p99Ms: number;
+  /** CPUs that the service took. */
+  cpus: number;
+}
+
+type Detach = () => Promise<unknown>;
+
+/** One CPU, so that load has a meaning. */
+class Service {
+  private constructor(
+    readonly binary: string,
+    private readonly process: RunningProcess,
+    private readonly url: string,
+  ) {}
+
+  static async start(): Promise<Service> {
+    const binary = await buildTarget('cost');
+    const process = await RunningProcess.start(binary, ['serve', '1']);
+    const url = await process.until(
+      'listening',
+      () => /^listening on (\S+)$/m.exec(process.output)?.[1] ?? null,
+    );
+    return new Service(binary, process, url);
+  }
+
+  get pid(): number {
+    return this.process.pid;
+  }
+
+  /** Requests a second that take all of its CPU. */
+  async capacity(): Promise<number> {
+    const rate = 1_000;
+    await this.load(rate, WARM_UP_SECONDS);
+    return rate / (await this.load(rate, SECONDS)).cpus;
+  }
+
+  async load(rate: number, seconds: number): Promise<Load> {
+    const begin = performance.now();
+    const before = await this.cpuNs();
+    const { stdout } = await run(this.binary, ['load', this.url, rate.toFixed(1), String(seconds)]);
+    const cpus = ((await this.cpuNs()) - before) / 1e6 / (performance.now() - begin);
+    const { p99Ms, failures } = JSON.parse(stdout) as { p99Ms: number; failures: number };
+    if (failures > 0) throw new Error(`${failures} requests failed`);
+    return { p99Ms, cpus };
+  }
+
+  /** Under load before and while it is measured. */
+  async measure(rate: number, attach: (() => Promise<Detach>) | null): Promise<Load> {
+    const detach = await attach?.();
+    await this.load(rate, WARM_UP_SECONDS);
+    const load = await this.load(rate, SECONDS);
+    await detach?.();
+    return load;
+  }
+
+  private async cpuNs(): Promise<number> {
+    return Number(await (await fetch(`${this.url}/usage`)).text());
+  }
+
+  stop(): Promise<void> {
+    return this.process.stop();
+  }
+}
+
+export async function measureService(): Promise<Found> {
+  const service = await Service.start();
+  try {
+    const capacity = await service.capacity();
+    return { ...(await withBudget(service, capacity)), ...(await besidePeers(service, capacity)) };
+  } finally {
+    await service.stop();
+  }
+}
+
+const own = (service: Service, args: string[]) => async (): Promise<Detach> => {
+  const limit = ['--min-duration', '0'];
+  const tracer = await Tracer.attach(['--pid', String(service.pid), ...limit, ...args, FUNCTION]);
+  return () => tracer.stop();
+};
+
+async function withBudget(service: Service, capacity: number): Promise<Found> {
+  if (!(await hasOption(BUDGET))) {
+    const why = notMeasured(NO_BUDGET);
+    return { tax: why, latencyHalf: why, latencyHigh: why };
+  }
+  const attach = own(service, [BUDGET, '5%']);
+  const at = async (load: number): Promise<{ tax: Spread; p99: Spread }> => {
+    const taxes: number[] = [];
+    const ratios: number[] = [];
+    for (let round = 0; round < ROUNDS; round++) {
+      const untraced = await service.measure(load * capacity, null);
+      const traced = await service.measure(load * capacity, attach);
+      taxes.push((traced.cpus - untraced.cpus) * 100);
+      ratios.push(traced.p99Ms / untraced.p99Ms);
+    }
+    return { tax: spread(taxes), p99: spread(ratios) };
+  };
+  const half = await at(0.5);
+  const high = await at(0.85);
+  return {
+    tax: measured(
+      'tax',
+      half.tax.median,
+      range(half.tax, (each) => each.toFixed(1), ' %'),
+    ),
+    latencyHalf: measured('latencyHalf', half.p99.median, range(half.p99, twoDigits)),
+    latencyHigh: measured('latencyHigh', high.p99.median, range(high.p99, twoDigits)),
+  };
+}
+
+async function besidePeers(service: Service, capacity: number): Promise<Found> {
+  const rate = PEER_LOAD * capacity;
+  const found: { name: string; ratio: Spread; own: Spread; peer: Spread }[] = [];
+  const unlimited = (await hasOption(BUDGET)) ? [BUDGET, '100%'] : [];
+  const script = await peerScript(service);
+  const refused: string[] = [];
+  for (const peer of await bpftraces()) {
+    const why = await whyRefused(peer, script);
+    if (why !== null) {
+      refused.push(`${peer.name} refuses: ${why}`);
+      continue;
+    }
+    const taxes = { own: [] as number[], peer: [] as number[] };
+    for (let round = 0; round < ROUNDS; round++) {
+      const untraced = await service.measure(rate, null);
+      const traced = await service.measure(rate, own(service, unlimited));
+      const others = await service.measure(rate, () => attachPeer(peer, script));
+      taxes.own.push((traced.cpus - untraced.cpus) * 100);
+      taxes.peer.push((others.cpus - untraced.cpus) * 100);
+    }
+    const ratio = spread(taxes.own.map((each, round) => each / (taxes.peer[round] ?? NaN)));
+    found.push({ name: peer.name, ratio, own: spread(taxes.own), peer: spread(taxes.peer) });
+  }
+  return { taxPeer: peerRow(found, refused) };
+}
+
+function peerRow(
+  found: readonly { name: string; ratio: Spread; own: Spread; peer: Spread }[],
+  refused: readonly string[],
+): Measured {
+  if (found.length === 0) {
+    return notMeasured(refused.join('; ') || 'bpftrace is not there (`scripts/fetch-peers`)');
+  }
+  const text = found.map(
+    ({ name, ratio, own, peer }) =>
+      `${range(ratio, twoDigits)} of ${name} (${own.median.toFixed(1)} % against ${peer.median.toFixed(1)} %)`,
+  );
+  return measured(
+    'taxPeer',
+    Math.max(...found.map(({ ratio }) => ratio.median)),
+    [...text, ...refused].join('; '),
+  );
+}
+
+/**
+ * A return probe would kill a Go program sooner or later: as those do who know it, the entry and
+ * each of its returns.
+ */
+async function peerScript({ binary, pid }: Service): Promise<string> {
+  const plan = (await planTrace(loadNative(), traceOptions(pid, FUNCTION))).modules[0]?.plan;
+  const planned = plan?.functions[0];
+  if (!plan || !planned) throw new Error(`${FUNCTION} cannot be traced`);
+  plan.module.close();
+  const returns = planned.returns.map(
+    ({ address }) => `uprobe:${binary}:"${FUNCTION}"+${address - planned.address}`,
+  );
+  return `uprobe:${binary}:"${FUNCTION}" { @s[tid] = nsecs; }
+    ${returns.join(',\n')} /@s[tid]/ { @h = hist(nsecs - @s[tid]); delete(@s[tid]); }`;
+}
+
+/** Its own last words; null: it does what it is asked. */
+async function whyRefused(peer: Peer, script: string): Promise<string | null> {
+  try {
+    await (
+      await attachPeer(peer, script)
+    )();
+    return null;
+  } catch (error) {
+    const lines = (error instanceof Error ? error.message : String(error)).trim().split('\n');
+    return (lines.at(-1) ?? '').replace(/^ERROR: /, '').replace(/: \S*\/\S*$/, '');
+  }
+}
+
+async function attachPeer(peer: Peer, script: string): Promise<Detach> {
+  const run = PeerRun.start(peer, ['-e', script]);
+  await run.attached(2 + BPFTRACE_BUFFERS);
+  return () => run.stop();
+}

@@ -1,0 +1,270 @@
+/** Lets a governor for each rule see what its functions' calls cost, and does what they decide. */
+import { availableParallelism } from 'node:os';
+import { callCostNs, spanCostNs, supportCostNs } from '../plan/cost.js';
+import type { Notice } from '../sinks/sink.js';
+import { type GovernedCost, Governor, type GovernorAction } from './governor.js';
+import type { Modules, ProbedModule } from './modules.js';
+import type { TraceRule } from './rule.js';
+import type { Session } from './session.js';
+
+/** How often costs are looked at while they are near the budget, or something is new, in ms. */
+const QUICK_MS = 25;
+/** Else. */
+const SLOW_MS = 100;
+/** How long something is new, in seconds. */
+const NEW_SECONDS = 2;
+/** Of the budget: what is near it. */
+const NEAR = 0.3;
+
+export interface GoverningOptions {
+  session: Session;
+  modules: Modules;
+  /** What tracing may cost all targets together, as a share of one CPU. */
+  hostBudget?: number;
+  onNotice: (notice: Notice, rule: TraceRule) => void;
+}
+
+/** What the governor has done so far for one rule. */
+export interface GovernedRule {
+  /** ns of cost a second that its targets may bear now. */
+  budget: number;
+  /** Share of it that they bear. */
+  load: number;
+  thinned: boolean;
+  /** Numbers of the functions that are withdrawn now. */
+  withdrawn: number[];
+  withdrawals: number;
+}
+
+interface Ruled {
+  governor: Governor;
+  withdrawals: number;
+  told: Set<number>;
+}
+
+interface Costs {
+  callNs: Float64Array;
+  spanNs: Float64Array;
+  supportNs: number;
+}
+
+export class Governing {
+  private readonly rules = new Map<TraceRule, Ruled>();
+  private readonly costs = new WeakMap<ProbedModule, Costs>();
+  /** Calls by function number, when they were last looked at. */
+  private before: Float64Array = new Float64Array(0);
+  private at = performance.now();
+  private newUntil = 0;
+  private timer: NodeJS.Timeout | null = null;
+  private stopped = false;
+
+  constructor(private readonly options: GoverningOptions) {}
+
+  start(): void {
+    this.schedule(QUICK_MS);
+  }
+
+  stop(): void {
+    this.stopped = true;
+    if (this.timer) clearTimeout(this.timer);
+  }
+
+  /** Null: the rule's targets may bear any cost. */
+  stateOf(rule: TraceRule): GovernedRule | null {
+    const ruled = this.rules.get(rule);
+    if (!ruled) return null;
+    const { governor, withdrawals } = ruled;
+    const { budget, load, isThinned: thinned, withdrawn } = governor;
+    return { budget, load, thinned, withdrawn, withdrawals };
+  }
+
+  private schedule(ms: number): void {
+    if (this.stopped) return;
+    this.timer = setTimeout(() => {
+      let next = SLOW_MS;
+      try {
+        next = this.step();
+      } finally {
+        this.schedule(next);
+      }
+    }, ms);
+  }
+
+  /** Returns after how many ms to look again. */
+  private step(): number {
+    const { session, modules } = this.options;
+    const now = performance.now();
+    const seconds = (now - this.at) / 1e3;
+    this.at = now;
+    const calls = session.calls();
+    const byRule = new Map<TraceRule, ProbedModule[]>();
+    for (const probed of modules.all) {
+      const { rule } = probed;
+      if (!(rule.maxOverhead < 1)) continue;
+      const known = byRule.get(rule);
+      if (known) known.push(probed);
+      else byRule.set(rule, [probed]);
+    }
+    this.forgetOthers(byRule);
+    let isNear = now < this.newUntil;
+    for (const [rule, present] of byRule) {
+      if (!this.rules.has(rule)) this.newUntil = now + NEW_SECONDS * 1e3;
+      const ruled = this.ruledBy(rule, targetsOf(present));
+      const costs = present.flatMap((probed) => this.costsOf(probed, calls));
+      const other = this.supportNs(present, calls);
+      for (const action of ruled.governor.step(seconds, costs, other)) {
+        this.act(action, rule, ruled, present);
+      }
+      if (ruled.governor.load > NEAR || ruled.governor.withdrawn.length > 0) isNear = true;
+    }
+    this.before = calls;
+    return isNear ? QUICK_MS : SLOW_MS;
+  }
+
+  private ruledBy(rule: TraceRule, targets: number): Ruled {
+    const budget = this.budgetOf(rule, targets);
+    let ruled = this.rules.get(rule);
+    if (!ruled) {
+      ruled = { governor: new Governor(budget), withdrawals: 0, told: new Set() };
+      this.rules.set(rule, ruled);
+    }
+    ruled.governor.setBudget(budget);
+    return ruled;
+  }
+
+  /** That of all its targets; less of it where all rules together cost more than the host may bear. */
+  private budgetOf({ maxOverhead }: TraceRule, targets: number): number {
+    const own = maxOverhead * targets * 1e9;
+    const host = (this.options.hostBudget ?? availableParallelism()) * 1e9;
+    let spent = 0;
+    for (const { governor } of this.rules.values()) spent += governor.load * governor.budget;
+    return spent > host ? (own * host) / spent : own;
+  }
+
+  private costsOf(probed: ProbedModule, calls: Float64Array): GovernedCost[] {
+    const { firstFunction } = probed.attachment;
+    const { callNs, spanNs } = this.costsPerCall(probed);
+    const costs: GovernedCost[] = [];
+    for (let i = 0; i < callNs.length; i++) {
+      const index = firstFunction + i;
+      // A function whose number another had before begins anew.
+      const made = Math.max(0, (calls[index] ?? 0) - (this.before[index] ?? 0));
+      costs.push({ index, calls: made, callNs: callNs[i] ?? 0, spanNs: spanNs[i] ?? 0 });
+    }
+    return costs;
+  }
+
+  private costsPerCall(probed: ProbedModule): Costs {
+    let costs = this.costs.get(probed);
+    if (!costs) {
+      const { plan } = probed.attachment;
+      const host = probed.rule.request.costs;
+      const callNs = Float64Array.from(plan.functions, (each) => callCostNs(each, host));
+      const spanNs = Float64Array.from(
+        plan.functions,
+        (each, i) => spanCostNs(each, host) - (callNs[i] ?? 0),
+      );
+      costs = { callNs, spanNs, supportNs: supportCostNs(plan, host) };
+      this.costs.set(probed, costs);
+    }
+    return costs;
+  }
+
+  /** Hits of the sites that our bookkeeping needs are counted for all modules together. */
+  private supportNs(present: readonly ProbedModule[], calls: Float64Array): number {
+    const hits = Math.max(0, (calls[0] ?? 0) - (this.before[0] ?? 0));
+    if (hits === 0) return 0;
+    const all = [...this.options.modules.all].filter(hasSupport);
+    const own = present.filter(hasSupport);
+    const [first] = own;
+    const targets = targetsOf(all);
+    return first ? (hits * this.costsPerCall(first).supportNs * targetsOf(own)) / targets : 0;
+  }
+
+  private act(
+    action: GovernorAction,
+    rule: TraceRule,
+    ruled: Ruled,
+    present: readonly ProbedModule[],
+  ): void {
+    switch (action.do) {
+      case 'thin':
+      case 'restore spans':
+        for (const { attachment } of present) attachment.thin(action.do === 'thin');
+        break;
+      case 'withdraw':
+        ruled.withdrawals += action.functions.length;
+        this.tell(action.functions, action.share, rule, ruled, present);
+        for (const { attachment } of present) {
+          const own = action.functions.filter((index) => attachment.has(index));
+          if (own.length > 0) this.see(attachment.withdraw(own), rule);
+        }
+        break;
+      case 'restore':
+        for (const { attachment } of present) {
+          if (attachment.has(action.function)) this.see(attachment.restore(action.function), rule);
+        }
+        break;
+    }
+  }
+
+  private see(work: Promise<void>, rule: TraceRule): void {
+    work.catch((error: unknown) => {
+      const message = `probes could not be changed to keep within the budget: ${String(error)}`;
+      this.options.onNotice({ code: 'GOVERNOR_FAILED', message }, rule);
+    });
+  }
+
+  /** Of each function once: it may come and go many times. */
+  private tell(
+    functions: readonly number[],
+    share: number,
+    rule: TraceRule,
+    ruled: Ruled,
+    present: readonly ProbedModule[],
+  ): void {
+    const untold = functions.filter((index) => !ruled.told.has(index));
+    if (untold.length === 0) return;
+    for (const index of untold) ruled.told.add(index);
+    const named = untold.map((index) => nameOf(present, index));
+    const few = named.slice(0, 3).join(', ');
+    const others = named.length > 3 ? ` and ${named.length - 3} more` : '';
+    const cost = `${(share * 100).toFixed(0)} %`;
+    const budget = `${+(rule.maxOverhead * 100).toPrecision(3)} %`;
+    this.options.onNotice(
+      {
+        code: 'OVER_BUDGET',
+        message: `tracing ${few}${others} costs ${cost} of a CPU, and the budget is ${budget}: from now on only as many of its calls are counted as the budget pays for, and none makes a span (raise --max-overhead, or trace less)`,
+      },
+      rule,
+    );
+  }
+
+  private forgetOthers(present: ReadonlyMap<TraceRule, readonly ProbedModule[]>): void {
+    for (const [rule, { governor, told }] of this.rules) {
+      const modules = present.get(rule);
+      if (!modules) this.rules.delete(rule);
+      const isGone = (index: number): boolean =>
+        !modules?.some(({ attachment }) => attachment.has(index));
+      for (const index of governor.functions) if (isGone(index)) governor.forget(index);
+      for (const index of told) if (isGone(index)) told.delete(index);
+    }
+  }
+}
+
+const hasSupport = ({ attachment }: ProbedModule): boolean => attachment.plan.support.length > 0;
+
+/** At least one: probes may wait for the first. */
+function targetsOf(modules: readonly ProbedModule[]): number {
+  const pids = new Set<number>();
+  for (const probed of modules) for (const pid of probed.pids) pids.add(pid);
+  return Math.max(1, pids.size);
+}
+
+function nameOf(modules: readonly ProbedModule[], index: number): string {
+  for (const { attachment } of modules) {
+    if (!attachment.has(index)) continue;
+    return attachment.plan.functions[index - attachment.firstFunction]?.name ?? '';
+  }
+  return '';
+}

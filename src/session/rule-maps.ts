@@ -1,0 +1,93 @@
+/** What a rule's attachments have in common: rates hold for all of them together. */
+import type { BpfMap, Features, Native } from '../native/native.js';
+import { settings as settingsLayout } from '../spans/records.generated.js';
+import { MAPS, objectPath, RULE_MAPS, type SharedMaps } from './attachment.js';
+
+/** Calls whose values are kept while they are open; without arguments only while they return. */
+const MANY_CALLS = 8_192;
+const FEW_CALLS = 1_024;
+
+export interface RuleMaps {
+  readonly maps: SharedMaps;
+  /** On which stack each thread is; from its first module on that is no Go program. */
+  threadStacks(): Promise<BpfMap>;
+  close(): Promise<void>;
+}
+
+export interface RuleMapsOptions {
+  /** Arguments are kept while calls are open. */
+  readsArguments: boolean;
+  /** Records leave by perf buffers, not by the ring. */
+  perfBuffers: boolean;
+  shards: number;
+}
+
+/** `common` are those of the session. */
+export async function openRuleMaps(
+  native: Native,
+  features: Features,
+  options: RuleMapsOptions,
+  common: readonly (readonly [name: string, map: BpfMap])[],
+): Promise<RuleMaps> {
+  // No program of it is loaded: it owns the maps, whichever attachments come and go.
+  const owner = await native.load({
+    object: objectPath('go', features),
+    maps: {
+      ...Object.fromEntries(common.map(([name, reuse]) => [name, { reuse }])),
+      call_values: { maxEntries: options.readsArguments ? MANY_CALLS : FEW_CALLS },
+    },
+    attach: 'perf',
+    sleepable: false,
+    programs: [],
+  });
+  const own = RULE_MAPS.map((name) => [name, owner.map(name)] as const);
+  const maps = Object.fromEntries([...common, ...own]) as SharedMaps;
+  let threads: Promise<Threads> | null = null;
+  return {
+    maps,
+    threadStacks: async () => {
+      threads ??= watchThreads(native, features, options, maps);
+      return (await threads).stacks;
+    },
+    close: async () => {
+      await (await threads?.catch(() => null))?.close();
+      owner.close();
+    },
+  };
+}
+
+interface Threads {
+  stacks: BpfMap;
+  close(): Promise<void>;
+}
+
+/** What is open on the stack of a thread ends with it. */
+async function watchThreads(
+  native: Native,
+  features: Features,
+  { shards, perfBuffers }: RuleMapsOptions,
+  shared: SharedMaps,
+): Promise<Threads> {
+  const settings = Buffer.alloc(settingsLayout.size);
+  settings.writeUInt32LE(shards - 1, settingsLayout.shardMask);
+  settings.writeUInt8(perfBuffers ? 1 : 0, settingsLayout.perfBuffers);
+  const programs = await native.load({
+    object: objectPath('threads', features),
+    settings,
+    maps: Object.fromEntries(MAPS.threads.map((name) => [name, { reuse: shared[name] }])),
+    attach: 'perf',
+    sleepable: false,
+    programs: ['thread_exited'],
+  });
+  try {
+    const link = await programs.attachTracepoint('thread_exited');
+    const close = async (): Promise<void> => {
+      await link.detach();
+      programs.close();
+    };
+    return { stacks: programs.map('thread_stacks'), close };
+  } catch (error) {
+    programs.close();
+    throw error;
+  }
+}
