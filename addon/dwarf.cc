@@ -171,47 +171,97 @@ const Reader::Abbreviations &Reader::abbreviations(uint64_t offset) const {
     return *(last_ = &abbreviations_.emplace(offset, std::move(table)).first->second);
 }
 
+// Null where a list of children ends.
+const Reader::Abbreviation *Reader::abbreviation_at(const Unit &unit, Cursor &cursor) const {
+    uint64_t code = cursor.uleb128();
+    if (code == 0)
+        return nullptr;
+    const Abbreviation *abbreviation = abbreviations(unit.abbreviations).find(code);
+    if (!abbreviation)
+        malformed("a DWARF entry has an unknown abbreviation");
+    return abbreviation;
+}
+
 void Reader::read(const Unit &unit, uint64_t offset, Entry &entry) const {
     if (offset < unit.entries || offset >= unit.end)
         malformed("a DWARF entry lies outside its unit");
     Cursor cursor(part(Part::INFO).data(), unit.end, offset);
     entry.offset = offset;
     entry.attributes.clear();
-    uint64_t code = cursor.uleb128();
-    if (code == 0) {
+    if (const Abbreviation *abbreviation = abbreviation_at(unit, cursor)) {
+        read_attributes(unit, *abbreviation, cursor, entry);
+    } else {
         entry.tag = 0;
         entry.has_children = false;
-        entry.next = cursor.at();
-        return;
-    }
-    const Abbreviations &table = abbreviations(unit.abbreviations);
-    const Abbreviation *abbreviation = table.find(code);
-    if (!abbreviation)
-        malformed("a DWARF entry has an unknown abbreviation");
-    entry.tag = abbreviation->tag;
-    entry.has_children = abbreviation->has_children;
-    for (uint32_t i = 0; i < abbreviation->count; i++) {
-        const Specification &specification = table.attributes[abbreviation->first + i];
-        Attribute &attribute = entry.attributes.emplace_back();
-        attribute.name = specification.name;
-        read_form(unit, cursor, specification.form, specification.constant, attribute);
     }
     entry.next = cursor.at();
 }
 
+void Reader::read_attributes(const Unit &unit, const Abbreviation &abbreviation, Cursor &cursor,
+                             Entry &entry) const {
+    const std::vector<Specification> &attributes = abbreviations(unit.abbreviations).attributes;
+    entry.tag = abbreviation.tag;
+    entry.has_children = abbreviation.has_children;
+    for (uint32_t i = 0; i < abbreviation.count; i++) {
+        const Specification &specification = attributes[abbreviation.first + i];
+        Attribute &attribute = entry.attributes.emplace_back();
+        attribute.name = specification.name;
+        read_form(unit, cursor, specification.form, specification.constant, attribute);
+    }
+}
+
+void Reader::skip_attributes(const Unit &unit, const Abbreviation &abbreviation,
+                             Cursor &cursor) const {
+    const std::vector<Specification> &attributes = abbreviations(unit.abbreviations).attributes;
+    Attribute ignored;
+    for (uint32_t i = 0; i < abbreviation.count; i++) {
+        const Specification &specification = attributes[abbreviation.first + i];
+        switch (specification.form) {
+        case FORM_STRP:
+        case FORM_LINE_STRP:
+        case FORM_SEC_OFFSET:
+            cursor.skip(unit.offset_size);
+            break;
+        case FORM_STRX:
+        case FORM_ADDRX:
+            cursor.uleb128();
+            break;
+        default:
+            read_form(unit, cursor, specification.form, specification.constant, ignored);
+        }
+    }
+}
+
 void Reader::walk(const Unit &unit, const Visit &visit) const {
+    walk(
+        unit, [](uint16_t, unsigned) { return true; }, visit);
+}
+
+void Reader::walk(const Unit &unit, Wanted wanted, const Visit &visit) const {
+    if (unit.entries >= unit.end)
+        return;
+    Cursor cursor(part(Part::INFO).data(), unit.end, unit.entries);
     Entry entry;
     unsigned depth = 0;
-    for (uint64_t at = unit.entries; at < unit.end; at = entry.next) {
-        read(unit, at, entry);
-        if (entry.tag == 0) {
+    while (cursor.left() > 0) {
+        uint64_t offset = cursor.at();
+        const Abbreviation *abbreviation = abbreviation_at(unit, cursor);
+        if (!abbreviation) {
             if (depth-- <= 1)
                 return;
             continue;
         }
-        if (!visit(entry, depth))
-            return;
-        if (entry.has_children)
+        if (wanted(abbreviation->tag, depth)) {
+            entry.offset = offset;
+            entry.attributes.clear();
+            read_attributes(unit, *abbreviation, cursor, entry);
+            entry.next = cursor.at();
+            if (!visit(entry, depth))
+                return;
+        } else {
+            skip_attributes(unit, *abbreviation, cursor);
+        }
+        if (abbreviation->has_children)
             depth++;
         else if (depth == 0)
             return;
@@ -240,22 +290,24 @@ void Reader::children(uint64_t offset, const std::function<bool(const Entry &)> 
     }
 }
 
-std::string Reader::name_of(const Entry &entry) const {
-    Entry current = entry;
-    std::string name;
+std::string_view Reader::name_of(const Entry &entry) const {
+    const Entry *current = &entry;
+    Entry linked;
+    std::string_view name;
     for (unsigned i = 0; i < MOST_LINKS; i++) {
         for (uint16_t attribute : {AT_LINKAGE_NAME, AT_MIPS_LINKAGE_NAME})
-            if (std::string_view linker_name = current.text(attribute); !linker_name.empty())
-                return std::string(linker_name);
+            if (std::string_view linker_name = current->text(attribute); !linker_name.empty())
+                return linker_name;
         if (name.empty())
-            name = current.text(AT_NAME);
-        std::optional<uint64_t> link = current.number(AT_ABSTRACT_ORIGIN, Class::REFERENCE);
+            name = current->text(AT_NAME);
+        std::optional<uint64_t> link = current->number(AT_ABSTRACT_ORIGIN, Class::REFERENCE);
         if (!link)
-            link = current.number(AT_SPECIFICATION, Class::REFERENCE);
+            link = current->number(AT_SPECIFICATION, Class::REFERENCE);
         const Unit *unit = link ? unit_of(*link) : nullptr;
         if (!unit)
             break;
-        read(*unit, *link, current);
+        read(*unit, *link, linked);
+        current = &linked;
     }
     return name;
 }

@@ -175,6 +175,9 @@ class Reader {
     // All entries of a unit in order; `depth` is 0 for the unit's own. Stops at false.
     using Visit = std::function<bool(const Entry &entry, unsigned depth)>;
     void walk(const Unit &unit, const Visit &visit) const;
+    // Those alone that are wanted: what others say is passed over, which most of a file is.
+    using Wanted = bool (*)(uint16_t tag, unsigned depth);
+    void walk(const Unit &unit, Wanted wanted, const Visit &visit) const;
     // Entries directly beneath the one at `offset`.
     void children(uint64_t offset, const std::function<bool(const Entry &child)> &visit) const;
 
@@ -182,7 +185,7 @@ class Reader {
     Attribute form(const Unit &unit, Cursor &cursor, uint64_t form) const;
     std::optional<uint64_t> address_at(const Unit &unit, uint64_t index) const;
     // Follows DW_AT_abstract_origin and DW_AT_specification; the linker's name if there is one.
-    std::string name_of(const Entry &entry) const;
+    std::string_view name_of(const Entry &entry) const;
 
   private:
     struct Specification {
@@ -207,6 +210,10 @@ class Reader {
     void read_units();
     void read_unit_entry(Unit &unit) const;
     const Abbreviations &abbreviations(uint64_t offset) const;
+    const Abbreviation *abbreviation_at(const Unit &unit, Cursor &cursor) const;
+    void read_attributes(const Unit &unit, const Abbreviation &abbreviation, Cursor &cursor,
+                         Entry &entry) const;
+    void skip_attributes(const Unit &unit, const Abbreviation &abbreviation, Cursor &cursor) const;
     void read_form(const Unit &unit, Cursor &cursor, uint16_t form, int64_t constant,
                    Attribute &attribute) const;
     std::string_view text_at(Part strings, uint64_t offset) const;

@@ -33,6 +33,16 @@ static bool is_record(uint16_t tag) {
     return tag == TAG_STRUCTURE || tag == TAG_CLASS || tag == TAG_UNION;
 }
 
+static bool read_at(const Reader &reader, uint64_t offset, Entry &entry) {
+    const Unit *unit = reader.unit_of(offset);
+    if (!unit)
+        return false;
+    reader.read(*unit, offset, entry);
+    return true;
+}
+
+static size_t hash_of(std::string_view name) { return std::hash<std::string_view>()(name); }
+
 void Index::sort(std::vector<Row> &rows) {
     std::stable_sort(rows.begin(), rows.end(),
                      [](const Row &a, const Row &b) { return a.key < b.key; });
@@ -55,25 +65,94 @@ static std::optional<uint64_t> code_address(const ElfFile &elf, const Reader &re
     return address && elf.is_code(*address) ? address : std::nullopt;
 }
 
-Index::Index(const ElfFile &elf, const Reader &reader) {
-    for (const Unit &unit : reader.units())
-        reader.walk(unit, [&](const Entry &entry, unsigned depth) {
-            if (entry.tag == TAG_SUBPROGRAM) {
-                if (std::optional<uint64_t> address = code_address(elf, reader, unit, entry))
-                    functions_.push_back({*address, entry.offset});
-            } else if (depth == 1 && is_type(entry.tag) && !entry.find(AT_DECLARATION)) {
-                std::string_view name = entry.text(AT_NAME);
-                if (!name.empty())
-                    types_.push_back({std::hash<std::string_view>()(name), entry.offset});
-            }
-            return true;
-        });
+// Of each function that is inlined somewhere, by its abstract entry: the first it is inlined into.
+using Callers = std::unordered_map<uint64_t, std::vector<uint64_t>>;
+
+static void add_caller(Callers &callers, const Entry &call, uint64_t function) {
+    std::optional<uint64_t> origin = call.number(AT_ABSTRACT_ORIGIN, Class::REFERENCE);
+    if (!origin)
+        return;
+    std::vector<uint64_t> &into = callers[*origin];
+    if (into.size() < MOST_CALLERS && std::find(into.begin(), into.end(), function) == into.end())
+        into.push_back(function);
+}
+
+static std::vector<Inlined> named(const Reader &reader, const Callers &callers,
+                                  const std::unordered_set<size_t> &with_code) {
+    // C has a copy of a header's function in every unit.
+    std::map<std::string_view, std::vector<std::string_view>> by_name;
+    Entry entry;
+    for (const auto &[origin, functions] : callers) {
+        if (!read_at(reader, origin, entry))
+            continue;
+        std::string_view name = reader.name_of(entry);
+        if (name.empty())
+            continue;
+        std::vector<std::string_view> &into = by_name[name];
+        for (uint64_t function : functions) {
+            if (into.size() >= MOST_CALLERS || !read_at(reader, function, entry))
+                continue;
+            std::string_view caller = reader.name_of(entry);
+            if (std::find(into.begin(), into.end(), caller) == into.end())
+                into.push_back(caller);
+        }
+    }
+    std::vector<Inlined> inlined;
+    for (auto &[name, into] : by_name) {
+        std::sort(into.begin(), into.end());
+        inlined.push_back(
+            {std::string(name), {into.begin(), into.end()}, with_code.count(hash_of(name)) > 0});
+    }
+    return inlined;
+}
+
+static bool is_indexed(uint16_t tag, unsigned depth) {
+    return tag == TAG_SUBPROGRAM || (depth == 1 && is_type(tag));
+}
+
+static bool is_indexed_or_inlined(uint16_t tag, unsigned depth) {
+    return tag == TAG_INLINED_SUBROUTINE || is_indexed(tag, depth);
+}
+
+Index::Index(const ElfFile &elf, const Reader &reader, std::vector<Inlined> *inlined) {
+    Callers callers;
+    std::unordered_set<size_t> with_code; // hashes of names
+    for (const Unit &unit : reader.units()) {
+        uint64_t function = 0;
+        unsigned function_depth = 0;
+        reader.walk(unit, inlined ? is_indexed_or_inlined : is_indexed,
+                    [&](const Entry &entry, unsigned depth) {
+                        if (function != 0 && depth <= function_depth)
+                            function = 0;
+                        if (entry.tag == TAG_INLINED_SUBROUTINE) {
+                            if (function != 0)
+                                add_caller(callers, entry, function);
+                        } else if (entry.tag == TAG_SUBPROGRAM) {
+                            std::optional<uint64_t> address =
+                                code_address(elf, reader, unit, entry);
+                            if (!address)
+                                return true;
+                            functions_.push_back({*address, entry.offset});
+                            function = entry.offset;
+                            function_depth = depth;
+                            if (inlined)
+                                with_code.insert(hash_of(reader.name_of(entry)));
+                        } else if (!entry.find(AT_DECLARATION)) {
+                            std::string_view name = entry.text(AT_NAME);
+                            if (!name.empty())
+                                types_.push_back({hash_of(name), entry.offset});
+                        }
+                        return true;
+                    });
+    }
     sort(types_);
     sort(functions_);
+    if (inlined)
+        *inlined = named(reader, callers, with_code);
 }
 
 std::vector<uint64_t> Index::types(const Reader &reader, std::string_view name) const {
-    uint64_t key = std::hash<std::string_view>()(name);
+    uint64_t key = hash_of(name);
     std::vector<uint64_t> offsets;
     Entry entry;
     auto row = std::lower_bound(types_.begin(), types_.end(), key,
@@ -95,14 +174,6 @@ std::optional<uint64_t> Index::function(uint64_t address) const {
     if (row == functions_.end() || row->key != address)
         return std::nullopt;
     return row->entry;
-}
-
-static bool read_at(const Reader &reader, uint64_t offset, Entry &entry) {
-    const Unit *unit = reader.unit_of(offset);
-    if (!unit)
-        return false;
-    reader.read(*unit, offset, entry);
-    return true;
 }
 
 std::optional<Entry> underlying_type(const Reader &reader, uint64_t offset) {
@@ -270,57 +341,6 @@ std::optional<TypeDescription> describe_type(const Reader &reader, const Index &
         return type;
     }
     return std::nullopt;
-}
-
-std::vector<Inlined> inlined_functions(const ElfFile &elf, const Reader &reader) {
-    std::unordered_map<uint64_t, std::vector<uint64_t>> callers; // by abstract function
-    std::unordered_set<std::string> with_code;
-    for (const Unit &unit : reader.units()) {
-        uint64_t function = 0;
-        unsigned function_depth = 0;
-        reader.walk(unit, [&](const Entry &entry, unsigned depth) {
-            if (function != 0 && depth <= function_depth)
-                function = 0;
-            if (entry.tag == TAG_SUBPROGRAM && code_address(elf, reader, unit, entry)) {
-                function = entry.offset;
-                function_depth = depth;
-                with_code.insert(reader.name_of(entry));
-            } else if (entry.tag == TAG_INLINED_SUBROUTINE && function != 0) {
-                std::optional<uint64_t> origin = entry.number(AT_ABSTRACT_ORIGIN, Class::REFERENCE);
-                if (!origin)
-                    return true;
-                std::vector<uint64_t> &into = callers[*origin];
-                if (into.size() < MOST_CALLERS &&
-                    std::find(into.begin(), into.end(), function) == into.end())
-                    into.push_back(function);
-            }
-            return true;
-        });
-    }
-    // C has a copy of a header's function in every unit.
-    std::map<std::string, std::vector<std::string>> by_name;
-    Entry entry;
-    for (const auto &[origin, functions] : callers) {
-        if (!read_at(reader, origin, entry))
-            continue;
-        std::string name = reader.name_of(entry);
-        if (name.empty())
-            continue;
-        std::vector<std::string> &into = by_name[name];
-        for (uint64_t function : functions) {
-            if (into.size() >= MOST_CALLERS || !read_at(reader, function, entry))
-                continue;
-            std::string caller = reader.name_of(entry);
-            if (std::find(into.begin(), into.end(), caller) == into.end())
-                into.push_back(std::move(caller));
-        }
-    }
-    std::vector<Inlined> inlined;
-    for (auto &[name, into] : by_name) {
-        std::sort(into.begin(), into.end());
-        inlined.push_back({name, std::move(into), with_code.count(name) > 0});
-    }
-    return inlined;
 }
 
 } // namespace dwarf

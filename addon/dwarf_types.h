@@ -10,10 +10,18 @@
 
 namespace dwarf {
 
+struct Inlined {
+    std::string name;
+    std::vector<std::string> into;
+    bool has_code; // of its own, besides
+};
+
 // Small enough to be kept when the sections it was made from are let go.
 class Index {
   public:
-    Index(const ElfFile &elf, const Reader &reader);
+    // `inlined`, where it is given, gets all that is inlined somewhere, at the cost of the one
+    // walk.
+    Index(const ElfFile &elf, const Reader &reader, std::vector<Inlined> *inlined = nullptr);
 
     // Offsets of the entries of this name, or at this address.
     std::vector<uint64_t> types(const Reader &reader, std::string_view name) const;
@@ -53,14 +61,5 @@ std::optional<TypeDescription> describe_type(const Reader &reader, const Index &
 
 // "context.Context", "*net/http.Request"
 std::string type_name(const Reader &reader, uint64_t offset);
-
-struct Inlined {
-    std::string name;
-    std::vector<std::string> into;
-    bool has_code; // of its own, besides
-};
-
-// Functions that are inlined somewhere.
-std::vector<Inlined> inlined_functions(const ElfFile &elf, const Reader &reader);
 
 } // namespace dwarf

@@ -22,17 +22,6 @@ uint64_t Cursor::unsigned_of(unsigned size) {
     return value;
 }
 
-uint64_t Cursor::uleb128() {
-    uint64_t value = 0;
-    for (unsigned shift = 0;; shift += 7) {
-        uint8_t byte = u8();
-        if (shift < 64)
-            value |= static_cast<uint64_t>(byte & 0x7f) << shift;
-        if (!(byte & 0x80))
-            return value;
-    }
-}
-
 int64_t Cursor::sleb128() {
     uint64_t value = 0;
     for (unsigned shift = 0;; shift += 7) {
@@ -85,6 +74,14 @@ ElfFile ElfFile::debug(Bytes content) {
     return elf;
 }
 
+static std::string stamp_of(const struct stat &status) {
+    auto time = [](const timespec &at) {
+        return std::to_string(at.tv_sec) + "." + std::to_string(at.tv_nsec);
+    };
+    return std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino) + " " +
+           std::to_string(status.st_size) + " " + time(status.st_mtim) + " " + time(status.st_ctim);
+}
+
 void ElfFile::read_headers(const std::string &path) {
     struct stat status;
     if (!fd_) {
@@ -97,6 +94,7 @@ void ElfFile::read_headers(const std::string &path) {
         if (!S_ISREG(status.st_mode))
             throw NativeFailure{"ELF_NOT_ELF", path + " is not a regular file", 0, ""};
         size_ = static_cast<uint64_t>(status.st_size);
+        stamp_ = stamp_of(status);
     }
 
     uint8_t identity[EI_NIDENT] = {};

@@ -47,7 +47,16 @@ class Cursor {
     uint32_t u32() { return number<uint32_t>(); }
     uint64_t u64() { return number<uint64_t>(); }
     uint64_t unsigned_of(unsigned size);
-    uint64_t uleb128();
+    uint64_t uleb128() {
+        uint64_t value = 0;
+        for (unsigned shift = 0;; shift += 7) {
+            uint8_t byte = u8();
+            if (shift < 64)
+                value |= static_cast<uint64_t>(byte & 0x7f) << shift;
+            if (!(byte & 0x80))
+                return value;
+        }
+    }
     int64_t sleb128();
     // Up to its terminating zero, which is passed over.
     std::string_view text();
@@ -115,6 +124,8 @@ class ElfFile {
     // Where the file is, as the kernel says it; empty if it cannot.
     std::string location() const;
     uint64_t size() const { return size_; }
+    // Tells the file from any other, and from itself once it was written to.
+    const std::string &stamp() const { return stamp_; }
 
   private:
     ElfFile() = default;
@@ -126,6 +137,7 @@ class ElfFile {
     Fd fd_;
     Bytes content_; // where there is no file
     uint64_t size_ = 0;
+    std::string stamp_;
     bool is_debug_ = false;
     bool position_independent_ = false;
     std::vector<Segment> segments_;

@@ -40,8 +40,14 @@ void ModuleFile::add_debug_file(const std::vector<std::string> &roots) {
     }
 }
 
-std::optional<Pclntab> ModuleFile::pclntab() const {
-    return facts_.is_go ? Pclntab::load(elf_, search_pclntab_) : std::nullopt;
+std::shared_ptr<const Pclntab> ModuleFile::pclntab() const {
+    if (!facts_.is_go)
+        return nullptr;
+    std::lock_guard lock(pclntab_lock_);
+    if (!pclntab_)
+        if (std::optional<Pclntab> table = Pclntab::load(elf_, search_pclntab_))
+            pclntab_ = std::make_shared<const Pclntab>(std::move(*table));
+    return pclntab_;
 }
 
 FunctionTable ModuleFile::functions() const {
@@ -110,10 +116,10 @@ static std::vector<Parameter> with_names(std::vector<Parameter> typed,
 std::vector<std::optional<std::vector<Parameter>>>
 ModuleFile::parameters(const std::vector<uint64_t> &addresses) {
     std::vector<std::optional<std::vector<Parameter>>> parameters(addresses.size());
-    std::optional<Pclntab> table = pclntab();
+    std::shared_ptr<const Pclntab> table = pclntab();
     std::lock_guard lock(lock_);
     if (facts_.has_dwarf) {
-        ParameterReader from(reader(), index(), table ? &*table : nullptr);
+        ParameterReader from(reader(), index(), table.get());
         for (size_t i = 0; i < addresses.size(); i++)
             parameters[i] = from.parameters(addresses[i]);
     }
@@ -166,7 +172,7 @@ std::vector<std::string> ModuleFile::native_type_names(const std::vector<uint64_
 std::vector<std::optional<uint64_t>>
 ModuleFile::argument_bytes(const std::vector<uint64_t> &addresses) const {
     std::vector<std::optional<uint64_t>> bytes(addresses.size());
-    if (std::optional<Pclntab> table = pclntab())
+    if (std::shared_ptr<const Pclntab> table = pclntab())
         for (size_t i = 0; i < addresses.size(); i++)
             bytes[i] = table->argument_bytes(addresses[i]);
     return bytes;
@@ -176,7 +182,8 @@ std::vector<dwarf::Inlined> ModuleFile::inlined() {
     if (!facts_.has_dwarf)
         return {};
     std::unique_lock lock(lock_);
-    std::vector<dwarf::Inlined> inlined = dwarf::inlined_functions(elf_, reader());
+    std::vector<dwarf::Inlined> inlined;
+    index_ = std::make_unique<dwarf::Index>(elf_, reader(), &inlined);
     lock.unlock();
     if (!facts_.is_go) {
         Demangler demangler;
@@ -192,7 +199,7 @@ std::vector<dwarf::Inlined> ModuleFile::inlined() {
 const GoTypes *ModuleFile::types() {
     if (!types_sought_ && facts_.is_go) {
         types_sought_ = true;
-        if (std::optional<Pclntab> table = pclntab())
+        if (std::shared_ptr<const Pclntab> table = pclntab())
             types_ = GoTypes::load(elf_, table->module_data());
     }
     return types_ ? &*types_ : nullptr;
@@ -344,7 +351,7 @@ std::vector<InterfaceTable> ModuleFile::interface_tables(const std::string &inte
 std::vector<std::optional<SourceLine>> ModuleFile::lines(const std::vector<uint64_t> &addresses) {
     std::vector<std::optional<SourceLine>> lines(addresses.size());
     bool complete = true;
-    std::optional<Pclntab> table = pclntab();
+    std::shared_ptr<const Pclntab> table = pclntab();
     for (size_t i = 0; i < addresses.size(); i++) {
         if (table)
             lines[i] = table->line_of(addresses[i]);
@@ -359,11 +366,13 @@ std::vector<std::optional<SourceLine>> ModuleFile::lines(const std::vector<uint6
 
 void ModuleFile::trim() {
     std::unique_lock lock(lock_, std::try_to_lock);
-    if (!lock || (!reader_ && !types_))
+    if (!lock)
         return;
     native_types_.reset();
     reader_.reset();
     types_.reset();
     types_sought_ = false;
+    std::lock_guard table_lock(pclntab_lock_);
+    pclntab_.reset();
     malloc_trim(0);
 }

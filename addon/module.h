@@ -70,7 +70,7 @@ class ModuleFile {
     void trim();
 
   private:
-    std::optional<Pclntab> pclntab() const;
+    std::shared_ptr<const Pclntab> pclntab() const;
     const dwarf::Reader &reader();
     const dwarf::Index &index();
     const GoTypes *types();
@@ -85,6 +85,8 @@ class ModuleFile {
     bool dwarf_is_apart_ = false;    // and is there
     Facts facts_;
     bool search_pclntab_ = false;
+    mutable std::mutex pclntab_lock_; // for what follows
+    mutable std::shared_ptr<const Pclntab> pclntab_;
     std::mutex lock_; // for what follows
     std::unique_ptr<dwarf::Reader> reader_;
     std::unique_ptr<dwarf::Index> index_;

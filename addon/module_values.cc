@@ -147,6 +147,7 @@ Napi::Value to_facts(Napi::Env env, const ModuleFile &file) {
             loaded.push_back(segment);
     Napi::Object object = Napi::Object::New(env);
     object.Set("path", facts.path);
+    object.Set("stamp", file.elf().stamp());
     object.Set("buildId", text_or_null(env, facts.build_id));
     object.Set("positionIndependent", file.elf().position_independent());
     object.Set("hasSymbols", facts.has_symbols);

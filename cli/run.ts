@@ -1,10 +1,8 @@
 import { Argument, Command, CommanderError, Option } from 'commander';
 import { addAgent, type AgentValues } from './agent.js';
 import { attach } from './attach.js';
-import { attachThroughAgent } from './attach-agent.js';
 import type { Context } from './context.js';
-import { daemon, type DaemonValues } from './daemon.js';
-import { doctor } from './doctor.js';
+import type { DaemonValues } from './daemon.js';
 import { exitStatus, renderError } from './errors.js';
 import {
   addSelection,
@@ -14,8 +12,6 @@ import {
   splitCommand,
   toSelection,
 } from './options.js';
-import { sessions } from './sessions.js';
-import { symbols } from './symbols.js';
 import { version } from './version.js';
 
 /** Runs one command line, without the program's own name. Resolves to the exit status. */
@@ -43,6 +39,7 @@ PATTERN is the full name of a function: main.(*Order).Confirm, or main.Order.Con
 * stands for any characters; /…/ is a regular expression. Put patterns in single quotes.
 `;
 
+/** What one command alone needs is loaded when it is run: the others need not wait for it. */
 function build(
   context: Context,
   command: string[] | null,
@@ -66,16 +63,13 @@ function build(
     .argument('[pattern...]', 'functions to trace')
     .usage('SELECTION [options] PATTERN… | [options] PATTERN… -- COMMAND ARG…')
     .addHelpText('after', PATTERN_HELP)
-    .action(async (patterns: string[], values: AttachValues) =>
-      setStatus(
-        await (values.agent === undefined ? attach : attachThroughAgent)(
-          context,
-          values,
-          patterns,
-          command,
-        ),
-      ),
-    );
+    .action(async (patterns: string[], values: AttachValues) => {
+      const run =
+        values.agent === undefined
+          ? attach
+          : (await import('./attach-agent.js')).attachThroughAgent;
+      setStatus(await run(context, values, patterns, command));
+    });
   addSelection(program.command('symbols'))
     .description('what could be traced, and what not and why')
     .argument('[pattern...]', 'only these functions')
@@ -84,13 +78,14 @@ function build(
     .addOption(listOutput())
     .addOption(verboseOption())
     .addHelpText('after', PATTERN_HELP)
-    .action(async (patterns: string[], values: SelectionValues & ListValues) =>
-      symbols(context, {
+    .action(async (patterns: string[], values: SelectionValues & ListValues) => {
+      const { symbols } = await import('./symbols.js');
+      await symbols(context, {
         selection: () => toSelection(values, command),
         patterns,
         json: values.output === 'json',
-      }),
-    );
+      });
+    });
   addAgent(program.command('sessions'))
     .description('sessions that an agent runs')
     .addArgument(new Argument('[action]', 'what to do').choices(['list', 'stop']).default('list'))
@@ -102,6 +97,7 @@ function build(
     .action(
       async (action: 'list' | 'stop', id: string | undefined, values: AgentValues & ListValues) => {
         refuseCommand();
+        const { sessions } = await import('./sessions.js');
         await sessions(context, values, action, id, values.output === 'json');
       },
     );
@@ -113,6 +109,7 @@ function build(
     .addOption(verboseOption())
     .action(async (values: DaemonValues) => {
       refuseCommand();
+      const { daemon } = await import('./daemon.js');
       await daemon(context, values);
     });
   program
@@ -122,6 +119,7 @@ function build(
     .addOption(verboseOption())
     .action(async (values: ListValues) => {
       refuseCommand();
+      const { doctor } = await import('./doctor.js');
       // Status 3: not supported here.
       setStatus((await doctor(context, values.output === 'json')) ? 0 : 3);
     });

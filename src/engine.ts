@@ -1,4 +1,5 @@
 import { UnderspanError } from './errors.js';
+import { knownFeatures } from './native/features.js';
 import type { Features, Native } from './native/native.js';
 import { type HostCosts, hostCosts } from './plan/host-costs.js';
 import { planKernel } from './plan/kernel-plan.js';
@@ -271,7 +272,7 @@ function selectedBy(selection: Selection): Selects {
 
 export async function featuresOf(native: Native): Promise<Features> {
   try {
-    return await native.features();
+    return await knownFeatures(native);
   } catch (error) {
     throw kernelError(error);
   }

@@ -7,16 +7,18 @@ import {
   fstatSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { join } from 'node:path';
 
 const DIRECTORY = '/run/underspan';
-const LARGEST = 64 << 10;
+const LARGEST = 4 << 20;
 
 /** What must be the same for a finding to hold. */
 export interface Boot {
@@ -60,11 +62,27 @@ export class BootCache {
       // Whatever the umask is: the agent's socket lies there too.
       if (mkdirSync(this.directory, { recursive: true })) chmodSync(this.directory, 0o755);
       const of: unknown = JSON.parse(this.key(circumstances));
-      writeFileSync(unfinished, `${JSON.stringify({ of, found })}\n`, { mode: 0o600, flag: 'wx' });
+      const text = `${JSON.stringify({ of, found })}\n`;
+      if (text.length > LARGEST) return;
+      writeFileSync(unfinished, text, { mode: 0o600, flag: 'wx' });
       renameSync(unfinished, path);
     } catch {
       // Where nothing can be kept it is found out at each start.
       rmSync(unfinished, { force: true });
+    }
+  }
+
+  /** Of the findings whose names begin so, keeps those that were written last. */
+  prune(prefix: string, most: number): void {
+    try {
+      const found = readdirSync(this.directory)
+        .filter((file) => file.startsWith(prefix))
+        .map((file) => join(this.directory, file))
+        .map((path) => ({ path, writtenAt: statSync(path).mtimeMs }))
+        .sort((a, b) => b.writtenAt - a.writtenAt);
+      for (const { path } of found.slice(most)) rmSync(path, { force: true });
+    } catch {
+      // Another does the same at this moment.
     }
   }
 

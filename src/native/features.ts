@@ -1,8 +1,11 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { BootCache } from './boot-cache.js';
 import type { Finding } from './host.js';
 import type { Features, Native } from './native.js';
+import { ownStamp } from './own-stamp.js';
 
+const NAME = 'features';
 const RUN_TIMES = 'kernel.bpf_stats_enabled';
 
 /** Whether somebody has the kernel measure BPF programs for everyone: what only an admin may ask. */
@@ -106,6 +109,42 @@ export const FEATURES: Record<
     since: 'Linux 5.5, built with CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS',
   },
 };
+
+/** What the kernel lets this process do; tried once per boot, since each try waits for the kernel. */
+export async function knownFeatures(native: Native, cache = new BootCache()): Promise<Features> {
+  const circumstances = { made: ownStamp(), confinement: confinement() };
+  const known = cache.read(NAME, circumstances);
+  if (isFeatures(known)) return known;
+  const found = await native.features();
+  cache.write(NAME, circumstances, found);
+  return found;
+}
+
+/** By which the kernel decides what a process may do. */
+function confinement(): unknown {
+  const status = readFileSync('/proc/self/status', 'utf8');
+  return {
+    status: status.match(/^(?:Uid|CapEff|NoNewPrivs|Seccomp|Seccomp_filters):.*$/gm),
+    label: tryRead('/proc/self/attr/current'),
+    lockdown: tryRead('/sys/kernel/security/lockdown'),
+    users: readlinkSync('/proc/self/ns/user'),
+    paranoid: tryRead('/proc/sys/kernel/perf_event_paranoid'),
+  };
+}
+
+function tryRead(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+function isFeatures(value: unknown): value is Features {
+  if (typeof value !== 'object' || value === null) return false;
+  const found = value as Record<string, unknown>;
+  return Object.keys(FEATURES).every((key) => typeof found[key] === 'boolean');
+}
 
 export async function featureFindings(
   native: Pick<Native, 'features'>,

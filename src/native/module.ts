@@ -20,6 +20,8 @@ export interface GoFacts {
 
 export interface ModuleFacts {
   path: string;
+  /** Tells the file from any other, and from itself once it was written to. */
+  stamp: string;
   /** NT_GNU_BUILD_ID in hex, or null. */
   buildId: string | null;
   /** ET_DYN: addresses are relative to where it is mapped. */

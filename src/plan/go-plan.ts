@@ -5,6 +5,7 @@ import {
   type Parameter,
 } from '../native/native.js';
 import { ContextPlace, ValueKind, ValuePlace } from '../spans/records.generated.js';
+import { namesAt } from '../symbols/joined-names.js';
 import { goLayout } from './go-layout.js';
 import { addressesOf, goSupport } from './go-support.js';
 import { NO_VALUES, ValuePlanner, valueNotices, type ValueRequest } from './function-values.js';
@@ -32,10 +33,11 @@ export async function planGo(
   indexes: readonly number[],
   { entryOnly, values: wanted, routeOf }: GoRequest,
 ): Promise<ModulePlan> {
-  const names = table.names.split('\n');
-  const layout = await goLayout(module, names.includes(SET_LABELS));
+  const names = namesAt(table.names, indexes);
+  const setsLabels = `\n${table.names}\n`.includes(`\n${SET_LABELS}\n`);
+  const layout = await goLayout(module, setsLabels);
   const candidates = oneBodyEach(names, table, indexes);
-  const handles = candidates.some((index) => routeOf(names[index] ?? '') !== null);
+  const handles = candidates.some((index) => routeOf(names.get(index) ?? '') !== null);
   const { sites: support, notices } = await goSupport(module, table, layout.spanTypes, handles);
   const addresses = Float64Array.from(candidates, (index) => table.addresses[index] ?? 0);
   const sizes = Float64Array.from(candidates, (index) => table.sizes[index] ?? 0);
@@ -51,7 +53,7 @@ export async function planGo(
   const refused: Refusal[] = [];
   const planner = wanted && !entryOnly ? new ValuePlanner(module, wanted) : null;
   for (const [i, index] of candidates.entries()) {
-    const name = names[index] ?? '';
+    const name = names.get(index) ?? '';
     const body: FunctionCode = {
       address: addresses[i] ?? 0,
       size: sizes[i] ?? 0,
@@ -109,14 +111,14 @@ function planFunction(
  * of them are wanted.
  */
 function oneBodyEach(
-  names: readonly string[],
+  names: ReadonlyMap<number, string>,
   table: FunctionTable,
   indexes: readonly number[],
 ): number[] {
   const byName = new Map<string, number[]>();
   for (const index of indexes) {
     if ((table.sizes[index] ?? 0) === 0) continue;
-    const name = names[index] ?? '';
+    const name = names.get(index) ?? '';
     const same = byName.get(name);
     if (same) same.push(index);
     else byName.set(name, [index]);

@@ -2,6 +2,7 @@ import { UnderspanError } from '../errors.js';
 import type { FunctionTable, Module } from '../native/native.js';
 import type { Notice } from '../sinks/sink.js';
 import { SiteKind } from '../spans/records.generated.js';
+import { forEachName } from '../symbols/joined-names.js';
 import { groupByFunction } from './instructions.js';
 import type { SpanType, SupportSite } from './plan.js';
 import {
@@ -44,7 +45,7 @@ const WITH_SPAN = 'go.opentelemetry.io/otel/trace.ContextWithSpan';
 /** Addresses of functions by name, those of a name's assembly twin included. */
 export function addressesOf(table: FunctionTable, names: readonly string[]): Map<string, number[]> {
   const found = new Map(names.map((name): [string, number[]] => [name, []]));
-  table.names.split('\n').forEach((name, index) => {
+  forEachName(table.names, (name, index) => {
     found.get(name)?.push(table.addresses[index] ?? 0);
   });
   return found;

@@ -48,6 +48,7 @@ const WHY: Record<KernelWay, string> = {
 const KERNEL: Module = {
   facts: {
     path: 'kernel',
+    stamp: '',
     buildId: null,
     positionIndependent: false,
     hasSymbols: true,

@@ -1,5 +1,6 @@
 import { FunctionKind, type FunctionTable, type Module } from '../native/native.js';
 import { ContextPlace, SiteKind } from '../spans/records.generated.js';
+import { forEachName, namesAt, ownCopy } from '../symbols/joined-names.js';
 import type { HostCosts } from './host-costs.js';
 import { NO_VALUES, type ValueRequest } from './function-values.js';
 import type { ModulePlan, PlannedFunction, Refusal, SupportSite } from './plan.js';
@@ -57,11 +58,11 @@ export async function planNative(
     costs: HostCosts;
   },
 ): Promise<ModulePlan> {
-  const names = table.names.split('\n');
+  const names = namesAt(table.names, indexes);
   const ranges = rangesOf(table);
   const candidates = oneNameEach(table, indexes);
   const addresses = Float64Array.from(candidates, (index) => table.addresses[index] ?? 0);
-  const called = candidates.map((index) => names[index] ?? '');
+  const called = candidates.map((index) => names.get(index) ?? '');
   const [code, lines, read] = await Promise.all([
     readCode(module, candidates.map(ranges)),
     module.lines(addresses),
@@ -70,7 +71,7 @@ export async function planNative(
   const functions: PlannedFunction[] = [];
   const refused: Refusal[] = [];
   for (const [i, index] of candidates.entries()) {
-    const name = names[index] ?? '';
+    const name = names.get(index) ?? '';
     const body = code[i] as FunctionCode;
     const planned =
       table.kinds[index] === FunctionKind.IFUNC
@@ -167,8 +168,9 @@ async function nativeSupport(
   costs: HostCosts,
 ): Promise<SupportSite[]> {
   const wanted = new Map<number, { name: string; index: number }>();
-  table.names.split('\n').forEach((name, index) => {
-    if (Object.hasOwn(SUPPORT, name)) wanted.set(table.addresses[index] ?? 0, { name, index });
+  forEachName(table.names, (name, index) => {
+    if (!Object.hasOwn(SUPPORT, name)) return;
+    wanted.set(table.addresses[index] ?? 0, { name: ownCopy(name), index });
   });
   if (wanted.size === 0) return [];
   const found = [...wanted.values()];

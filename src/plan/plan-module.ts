@@ -7,8 +7,8 @@ import { debugRoots } from './debug-roots.js';
 import type { ValueRequest } from './function-values.js';
 import { planGo } from './go-plan.js';
 import type { HostCosts } from './host-costs.js';
-import { planNative } from './native-plan.js';
 import { moduleError } from './module-errors.js';
+import { planOnce } from './plan-cache.js';
 import { type ModulePlan, siteCount } from './plan.js';
 import type { Trampolines } from './trampolines.js';
 
@@ -44,7 +44,7 @@ export async function planModule(
 ): Promise<ModulePlan> {
   const module = await openModule(native, file, shownAs);
   try {
-    return await planOpened(module, shownAs, request);
+    return await planOnce(module, shownAs, request, () => planOpened(module, shownAs, request));
   } catch (error) {
     module.close();
     throw error;
@@ -76,7 +76,7 @@ async function planOpened(
         routeOf: (name) =>
           request.handlers.find(({ pattern }) => matches(pattern, name))?.route ?? null,
       })
-    : await planNative(module, table, found.indexes, request);
+    : await (await import('./native-plan.js')).planNative(module, table, found.indexes, request);
   built.notices.push(...notices, ...refusedByName(built, request.patterns));
   const sites = siteCount(built);
   if (sites > request.maxSites) {
@@ -115,7 +115,6 @@ function refusedByName(
       hint: "'trace symbols' lists what can be",
     }));
 }
-
 
 /** Refuses what matches nothing or too much; notices for patterns that match nothing. */
 async function planMatches(

@@ -1,5 +1,6 @@
 import { runInNewContext } from 'node:vm';
 import { UnderspanError } from '../errors.js';
+import { forEachName, ownCopy } from './joined-names.js';
 
 /** Where a pattern's functions are looked for. */
 export type PatternModule =
@@ -247,7 +248,6 @@ export function matchAll(
   timeLimitMs = TIME_LIMIT_MS,
 ): Matches {
   const joinedNames = typeof table === 'string' ? table : table.names;
-  const names = joinedNames === '' ? [] : joinedNames.split('\n');
   const speakOfParameters = [...patterns, ...excludes].some(({ signature }) => signature);
   const signatures =
     typeof table === 'string' || !speakOfParameters ? [] : table.signatures.split('\n');
@@ -258,24 +258,23 @@ export function matchAll(
   const bySignature = patterns.filter(({ signature }) => signature);
   const run = (): void => {
     const any = union(patterns);
-    for (let index = 0; index < names.length; index++) {
-      const name = names[index] as string;
+    forEachName(joinedNames, (name, index) => {
       if (
         !any.some((expression) => expression.test(name)) &&
         !bySignature.some((pattern) => fits(pattern, name, index))
       ) {
-        continue;
+        return;
       }
       patterns.forEach((pattern, i) => {
         if (fits(pattern, name, index)) result.counts[i] = (result.counts[i] ?? 0) + 1;
       });
       if (excludes.some((pattern) => fits(pattern, name, index))) {
         result.excluded++;
-        continue;
+        return;
       }
       result.indexes.push(index);
-      result.names.push(name);
-    }
+      result.names.push(ownCopy(name));
+    });
   };
   withinTimeLimit(run, timeLimitMs, [...patterns, ...excludes]);
   return result;
