@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { loadNative } from '../../src/native/load.js';
 import { planGo } from '../../src/plan/go-plan.js';
 import { buildTarget, goCommand } from '../tools/go.js';
-import { has } from '../tools/modules.js';
+import { missingCommands } from '../tools/require.js';
 
 async function labelsOffset(target: string): Promise<number | undefined> {
   const flags = ['-ldflags=-s -w'];
@@ -16,7 +16,7 @@ async function labelsOffset(target: string): Promise<number | undefined> {
 
 test(
   'goroutines have labels only where the program can set them',
-  { skip: has(goCommand()) ? false : 'Go is missing' },
+  { skip: missingCommands(goCommand()) },
   async () => {
     assert.ok(await labelsOffset('labels'));
     assert.equal(await labelsOffset('ends'), 0);
