@@ -133,8 +133,7 @@ class MapHandle : public Napi::ObjectWrap<MapHandle> {
             return static_cast<uint32_t>(whole_of(info[at], UINT32_MAX, what));
         };
         auto offset = number(0, "offset"), count = number(1, "count"), group = number(2, "group");
-        auto sums =
-            guarded(info.Env(), [&] { return map_->sums(offset, count, group); });
+        auto sums = guarded(info.Env(), [&] { return map_->sums(offset, count, group); });
         auto array = Napi::Float64Array::New(info.Env(), sums.size());
         std::copy(sums.begin(), sums.end(), array.Data());
         return array;

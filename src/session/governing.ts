@@ -53,6 +53,8 @@ export class Governing {
   private readonly costs = new WeakMap<ProbedModule, Costs>();
   /** Calls by function number, when they were last looked at. */
   private before: Float64Array = new Float64Array(0);
+  /** Hits of all sites; null: not known, and so all counts are looked at each time. */
+  private hitsBefore: number | null = null;
   private at = performance.now();
   private newUntil = 0;
   private timer: NodeJS.Timeout | null = null;
@@ -96,11 +98,14 @@ export class Governing {
     const now = performance.now();
     const seconds = (now - this.at) / 1e3;
     this.at = now;
-    const calls = session.calls();
+    const hits = session.hits();
+    const calls = hits !== null && hits === this.hitsBefore ? this.before : session.calls();
+    this.hitsBefore = hits;
     const byRule = new Map<TraceRule, ProbedModule[]>();
     for (const probed of modules.all) {
       const { rule } = probed;
-      if (!(rule.maxOverhead < 1)) continue;
+      // All that a CPU has is no budget.
+      if (rule.maxOverhead >= 1) continue;
       const known = byRule.get(rule);
       if (known) known.push(probed);
       else byRule.set(rule, [probed]);
@@ -148,8 +153,9 @@ export class Governing {
     for (let i = 0; i < callNs.length; i++) {
       const index = firstFunction + i;
       // A function whose number another had before begins anew.
-      const made = Math.max(0, (calls[index] ?? 0) - (this.before[index] ?? 0));
-      costs.push({ index, calls: made, callNs: callNs[i] ?? 0, spanNs: spanNs[i] ?? 0 });
+      const made = (calls[index] ?? 0) - (this.before[index] ?? 0);
+      if (made > 0)
+        costs.push({ index, calls: made, callNs: callNs[i] ?? 0, spanNs: spanNs[i] ?? 0 });
     }
     return costs;
   }

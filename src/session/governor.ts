@@ -32,6 +32,8 @@ const FULL_SECONDS = 1;
 const REST = 0.9;
 /** Rates are averages over about that time, in seconds. */
 const MEMORY_SECONDS = 0.2;
+/** A rate that is as good as none, in nanoseconds a second. */
+const NOTHING = 1;
 /** How long the bucket must have been full, with room for spans, before spans come back, in seconds. */
 const CALM_SECONDS = 5;
 
@@ -92,14 +94,17 @@ export class Governor {
   }
 
   /**
-   * Time has gone on by `seconds`, and these calls were made. `otherNs` is what else was spent on the
+   * Time has gone on by `seconds`, and these calls were made; a function may be left out if none was
+   * made of it. `otherNs` is what else was spent on the
    * targets and belongs to no function.
    */
   step(seconds: number, costs: readonly GovernedCost[], otherNs = 0): GovernorAction[] {
     this.seconds += seconds;
     const full = this.budget * FULL_SECONDS;
+    const weight = 1 - Math.exp(-seconds / MEMORY_SECONDS);
+    this.fade(1 - weight);
     let spent = otherNs;
-    for (const cost of costs) spent += this.note(cost, seconds);
+    for (const cost of costs) spent += this.note(cost, seconds, weight);
     this.bucket = Math.min(full, this.bucket + this.budget * seconds) - spent;
     if (this.bucket < full * REST) this.fullSince = null;
     else this.fullSince ??= this.seconds;
@@ -107,18 +112,26 @@ export class Governor {
     return this.fullSince === null ? [] : this.goBack();
   }
 
+  /** What is not called any more is forgotten with time, unless it is to come back. */
+  private fade(share: number): void {
+    for (const [index, known] of this.known) {
+      known.rate *= share;
+      known.spanRate *= share;
+      if (!known.withdrawn && known.spanRate < NOTHING) this.known.delete(index);
+    }
+  }
+
   /** Returns what the calls have cost. */
-  private note({ index, calls, callNs, spanNs }: GovernedCost, seconds: number): number {
-    let known = this.known.get(index);
+  private note(cost: GovernedCost, seconds: number, weight: number): number {
+    const { index, calls, callNs, spanNs } = cost;
+    const known = this.known.get(index);
     const rate = (calls * callNs) / seconds;
     const spanRate = (calls * (callNs + spanNs)) / seconds;
     if (!known) {
-      known = { rate, spanRate, withdrawn: false, since: 0 };
-      this.known.set(index, known);
+      this.known.set(index, { rate, spanRate, withdrawn: false, since: 0 });
     } else {
-      const weight = 1 - Math.exp(-seconds / MEMORY_SECONDS);
-      known.rate += (rate - known.rate) * weight;
-      known.spanRate += (spanRate - known.spanRate) * weight;
+      known.rate += rate * weight;
+      known.spanRate += spanRate * weight;
     }
     return (this.thinned ? rate : spanRate) * seconds;
   }

@@ -5,7 +5,11 @@ import type { BpfMap, Features, Link, LoadOptions, Native, Programs } from '../n
 import { addressOf } from '../plan/kernel-functions.js';
 import { type KernelWay, kernelWay, symbolOf } from '../plan/kernel-plan.js';
 import type { ModulePlan, PlannedFunction } from '../plan/plan.js';
-import { Governed as Bit, settings as settingsLayout, valuePlan } from '../spans/records.generated.js';
+import {
+  Governed as Bit,
+  settings as settingsLayout,
+  valuePlan,
+} from '../spans/records.generated.js';
 import { MAPS, type ModuleProbes, objectPath, type SharedMaps } from './attachment.js';
 import { encodeSettings, encodeValues, type KernelOptions, numbersFrom } from './encode.js';
 import { Governed } from './governed.js';

@@ -222,6 +222,12 @@ export class Session {
     return readStatistics(this.map('statistics'), this.numbers.used, this.shards);
   }
 
+  /** Runs of the programs at sites; null if they are not counted. */
+  hits(): number | null {
+    if (!this.runTimeStatistics) return null;
+    return this.runTimes().reduce((sum, { runCount }) => sum + runCount, 0);
+  }
+
   /** Calls so far, by function number; the first is of the support sites' hits. */
   calls(): Float64Array {
     return this.map('statistics').sums(statistics.calls, this.numbers.used, this.shards);

@@ -47,7 +47,7 @@ export function wavesOf(functions: readonly number[]): number[][] {
 
 export class SiteLinks {
   private support: Link | null = null;
-  private groups: Group[] = [];
+  private readonly groups: Group[] = [];
   private readonly away = new Set<number>();
   private readonly work = new WorkQueue();
   private closed = false;
@@ -73,7 +73,9 @@ export class SiteLinks {
   withdraw(functions: readonly number[]): Promise<void> {
     for (const each of functions) this.away.add(each);
     return this.work.add(async () => {
-      const touched = this.groups.filter((group) => functions.some((fn) => group.functions.has(fn)));
+      const touched = this.groups.filter((group) =>
+        functions.some((fn) => group.functions.has(fn)),
+      );
       for (const group of touched) await this.replace(group);
     });
   }

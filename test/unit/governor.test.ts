@@ -34,7 +34,8 @@ class Program {
 
   private step(): void {
     const costs = this.functions.flatMap(({ demand }, index) => {
-      if (this.withdrawn.has(index)) return [{ index, calls: 0, callNs: CALL_NS, spanNs: this.spanNs }];
+      if (this.withdrawn.has(index))
+        return [{ index, calls: 0, callNs: CALL_NS, spanNs: this.spanNs }];
       const costNs = CALL_NS + (this.thinned ? 0 : this.spanNs);
       const calls = STEP / (1 / demand + costNs / 1e9);
       this.counted.set(index, (this.counted.get(index) ?? 0) + calls);
