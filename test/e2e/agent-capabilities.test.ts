@@ -201,7 +201,7 @@ describe('capabilities of an agent', () => {
           ),
         );
         try {
-          await agent.hear(`functions of ${open} `);
+          await agent.hear(`1 function of ${open} `);
           const refused = await agent.hear(`${closed} cannot be opened`);
           assert.match(String(refused['hint']), /CAP_DAC_READ_SEARCH/);
           assert.equal((await agent.ready()).ready, false);
@@ -224,7 +224,7 @@ describe('capabilities of an agent', () => {
         await withAgent(folder, config, nobody(capabilities), async (agent) => {
           for (const path of paths) {
             const ran = work(path, 20);
-            await agent.hear(`functions of ${path} `);
+            await agent.hear(`1 function of ${path} `);
             await ran;
           }
           const gone = async (): Promise<number> =>

@@ -154,9 +154,18 @@ async function leastRights(configFile: string): Promise<Rights> {
   return { capabilities: [...AGENT_CAPABILITIES, ...(holds ? ['KILL'] : [])], uid: 0 };
 }
 
+/** What tests count must not depend on what this host charges for it. */
+function withoutBudget(config: object): object {
+  const { rules } = config as { rules?: { trace?: object }[] };
+  if (!rules) return config;
+  const free = ({ trace, ...rule }: { trace?: object }): object =>
+    trace ? { ...rule, trace: { maxOverhead: '100%', ...trace } } : rule;
+  return { ...config, rules: rules.map(free) };
+}
+
 function text(config: object, port: number, socket: string, more: object = {}): string {
   const metrics = { ...more, listen: `127.0.0.1:${port}` };
-  return JSON.stringify({ ...config, metrics, control: { socket } }, null, 2);
+  return JSON.stringify({ ...withoutBudget(config), metrics, control: { socket } }, null, 2);
 }
 
 /** Waits until `test` gives something. */
