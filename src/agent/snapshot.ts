@@ -77,4 +77,13 @@ export interface RuleSnapshot {
   /** Why not ready. */
   problem: string | null;
   maxOverhead: number;
+  /** What the governor has done to keep within it. */
+  governed: {
+    /** No call makes a span. */
+    thinned: boolean;
+    /** Functions that are not traced at the moment. */
+    withdrawn: number;
+    /** So far: how often a function was withdrawn. */
+    withdrawals: number;
+  };
 }

@@ -71,11 +71,17 @@ export function rulesOf({ running, config, rules, settled }: AgentState): RuleSn
   return rules.map((rule, index) => {
     const problem = running.modules.problemsOf(rule)[0]?.message ?? null;
     const pending = !settled || running.modules.isPreparing(rule);
+    const governed = running.governing.stateOf(rule);
     return {
       name: rule.name,
       state: problem !== null ? 'failed' : pending ? 'pending' : 'ready',
       problem,
       maxOverhead: config.rules[index]?.trace.maxOverhead ?? 1,
+      governed: {
+        thinned: governed?.thinned ?? false,
+        withdrawn: governed?.withdrawn.length ?? 0,
+        withdrawals: governed?.withdrawals ?? 0,
+      },
     };
   });
 }

@@ -9,7 +9,7 @@ import type { AgentSnapshot } from '../../src/agent/snapshot.js';
 import { inFolder } from '../tools/folder.js';
 import { Prometheus } from '../tools/prometheus.js';
 import { checkMetrics } from '../tools/promtool.js';
-import { emptySnapshot, functionSnapshot, functionSpan } from '../tools/snapshot.js';
+import { emptySnapshot, functionSnapshot, functionSpan, UNGOVERNED } from '../tools/snapshot.js';
 
 /** An agent whose functions are called ten times more with each scrape. */
 class GrowingAgent {
@@ -50,7 +50,9 @@ class GrowingAgent {
         },
       ],
       lost: { rate: this.scrapes },
-      rules: [{ name: 'shop', state: 'ready', problem: null, maxOverhead: 0.05 }],
+      rules: [
+        { name: 'shop', state: 'ready', problem: null, maxOverhead: 0.05, governed: UNGOVERNED },
+      ],
     };
   }
 }

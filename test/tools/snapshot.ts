@@ -95,3 +95,6 @@ export function functionSpan(
     functionIndex,
   };
 }
+
+/** Of a rule whose budget pays for all. */
+export const UNGOVERNED = { thinned: false, withdrawn: 0, withdrawals: 0 };

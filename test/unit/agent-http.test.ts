@@ -6,6 +6,7 @@ import { text } from 'node:stream/consumers';
 import { test, type TestContext } from 'node:test';
 import { AgentHttp, type AgentHttpOptions } from '../../src/agent/http.js';
 import type { Log } from '../../src/agent/log.js';
+import { UNGOVERNED } from '../tools/snapshot.js';
 import type { RuleSnapshot } from '../../src/agent/snapshot.js';
 import { UnderspanError } from '../../src/errors.js';
 
@@ -48,7 +49,7 @@ async function ask(port: number, path: string, method = 'GET'): Promise<Reply> {
 }
 
 function rule(name: string, state: RuleSnapshot['state'], problem: string | null): RuleSnapshot {
-  return { name, state, problem, maxOverhead: 0.05 };
+  return { name, state, problem, maxOverhead: 0.05, governed: UNGOVERNED };
 }
 
 /** All that the server sends until it hangs up. */

@@ -16,7 +16,13 @@ import type { AgentSnapshot } from '../../src/agent/snapshot.js';
 import { HISTOGRAM_BUCKETS } from '../../src/spans/records.generated.js';
 import { projectRoot } from '../tools/go.js';
 import { OpenMetricsText } from '../tools/openmetrics.js';
-import { emptySnapshot, functionSnapshot, functionSpan, kernelBucket } from '../tools/snapshot.js';
+import {
+  emptySnapshot,
+  functionSnapshot,
+  functionSpan,
+  kernelBucket,
+  UNGOVERNED,
+} from '../tools/snapshot.js';
 
 const DURATION = 'underspan_function_duration_seconds';
 
@@ -164,6 +170,12 @@ describe('what is rendered', () => {
         'underspan_overhead_predicted_cpu_seconds_total{rule="shop",executable="/app/shop"} 1.25',
         'underspan_overhead_budget_ratio{rule="empty"} 0.05',
         'underspan_overhead_budget_ratio{rule="shop"} 0.05',
+        'underspan_governor_withdrawn_functions{rule="empty"} 2',
+        'underspan_governor_withdrawn_functions{rule="shop"} 0',
+        'underspan_governor_withdrawals_total{rule="empty"} 5',
+        'underspan_governor_withdrawals_total{rule="shop"} 0',
+        'underspan_governor_thinned{rule="empty"} 1',
+        'underspan_governor_thinned{rule="shop"} 0',
         'underspan_targets{rule="shop",executable="/app/shop"} 2',
         'underspan_probes_attached{rule="shop",executable="/app/shop"} 12',
         'underspan_probes_detached_total{reason="idle"} 4',
@@ -453,8 +465,14 @@ function fullSnapshot(): AgentSnapshot {
     detached: { idle: 4 },
     refused: [{ rule: 'shop', executable: '/app/shop', reason: 'inlined', functions: 6 }],
     rules: [
-      { name: 'shop', state: 'ready', problem: null, maxOverhead: 0.05 },
-      { name: 'empty', state: 'pending', problem: 'no process fits', maxOverhead: 0.05 },
+      { name: 'shop', state: 'ready', problem: null, maxOverhead: 0.05, governed: UNGOVERNED },
+      {
+        name: 'empty',
+        state: 'pending',
+        problem: 'no process fits',
+        maxOverhead: 0.05,
+        governed: { thinned: true, withdrawn: 2, withdrawals: 5 },
+      },
     ],
     programs: [{ program: 'enter', runTimeNs: 250_000_000, runCount: 100 }],
     maps: [{ map: 'open_calls', entries: 8, maxEntries: 8_192 }],

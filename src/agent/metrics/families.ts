@@ -1,5 +1,5 @@
 /** Every metric of the agent's own, and where in a snapshot its values are. docs/metrics.md has the same list. */
-import type { AgentSnapshot } from '../snapshot.js';
+import type { AgentSnapshot, RuleSnapshot } from '../snapshot.js';
 import { FUNCTIONS } from './function-families.js';
 
 /** One series as the snapshot has it; several with the same labels are added up. */
@@ -94,6 +94,11 @@ function perAttachment(
     }));
 }
 
+const perRule =
+  (count: (governed: RuleSnapshot['governed']) => number): Family['read'] =>
+  ({ rules }) =>
+    rules.map(({ name, governed }) => ({ labels: [name], counts: [count(governed)] }));
+
 const ATTACHMENT_LABELS = ['rule', 'executable'];
 
 const TARGETS: Family[] = [
@@ -118,6 +123,27 @@ const TARGETS: Family[] = [
     labels: ['rule'],
     read: ({ rules }) =>
       rules.map(({ name, maxOverhead }) => ({ labels: [name], counts: [maxOverhead] })),
+  },
+  {
+    name: 'underspan_governor_withdrawn_functions',
+    type: 'gauge',
+    help: 'Functions that are not traced at the moment, since they cost more than the budget.',
+    labels: ['rule'],
+    read: perRule(({ withdrawn }) => withdrawn),
+  },
+  {
+    name: 'underspan_governor_withdrawals_total',
+    type: 'counter',
+    help: 'How often a function was withdrawn, since it cost more than the budget.',
+    labels: ['rule'],
+    read: perRule(({ withdrawals }) => withdrawals),
+  },
+  {
+    name: 'underspan_governor_thinned',
+    type: 'gauge',
+    help: '1 where no call makes a span, since that would cost more than the budget, else 0.',
+    labels: ['rule'],
+    read: perRule(({ thinned }) => (thinned ? 1 : 0)),
   },
   {
     name: 'underspan_targets',
