@@ -28,7 +28,6 @@
     extern "C" __attribute__((visibility("hidden"))) const char underspan_cost_##name##_site[];
 PROBED(push)
 PROBED(jump)
-PROBED(nop)
 PROBED(move)
 PROBED(ret)
 PROBED(session)
@@ -56,11 +55,6 @@ underspan_cost_jump_site:
     jbe 1f
 1:  ret
     ends jump
-    begins nop
-underspan_cost_nop_site:
-    .byte 0x0f, 0x1f, 0x44, 0x00, 0x00
-    ret
-    ends nop
     begins move
 underspan_cost_move_site:
     mov %rsp, %rax
@@ -168,11 +162,10 @@ class Calibrator {
     }
 
     Calibration measure() {
-        std::optional<double> push, jump, nop, move, ret, session, carried_out;
+        std::optional<double> push, jump, move, ret, session, carried_out;
         std::vector<Probed> probed = {
             {underspan_cost_push, underspan_cost_push_site, CHEAP_CALLS, &push},
             {underspan_cost_jump, underspan_cost_jump_site, CHEAP_CALLS, &jump},
-            {underspan_cost_nop, underspan_cost_nop_site, CHEAP_CALLS, &nop},
             {underspan_cost_move, underspan_cost_move_site, DEAR_CALLS, &move},
             {underspan_cost_ret, underspan_cost_ret_site, DEAR_CALLS, &ret},
         };
@@ -197,7 +190,7 @@ class Calibrator {
                 each.rounds.push_back(per_call(each.function, each.calls));
         for (const Probed &each : probed)
             *each.result = std::max(0.0, median(each.rounds) - UNPROBED);
-        return {*push, *jump, *nop, *move, *ret, session, carried_out, beside()};
+        return {*push, *jump, *move, *ret, session, carried_out, beside()};
     }
 
   private:

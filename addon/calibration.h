@@ -17,8 +17,6 @@ struct CalibrationOptions {
 struct Calibration {
     double push = 0;
     double jump = 0;
-    // A nop of five bytes.
-    double nop = 0;
     double move = 0;
     double ret = 0;
     // Both ends of a call with a session probe, its entry on a push.

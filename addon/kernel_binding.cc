@@ -382,7 +382,6 @@ Napi::Value calibrate(const Napi::CallbackInfo &info) {
                 auto result = Napi::Object::New(env);
                 result.Set("pushNs", found.push);
                 result.Set("jumpNs", found.jump);
-                result.Set("nopNs", found.nop);
                 result.Set("moveNs", found.move);
                 result.Set("returnNs", found.ret);
                 result.Set("sessionNs", number_or_null(found.session));

@@ -65,7 +65,6 @@ function render(
 function renderCosts(costs: HostCosts): string {
   const rows: [string, number | null][] = [
     ['a push, a jump or a call: emulated', costs.emulatedNs],
-    ['a nop of five bytes: optimized by newer kernels', costs.optimizedNs],
     ['any other instruction: single-stepped', costs.singleSteppedNs],
     ['a ret that our program carries out', costs.carriedOutNs],
     ['both ends of a call whose return address is replaced', costs.trampolineNs],

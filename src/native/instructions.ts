@@ -56,7 +56,11 @@ export const InstructionFlag = {
   EMULATED: 8,
   /** Writes r14. */
   WRITES_R14: 16,
-  /** The nop of five bytes in whose place newer kernels put a call, so that there is no trap. */
+  /**
+   * The nop of five bytes in whose place newer kernels put a call to a page of their own, so that
+   * there is no trap (Linux 6.18). A forked child has the call and not the page, and dies of it: so
+   * it never carries a probe.
+   */
   OPTIMIZED: 32,
 } as const;
 

@@ -70,8 +70,6 @@ export interface Calibration {
   pushNs: number;
   /** A conditional jump. */
   jumpNs: number;
-  /** A nop of five bytes. */
-  nopNs: number;
   moveNs: number;
   returnNs: number;
   /** Both ends of a call with a session probe, at a push. */

@@ -5,16 +5,14 @@ import type { Site } from './sites.js';
 
 /** How the kernel carries out a probed instruction, or sees the end of a function. */
 export type Way =
-  'emulated' | 'optimized' | 'single-stepped' | 'carried out' | 'trampoline' | 'kernel probe';
+  'emulated' | 'single-stepped' | 'carried out' | 'trampoline' | 'kernel probe';
 
 export function wayOf(
-  { emulated, optimized, plainReturn, inKernel }: Site,
-  { optimizedNs, singleSteppedNs, carriedOutNs }: HostCosts,
+  { emulated, plainReturn, inKernel }: Site,
+  { carriedOutNs }: HostCosts,
 ): Way {
   if (inKernel) return 'kernel probe';
   if (emulated) return 'emulated';
-  // Kernels that do not optimise it step over it like any other.
-  if (optimized && optimizedNs < singleSteppedNs / 2) return 'optimized';
   return plainReturn && carriedOutNs !== null ? 'carried out' : 'single-stepped';
 }
 
@@ -25,8 +23,6 @@ export function siteCostNs(site: Site, costs: HostCosts): number {
       return costs.kernelProbeNs;
     case 'emulated':
       return costs.emulatedNs;
-    case 'optimized':
-      return costs.optimizedNs;
     case 'carried out':
       return costs.carriedOutNs ?? costs.singleSteppedNs;
     default:

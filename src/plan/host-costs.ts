@@ -6,8 +6,6 @@ import type { Calibration, Features, Native } from '../native/native.js';
 export interface HostCosts {
   /** A hit on an instruction that the kernel emulates inside the breakpoint. */
   emulatedNs: number;
-  /** On the nop of five bytes, which newer kernels replace by a call; dear on others. */
-  optimizedNs: number;
   /** On any other: a second trap. */
   singleSteppedNs: number;
   /** Both ends of a call whose return address is replaced, at an entry that is emulated. */
@@ -36,7 +34,6 @@ const KERNEL_PROBE_NS = 300;
 /** Of a virtual machine, where the dear ways are dearest. */
 export const ASSUMED_COSTS: HostCosts = {
   emulatedNs: 1_000,
-  optimizedNs: 15_000,
   singleSteppedNs: 15_000,
   trampolineNs: 2_200,
   carriedOutNs: null,
@@ -99,14 +96,13 @@ const circumstancesOf = (features: Features): Circumstances => ({
 });
 
 function costsFrom(
-  { pushNs, jumpNs, nopNs, moveNs, returnNs, sessionNs, carriedOutNs, besideNs }: Calibration,
+  { pushNs, jumpNs, moveNs, returnNs, sessionNs, carriedOutNs, besideNs }: Calibration,
   { uprobeSession }: Features,
   source: HostCosts['source'],
 ): HostCosts {
   const emulatedNs = (pushNs + jumpNs) / 2;
   return {
     emulatedNs,
-    optimizedNs: nopNs,
     singleSteppedNs: (moveNs + returnNs) / 2,
     trampolineNs: sessionNs ?? ASSUMED_COSTS.trampolineNs,
     carriedOutNs,
@@ -124,9 +120,9 @@ function isCalibration(value: unknown): value is Calibration {
   const found = value as Record<keyof Calibration, unknown>;
   const isTime = (each: unknown): boolean =>
     typeof each === 'number' && each > 0 && each < LONGEST_NS;
-  const { pushNs, jumpNs, nopNs, moveNs, returnNs, besideNs, sessionNs, carriedOutNs } = found;
+  const { pushNs, jumpNs, moveNs, returnNs, besideNs, sessionNs, carriedOutNs } = found;
   return (
-    [pushNs, jumpNs, nopNs, moveNs, returnNs, besideNs].every(isTime) &&
+    [pushNs, jumpNs, moveNs, returnNs, besideNs].every(isTime) &&
     [sessionNs, carriedOutNs].every((each) => each === null || isTime(each))
   );
 }

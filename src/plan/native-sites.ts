@@ -35,17 +35,21 @@ const affects = (instruction: Instruction, effect: number): boolean =>
 
 const isEmulated = ({ flags }: Instruction): boolean => (flags & InstructionFlag.EMULATED) !== 0;
 
+/** See there why it never carries a probe. */
+const isOptimized = ({ flags }: Instruction): boolean =>
+  (flags & InstructionFlag.OPTIMIZED) !== 0;
+
 /** Calls have no effects; what is emulated takes a probe. */
 const takesProbe = (instruction: Instruction): boolean =>
   isEmulated(instruction) ||
   (instruction.kind !== InstructionKind.CALL &&
+    !isOptimized(instruction) &&
     !affects(instruction, InstructionEffect.NOT_PROBED));
 
 const siteAt = (part: CodePart, instruction: Instruction, condition: number): Site => ({
   address: part.address + instruction.offset,
   condition,
   emulated: isEmulated(instruction),
-  ...((instruction.flags & InstructionFlag.OPTIMIZED) !== 0 ? { optimized: true } : {}),
   ...(instruction.kind === InstructionKind.RETURN ? { plainReturn: instruction.length === 1 } : {}),
 });
 

@@ -9,8 +9,6 @@ export interface Site {
   condition: number;
   /** The kernel emulates it in the breakpoint; any other is single-stepped, ten times as dear. */
   emulated: boolean;
-  /** Newer kernels put a call in its place; others single-step it. */
-  optimized?: boolean;
   /** A function of the kernel, whose probes are no traps. */
   inKernel?: boolean;
   /** Why no instruction was taken that the kernel need not single-step, where there is a choice. */
@@ -109,6 +107,9 @@ export function goEntry(
     return { reason: 'is a single instruction' };
   }
   const { instruction, whyDear } = cheapestBegin(code, targets, needs);
+  if (has(instruction, InstructionFlag.OPTIMIZED)) {
+    return { reason: 'begins with a nop that newer kernels replace' };
+  }
   // A check that is not recognised would make it begin anew.
   const site = siteAt(code, instruction, SiteCondition.MAY_REPEAT);
   return { sites: whyDear === null ? site : { ...site, whyDear } };

@@ -17,7 +17,7 @@ import {
 } from './encode.js';
 import { Governed as Bit, valuePlan } from '../spans/records.generated.js';
 import { Governed } from './governed.js';
-import { SiteLinks, wavesOf } from './site-links.js';
+import { SiteLinks, type SiteProgram, wavesOf } from './site-links.js';
 
 /** Compiled objects lie beside the addon, whether run from a checkout or installed. */
 const OBJECTS = fileURLToPath(new URL('../../../build/bpf/', import.meta.url));
@@ -155,7 +155,7 @@ export class Attachment implements ModuleProbes {
       maps,
       attach: features.uprobeMulti ? 'multi' : 'perf',
       sleepable: features.sleepable,
-      programs: ['enter', 'leave', 'support', ...(encoded.around.length > 0 ? ['around'] : [])],
+      programs: programsFor(encoded),
     });
     try {
       fill(programs, plan, encoded, features);
@@ -252,6 +252,12 @@ export class Attachment implements ModuleProbes {
     this.programs.close();
     this.plan.module.close();
   }
+}
+
+/** Those that have sites: each one takes the verifier a tenth of a second, or several. */
+function programsFor({ entries, returns, support, around }: EncodedSites): SiteProgram[] {
+  const sites = { enter: entries, leave: returns, support, around };
+  return (Object.keys(sites) as SiteProgram[]).filter((program) => sites[program].length > 0);
 }
 
 function fill(

@@ -12,7 +12,6 @@ import type { FunctionStatistics } from '../../src/session/statistics.js';
 const COSTS: HostCosts = {
   ...ASSUMED_COSTS,
   emulatedNs: 1_000,
-  optimizedNs: 500,
   singleSteppedNs: 10_000,
   trampolineNs: 1_700,
   carriedOutNs: null,
@@ -23,7 +22,6 @@ const COSTS: HostCosts = {
   countNs: 3,
 };
 const CARRIES_OUT: HostCosts = { ...COSTS, carriedOutNs: 2_000 };
-const SLOW_NOPS: HostCosts = { ...COSTS, optimizedNs: 9_900 };
 
 const site = (more: Partial<Site> = {}): Site => ({
   address: 0x1000,
@@ -32,7 +30,6 @@ const site = (more: Partial<Site> = {}): Site => ({
   ...more,
 });
 const PUSH = site({ emulated: true });
-const NOP = site({ optimized: true });
 const RET = site({ address: 0x1010, plainReturn: true });
 const LONG_RET = site({ address: 0x1020, plainReturn: false });
 const TAIL_CALL = site({ address: 0x1030, emulated: true });
@@ -63,8 +60,6 @@ const plan = (functions: PlannedFunction[], support: Site[] = []): ModulePlan =>
 test('the way of a site depends on the host', () => {
   for (const [given, costs, way, ns] of [
     [PUSH, COSTS, 'emulated', 1_000],
-    [NOP, COSTS, 'optimized', 500],
-    [NOP, SLOW_NOPS, 'single-stepped', 10_000],
     [RET, COSTS, 'single-stepped', 10_000],
     [RET, CARRIES_OUT, 'carried out', 2_000],
     [LONG_RET, CARRIES_OUT, 'single-stepped', 10_000],
