@@ -4,13 +4,9 @@ import type { ModulePlan, PlannedFunction } from './plan.js';
 import type { Site } from './sites.js';
 
 /** How the kernel carries out a probed instruction, or sees the end of a function. */
-export type Way =
-  'emulated' | 'single-stepped' | 'carried out' | 'trampoline' | 'kernel probe';
+export type Way = 'emulated' | 'single-stepped' | 'carried out' | 'trampoline' | 'kernel probe';
 
-export function wayOf(
-  { emulated, plainReturn, inKernel }: Site,
-  { carriedOutNs }: HostCosts,
-): Way {
+export function wayOf({ emulated, plainReturn, inKernel }: Site, { carriedOutNs }: HostCosts): Way {
   if (inKernel) return 'kernel probe';
   if (emulated) return 'emulated';
   return plainReturn && carriedOutNs !== null ? 'carried out' : 'single-stepped';

@@ -36,8 +36,7 @@ const affects = (instruction: Instruction, effect: number): boolean =>
 const isEmulated = ({ flags }: Instruction): boolean => (flags & InstructionFlag.EMULATED) !== 0;
 
 /** See there why it never carries a probe. */
-const isOptimized = ({ flags }: Instruction): boolean =>
-  (flags & InstructionFlag.OPTIMIZED) !== 0;
+const isOptimized = ({ flags }: Instruction): boolean => (flags & InstructionFlag.OPTIMIZED) !== 0;
 
 /** Calls have no effects; what is emulated takes a probe. */
 const takesProbe = (instruction: Instruction): boolean =>

@@ -1,4 +1,5 @@
-/* Functions that begin with a nop of five bytes, called by forked children too. Prints how often. */
+/* Functions that begin with a nop of five bytes, called by forked children too. Prints how often.
+ */
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
