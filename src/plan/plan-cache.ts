@@ -31,7 +31,10 @@ export async function planOnce(
   const digest = createHash('sha256').update(JSON.stringify(circumstances)).digest('hex');
   const name = `${PREFIX}${digest.slice(0, 32)}`;
   const known = cache.read(name, circumstances) as StoredPlan | null;
-  if (known) return { ...known, functions: known.functions.map(withNumbers), module };
+  if (known) {
+    const functions = known.functions.map(withNumbers);
+    return { ...known, functions, claimed: new Set(known.claimed), module };
+  }
   const begin = performance.now();
   const made = await plan();
   if (performance.now() - begin >= worthMs) {
@@ -43,16 +46,16 @@ export async function planOnce(
 }
 
 type Function = ModulePlan['functions'][number];
-type StoredPlan = Omit<ModulePlan, 'module'>;
+type StoredPlan = Omit<ModulePlan, 'module' | 'claimed'> & { claimed: string[] };
 
-/** JSON has no numbers of 64 bits; of a Go program these alone are some. */
+/** JSON has no sets, and no numbers of 64 bits; of a Go program these alone are some. */
 function stored(plan: ModulePlan): unknown {
   const functions = plan.functions.map((each) => {
     const { error } = each.values;
     if (!error) return each;
     return { ...each, values: { ...each.values, error: { ...error, value: String(error.value) } } };
   });
-  return { ...plan, functions, module: null };
+  return { ...plan, functions, claimed: [...plan.claimed], module: null };
 }
 
 function withNumbers(stored: Function): Function {

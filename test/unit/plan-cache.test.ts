@@ -57,6 +57,7 @@ const planOf = (module: Module): ModulePlan =>
     refused: [{ name: 'main.h', reason: 'is assembly' }],
     support: [],
     notices: [],
+    claimed: new Set(['order.ID']),
   }) as unknown as ModulePlan;
 
 class Planner {
