@@ -29,6 +29,7 @@ for (const [what, panics] of [
       const { status, stdout, stderr } = await trace(
         [
           ...['attach', '--output', 'json', '--max-rate', '200', '--ring-size', '64M'],
+          ...['--max-overhead', '100%'],
           ...['/^main\\.(mix|descend|guard|fall)$/', '--', binary, file],
           ...[String(CALLS), String(panics)],
         ],
