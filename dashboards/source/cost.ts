@@ -146,6 +146,38 @@ export const costDashboard = dashboard(
             },
           ],
         }),
+        timeSeries({
+          size: [12, 8],
+          title: 'Functions withdrawn',
+          description:
+            'Functions that are not traced at the moment, since they cost more than the budget, and those that have just been withdrawn, by the minute: what comes back may be withdrawn again.',
+          unit: 'short',
+          min: 0,
+          queries: [
+            {
+              expr: `sum by (rule) (${select('underspan_governor_withdrawn_functions')})`,
+              legend: '{{rule}}: now',
+            },
+            {
+              expr: `60 * ${sum(rate(select('underspan_governor_withdrawals_total')), 'rule')}`,
+              legend: '{{rule}}: by the minute',
+            },
+          ],
+        }),
+        timeSeries({
+          size: [12, 8],
+          title: 'Without spans',
+          description:
+            'Agents on which calls of the rule are only counted, since spans would cost more than the budget.',
+          unit: 'short',
+          min: 0,
+          queries: [
+            {
+              expr: `sum by (rule) (${select('underspan_governor_thinned')})`,
+              legend: '{{rule}}',
+            },
+          ],
+        }),
       ],
     },
     {
