@@ -55,8 +55,16 @@ const configuration = (
       },
       http: [{ symbol: ORDER, route: '/order' }],
     },
-    { name: 'leaving', select: { executable: leaving }, trace: { symbols: ['main.*'] } },
-    { name: 'unready', select: { executable: unready }, trace: { symbols: ['main.noSuch*'] } },
+    {
+      name: 'leaving',
+      select: { executable: leaving },
+      trace: { symbols: ['main.*'], maxOverhead: '5%' },
+    },
+    {
+      name: 'unready',
+      select: { executable: unready },
+      trace: { symbols: ['main.noSuch*'], maxOverhead: '5%' },
+    },
   ],
   export: {
     otlp: { endpoint: collector },

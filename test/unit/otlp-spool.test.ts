@@ -173,7 +173,7 @@ test('a slow collector: memory stays within its bound, the spool takes the rest'
       spool: { directory, maxBytes: 256 * MIB },
     });
     let given = 0;
-    for (let round = 0; round < 150; round++) {
+    for (let round = 0; round < 200; round++) {
       sink.spans(treeOf(1_000));
       given += 1_000;
       assert.ok(sink.state().queuedBytes <= maxBytes);
