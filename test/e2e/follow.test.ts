@@ -62,7 +62,7 @@ test('a script is followed into what it executes', async (t) => {
     const file = join(folder, 'truth.json');
     const script = join(folder, 'run.sh');
     // What a script starts is attached to while it runs, so it must run for a while.
-    await writeFile(script, `#!/bin/sh\nexec ${tiny} ${file} 50000\n`);
+    await writeFile(script, `#!/bin/sh\nexec ${tiny} ${file} 400000\n`);
     await chmod(script, 0o755);
     const child = Tracer.start(['--entry-only', ...FUNCTIONS, '--', script]);
     assert.equal(await child.ended(), 0, child.stderr);
