@@ -52,7 +52,7 @@ INLINE struct open_call *begin_call(struct pt_regs *regs, const struct site *sit
 	*found = stack;
 	hit->stack = key.stack;
 	hit->function = site->function;
-	offset = on->stack - slot;
+	offset = offsets_from(on) - slot;
 	if (settings.has_sessions) {
 		end_deeper(stack, hit, offset);
 		end_tail_caller(stack, hit, offset, slot);
@@ -102,7 +102,7 @@ int enter(struct pt_regs *regs)
 	call = begin_call(regs, site, &hit, on, slot, stats, target, &stack);
 	if (call && on && stack && site->kind == SITE_BOTH) {
 		hit.now = bpf_ktime_get_ns();
-		leave_call(stack, &hit, on->stack - slot);
+		leave_call(stack, &hit, offsets_from(on) - slot);
 	}
 	return 0;
 }
@@ -136,8 +136,8 @@ int leave(struct pt_regs *regs)
 	hit.stack = key.stack;
 	hit.tgid = key.tgid;
 	hit.function = site->function;
-	stack_pointer = stack_pointer_at_return(regs, site, stack, on->stack, &hit);
-	offset = on->stack - stack_pointer;
+	stack_pointer = stack_pointer_at_return(regs, site, stack, offsets_from(on), &hit);
+	offset = offsets_from(on) - stack_pointer;
 	end_deeper(stack, &hit, offset);
 	wanted = values_of(site->function);
 	call = wanted ? call_to_leave(stack, &hit, offset) : NULL;
@@ -196,7 +196,7 @@ INLINE void leave_around(struct pt_regs *regs, const struct site *site, struct h
 		return;
 	hit->stack = key.stack;
 	hit->function = site->function;
-	offset = on->stack - slot;
+	offset = offsets_from(on) - slot;
 	end_deeper(stack, hit, offset);
 	call = call_to_leave(stack, hit, offset);
 	if (!call)
@@ -289,7 +289,7 @@ int support(struct pt_regs *regs)
 			left = jump_target(ARGUMENT(regs, site->context_at), STACK_POINTER(regs),
 					   on->high);
 		if (left)
-			end_below(&hit, &key, on->stack - left);
+			end_below(&hit, &key, offsets_from(on) - left);
 		break;
 	case SITE_LIBRARIES:
 		bpf_map_delete_elem(&trampolines, &key.tgid);

@@ -571,7 +571,7 @@ _Static_assert(sizeof(struct target) == 152, "target");
 struct thread_stack {
 	__u64 low;
 	__u64 high;		/* first address above it */
-	__u64 stack;		/* as in struct stack_key; offsets of calls are measured from it */
+	__u64 stack;		/* as in struct stack_key */
 	__u64 own_end;		/* below it lies the stack that the thread was started with; 0: it is another */
 };
 

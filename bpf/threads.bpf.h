@@ -143,6 +143,17 @@ INLINE struct thread_stack *thread_stack_at(__u64 pointer)
 	return find_thread_stack(thread, pointer);
 }
 
+/* Some frames of a program's start may lie above what the kernel has put on its stack. */
+#define ROOM_ABOVE 4096
+
+/* What offsets of calls are measured from. Always an address: calls in the kernel lie deeper. */
+INLINE __u64 offsets_from(const struct thread_stack *on)
+{
+	if (on->stack >> 62 == OWN_STACK_KEY >> 62)
+		return (on->stack & ~OWN_STACK_KEY) + ROOM_ABOVE;
+	return on->high;
+}
+
 /* ucontext_t of the C library, as far as the ABI fixes it. */
 #define UCONTEXT_STACK 16
 #define UCONTEXT_STACK_POINTER 160
