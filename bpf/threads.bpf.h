@@ -114,7 +114,7 @@ OUT_OF_LINE struct thread_stack *find_thread_stack(__u64 thread, __u64 pointer)
 		}
 	}
 #endif
-	if (busy) {
+	if (ATOMICS && busy) {
 		if (!presume_own_stack(thread, pointer, &found))
 			return NULL;
 	} else if (!found.high) {
