@@ -168,8 +168,8 @@ INLINE void drop_call(struct stack *stack, __u32 depth)
 	CALL_SLOT(stack, call->tree)->tree_lost++;
 	if (!stats)
 		return;
-	count_lost(stats,
-		   is_being_changed(call->function, GOVERNED_WITHDRAWN) ? LOST_GOVERNOR : LOST_UNPAIRED);
+	count_lost(stats, is_being_changed(call->function, GOVERNED_WITHDRAWN) ? LOST_GOVERNOR
+									       : LOST_UNPAIRED);
 }
 
 /* Loop counters are 64 bits wide: the verifier forgets a narrower one that is spilled. */
@@ -321,7 +321,8 @@ INLINE struct open_call *enter_call(struct stack *stack, struct hit *hit, __u64 
 			if (call->offset == offset) {
 				/* Begun anew after its stack grew: still the same call. */
 				if (call->function == hit->function &&
-				    (hit->may_repeat || is_being_changed(hit->function, GOVERNED_TWICE)))
+				    (hit->may_repeat ||
+				     is_being_changed(hit->function, GOVERNED_TWICE)))
 					return NULL;
 				drop_call(stack, depth--);
 			}
