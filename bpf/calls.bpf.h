@@ -37,6 +37,15 @@ struct hit {
 	bool failed; /* the call returns an error */
 };
 
+/*
+ * The same of what is there only while links are replaced or taken back. Kernels without atomics
+ * have no links of many sites, which alone are replaced, and no room on the stack for this.
+ */
+INLINE bool is_being_changed(__u32 function, __u32 how)
+{
+	return ATOMICS && settings.replaces_links && is_governed(function, how);
+}
+
 INLINE void fill_record(struct call_record *record, struct stack *stack, struct open_call *call,
 			__u32 depth, struct hit *hit, __u8 end)
 {

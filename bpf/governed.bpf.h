@@ -20,13 +20,4 @@ INLINE bool is_governed(__u32 function, __u32 how)
 	return bits && (*bits & how);
 }
 
-/*
- * The same of what is there only while links are replaced or taken back. Kernels without atomics
- * have no links of many sites, which alone are replaced, and no room on the stack for this.
- */
-INLINE bool is_being_changed(__u32 function, __u32 how)
-{
-	return ATOMICS && is_governed(function, how);
-}
-
 #endif

@@ -44,8 +44,6 @@ struct vm_area_struct {
 #define IS_MAIN(thread) ((__u32)(thread) == (thread) >> 32)
 /* Not seen to be the thread's own, see presume_own_stack: the next hit looks again. */
 #define IS_PRESUMED(on) ((on)->stack >> 62 == OWN_STACK_KEY >> 62 && !(on)->own_end)
-/* Others change the mappings for microseconds at a time. */
-#define MAX_FINDS 32
 #define EBUSY 16
 
 #if ATOMICS
@@ -104,17 +102,11 @@ OUT_OF_LINE struct thread_stack *find_thread_stack(__u64 thread, __u64 pointer)
 	__u64 end;
 
 #if ATOMICS
-	if (settings.finds_mappings) {
-		struct task_struct *task = bpf_get_current_task_btf();
-
-		for (__u32 tries = 0; tries < MAX_FINDS; tries++) {
-			busy = bpf_find_vma(task, pointer, note_mapping, &found, 0) == -EBUSY;
-			if (!busy)
-				break;
-		}
-	}
+	if (settings.finds_mappings)
+		busy = bpf_find_vma(bpf_get_current_task_btf(), pointer, note_mapping, &found, 0) ==
+		       -EBUSY;
 #endif
-	if (ATOMICS && busy) {
+	if (ATOMICS && settings.replaces_links && busy) {
 		if (!presume_own_stack(thread, pointer, &found))
 			return NULL;
 	} else if (!found.high) {
