@@ -25,6 +25,11 @@
 struct bpf_user_pt_regs_t {
 };
 
+/* Calls of HTTP handlers may end here. */
+#ifndef COUNTS_REQUESTS
+#define COUNTS_REQUESTS 1
+#endif
+
 /* What the callbacks of one hit share. */
 struct hit {
 	void *context; /* of the program, for perf buffers */
@@ -148,7 +153,7 @@ INLINE void close_call(struct stack *stack, __u32 depth, struct hit *hit, __u8 e
 	__u64 duration = hit->now - call->start_ns;
 
 	stack->depth = depth - 1;
-	if (call->http_method)
+	if (COUNTS_REQUESTS && call->http_method)
 		count_request(call->function, call->http_method,
 			      end == END_PANICKED ? HTTP_SERVER_ERROR
 			      : call->http_status ? call->http_status
