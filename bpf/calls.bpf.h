@@ -42,15 +42,6 @@ struct hit {
 	bool failed; /* the call returns an error */
 };
 
-/*
- * The same of what is there only while links are replaced or taken back. Kernels without atomics
- * have no links of many sites, which alone are replaced, and no room on the stack for this.
- */
-INLINE bool is_being_changed(__u32 function, __u32 how)
-{
-	return ATOMICS && settings.replaces_links && is_governed(function, how);
-}
-
 INLINE void fill_record(struct call_record *record, struct stack *stack, struct open_call *call,
 			__u32 depth, struct hit *hit, __u8 end)
 {
@@ -182,8 +173,8 @@ INLINE void drop_call(struct stack *stack, __u32 depth)
 	CALL_SLOT(stack, call->tree)->tree_lost++;
 	if (!stats)
 		return;
-	count_lost(stats, is_being_changed(call->function, GOVERNED_WITHDRAWN) ? LOST_GOVERNOR
-									       : LOST_UNPAIRED);
+	count_lost(stats,
+		   is_governed(call->function, GOVERNED_WITHDRAWN) ? LOST_GOVERNOR : LOST_UNPAIRED);
 }
 
 /* Loop counters are 64 bits wide: the verifier forgets a narrower one that is spilled. */
@@ -220,7 +211,7 @@ __noinline int close_deeper(CONTEXT *context, __u64 address, __u64 now, __u64 of
 		return 0;
 	/* It may have returned, unseen. */
 	if (end == END_UNWOUND &&
-	    is_being_changed(CALL_SLOT(stack, stack->depth - 1)->function, GOVERNED_WITHDRAWN)) {
+	    is_governed(CALL_SLOT(stack, stack->depth - 1)->function, GOVERNED_WITHDRAWN)) {
 		drop_call(stack, stack->depth);
 		return 1;
 	}
@@ -335,8 +326,7 @@ INLINE struct open_call *enter_call(struct stack *stack, struct hit *hit, __u64 
 			if (call->offset == offset) {
 				/* Begun anew after its stack grew: still the same call. */
 				if (call->function == hit->function &&
-				    (hit->may_repeat ||
-				     is_being_changed(hit->function, GOVERNED_TWICE)))
+				    (hit->may_repeat || is_governed(hit->function, GOVERNED_TWICE)))
 					return NULL;
 				drop_call(stack, depth--);
 			}
@@ -394,7 +384,7 @@ INLINE bool leave_call(struct stack *stack, struct hit *hit, __u64 offset)
 	if (stack->depth < MAX_OPEN_CALLS) {
 		struct statistics *stats = statistics_of(hit->function);
 
-		if (stats && !is_being_changed(hit->function, GOVERNED_TWICE))
+		if (stats && !is_governed(hit->function, GOVERNED_TWICE))
 			ADD(stats->unpaired_returns, 1);
 	}
 	return false;

@@ -437,8 +437,7 @@ struct settings {
 	__u8 arguments;		/* kernel, by fentry: how many arguments the function has */
 	__u8 has_sessions;	/* returns may be seen through trampolines */
 	__u8 trampolines;	/* in every process, whatever `trampolines` says of it */
-	__u8 replaces_links;	/* links of many sites are replaced by such of fewer */
-	__u8 pad[5];
+	__u8 pad[6];
 };
 
 /* Key of a stack: a goroutine's g, or where a thread's stack ends. */

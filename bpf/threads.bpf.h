@@ -106,7 +106,7 @@ OUT_OF_LINE struct thread_stack *find_thread_stack(__u64 thread, __u64 pointer)
 		busy = bpf_find_vma(bpf_get_current_task_btf(), pointer, note_mapping, &found, 0) ==
 		       -EBUSY;
 #endif
-	if (ATOMICS && settings.replaces_links && busy) {
+	if (busy) {
 		if (!presume_own_stack(thread, pointer, &found))
 			return NULL;
 	} else if (!found.high) {

@@ -55,7 +55,7 @@ export interface KernelOptions extends RuleOptions {
 }
 
 export function encodeSettings(
-  { kind, layout, module, functions }: ModulePlan,
+  { layout, module, functions }: ModulePlan,
   firstFunction: number,
   options: KernelOptions,
   features: Features,
@@ -93,7 +93,6 @@ export function encodeSettings(
   flag(settings.writesRegisters, features.writesRegisters);
   flag(settings.hasSessions, features.uprobeSession && !options.entryOnly);
   flag(settings.trampolines, options.returnTrampoline);
-  flag(settings.replacesLinks, kind === 'kernel' || features.uprobeMulti);
   flag(settings.emulateReturns, features.writesRegisters && options.emulateReturns);
   return buffer;
 }

@@ -441,7 +441,6 @@ export const settings = {
   arguments: 247,
   hasSessions: 248,
   trampolines: 249,
-  replacesLinks: 250,
 } as const;
 
 /** Byte offsets in struct stack_key. */
