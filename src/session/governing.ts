@@ -1,5 +1,4 @@
 /** Lets a governor for each rule see what its functions' calls cost, and does what they decide. */
-import { availableParallelism } from 'node:os';
 import { callCostNs, spanCostNs, supportCostNs } from '../plan/cost.js';
 import type { Notice } from '../sinks/sink.js';
 import { type GovernedCost, Governor, type GovernorAction } from './governor.js';
@@ -19,17 +18,11 @@ const NEAR = 0.3;
 export interface GoverningOptions {
   session: Session;
   modules: Modules;
-  /** What tracing may cost all targets together, as a share of one CPU. */
-  hostBudget?: number;
   onNotice: (notice: Notice, rule: TraceRule) => void;
 }
 
 /** What the governor has done so far for one rule. */
 export interface GovernedRule {
-  /** ns of cost a second that its targets may bear now. */
-  budget: number;
-  /** Share of it that they bear. */
-  load: number;
   thinned: boolean;
   /** Numbers of the functions that are withdrawn now. */
   withdrawn: number[];
@@ -76,8 +69,8 @@ export class Governing {
     const ruled = this.rules.get(rule);
     if (!ruled) return null;
     const { governor, withdrawals } = ruled;
-    const { budget, load, isThinned: thinned, withdrawn } = governor;
-    return { budget, load, thinned, withdrawn, withdrawals };
+    const { isThinned: thinned, withdrawn } = governor;
+    return { thinned, withdrawn, withdrawals };
   }
 
   private schedule(ms: number): void {
@@ -115,6 +108,10 @@ export class Governing {
     for (const [rule, present] of byRule) {
       if (!this.rules.has(rule)) this.newUntil = now + NEW_SECONDS * 1e3;
       const ruled = this.ruledBy(rule, targetsOf(present));
+      // One that came while the others make no spans.
+      for (const probed of ruled.governor.isThinned ? present : []) {
+        if (!this.costs.has(probed)) probed.attachment.thin(true);
+      }
       const costs = present.flatMap((probed) => this.costsOf(probed, calls));
       const other = this.supportNs(present, calls);
       for (const action of ruled.governor.step(seconds, costs, other)) {
@@ -126,8 +123,9 @@ export class Governing {
     return isNear ? QUICK_MS : SLOW_MS;
   }
 
+  /** Its budget is that of all its targets. */
   private ruledBy(rule: TraceRule, targets: number): Ruled {
-    const budget = this.budgetOf(rule, targets);
+    const budget = rule.maxOverhead * targets * 1e9;
     let ruled = this.rules.get(rule);
     if (!ruled) {
       ruled = { governor: new Governor(budget), withdrawals: 0, told: new Set() };
@@ -135,15 +133,6 @@ export class Governing {
     }
     ruled.governor.setBudget(budget);
     return ruled;
-  }
-
-  /** That of all its targets; less of it where all rules together cost more than the host may bear. */
-  private budgetOf({ maxOverhead }: TraceRule, targets: number): number {
-    const own = maxOverhead * targets * 1e9;
-    const host = (this.options.hostBudget ?? availableParallelism()) * 1e9;
-    let spent = 0;
-    for (const { governor } of this.rules.values()) spent += governor.load * governor.budget;
-    return spent > host ? (own * host) / spent : own;
   }
 
   private costsOf(probed: ProbedModule, calls: Float64Array): GovernedCost[] {

@@ -56,17 +56,13 @@ export class Governor {
   private fullSince: number | null = 0;
 
   /** `budget` in nanoseconds of cost a second. */
-  constructor(private allowed: number) {
-    this.bucket = allowed * FULL_SECONDS;
+  constructor(private budget: number) {
+    this.bucket = budget * FULL_SECONDS;
   }
 
-  get budget(): number {
-    return this.allowed;
-  }
-
-  /** More or fewer targets, or less of what the host may spend. */
+  /** There are more targets, or fewer. */
   setBudget(budget: number): void {
-    this.allowed = budget;
+    this.budget = budget;
     this.bucket = Math.min(this.bucket, budget * FULL_SECONDS);
   }
 

@@ -52,8 +52,6 @@ export interface RunningOptions extends ResourceSources {
   sinks: readonly Sink[];
   transport: Transport;
   ringBytes: number;
-  /** What tracing may cost all targets together, as a share of one CPU; default: all CPUs. */
-  hostBudget?: number;
   /** Functions that can be traced at once. */
   maxFunctions: number;
   /** Processes that start later and fall under a rule are targets too. */
@@ -194,7 +192,6 @@ export class Running {
     this.governing = new Governing({
       session: this.session,
       modules: this.modules,
-      ...(options.hostBudget === undefined ? {} : { hostBudget: options.hostBudget }),
       onNotice: (notice, rule) => this.tellOf(notice, rule),
     });
     process.on('SIGIO', this.onSignal);

@@ -7,7 +7,7 @@ import { planModule } from '../../src/plan/plan-module.js';
 import { parsePattern } from '../../src/symbols/patterns.js';
 import { GO_RELEASES } from '../tools/go-builds.js';
 import { buildTarget } from '../tools/go.js';
-import { requireBpf } from '../tools/require.js';
+import { obtained, requireBpf } from '../tools/require.js';
 import { Tracer } from '../tools/tracer.js';
 
 const CALLS = 2_000;
@@ -60,13 +60,9 @@ async function entries(file: string, args: string[]): Promise<Map<string, string
 
 for (const release of GO_RELEASES) {
   test(`Go ${release}`, async (t) => {
-    let file: string;
-    try {
-      file = await buildTarget('leaves', { env: { GOTOOLCHAIN: `go${release}` } });
-    } catch (error) {
-      t.skip(`this toolchain cannot be had: ${String(error).split('\n')[0] ?? ''}`);
-      return;
-    }
+    const built = buildTarget('leaves', { env: { GOTOOLCHAIN: `go${release}` } });
+    const file = await obtained(t, built);
+    if (file === null) return;
     const [none, all] = [await entries(file, []), await entries(file, ['*'])];
     for (const [name, [unread, read]] of Object.entries(EXPECTED)) {
       assert.match(none.get(name) ?? '', unread, `${name}, nothing read`);
