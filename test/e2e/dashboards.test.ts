@@ -269,10 +269,9 @@ async function expectations(): Promise<Record<string, Expected>> {
   const arrived = (await ours()).filter(({ endTimeUnixNano }) => endTimeUnixNano >= since);
   const delivered = new Set(arrived.map(({ spanId }) => spanId)).size;
   const executable = scene.shop.binary;
-  const canary = scene.canary.binary;
   const byStatus = { ...scene.orders };
   const attached = (rule: string): number => text.value('underspan_functions_attached', { rule });
-  const beyond = attached('checkout') + attached('checkout-canary') - scene.maxSeries;
+  const beyond = sum(['checkout', 'checkout-canary', 'strained'].map(attached)) - scene.maxSeries;
   const ratios = Object.fromEntries(
     Object.entries(failed()).map(([name, count]) => [name, count / (calls[name] ?? NaN)]),
   );
@@ -304,7 +303,7 @@ async function expectations(): Promise<Record<string, Expected>> {
       'rule',
     ),
     'cost.json: Budget by rule A': exactly(
-      { checkout: 1, 'checkout-canary': 0.00001, leaving: 0.05, unready: 0.05 },
+      { checkout: 1, 'checkout-canary': 1, strained: 0.00001, leaving: 0.05, unready: 0.05 },
       'rule',
     ),
     'cost.json: Spans that wait A': exactly({ otlp: 0 }, 'sink'),
@@ -318,14 +317,14 @@ async function expectations(): Promise<Record<string, Expected>> {
     'fleet.json: Agents up A': exactly({ '': 1 }),
     'fleet.json: Agents down A': exactly({ '': 1 }),
     'fleet.json: Rules not ready A': exactly({ '': 1 }),
-    'fleet.json: Traced processes A': exactly({ '': 2 }),
+    'fleet.json: Traced processes A': exactly({ '': 3 }),
     'fleet.json: Restarts A': exactly({ '': 0 }),
     'fleet.json: Rules ready A': exactly(
-      { checkout: 1, 'checkout-canary': 1, leaving: 1, unready: 0 },
+      { checkout: 1, 'checkout-canary': 1, strained: 1, leaving: 1, unready: 0 },
       'rule',
     ),
     'fleet.json: Traced processes by rule and executable A': exactly(
-      { [executable]: 1, [canary]: 1 },
+      { [executable]: 1, [scene.canary.binary]: 1, [scene.strained.binary]: 1 },
       'executable',
     ),
     'fleet.json: Probes taken back, by reason A': rates({ idle: scene.sitesOfLeft }, 'reason'),
@@ -385,7 +384,7 @@ describe('dashboards', { skip: missingBpf() }, () => {
   test('variables offer what there is', () => {
     const offered = (name: string, label: string): string[] =>
       (results.get(name) ?? []).map(({ labels }) => labels[label] ?? '').sort();
-    const rules = ['checkout', 'checkout-canary', 'leaving', 'unready'];
+    const rules = ['checkout', 'checkout-canary', 'leaving', 'strained', 'unready'];
     assert.deepEqual(offered('fleet.json: $rule variable', 'rule'), rules);
     assert.deepEqual(offered('fleet.json: $node variable', 'node'), [LABELS.node]);
     assert.deepEqual(offered('fleet.json: $namespace variable', 'namespace'), [LABELS.namespace]);

@@ -17,7 +17,13 @@ import { after, test } from 'node:test';
 import { requireBpf, requireCommands } from '../tools/require.js';
 import { Tracer } from '../tools/tracer.js';
 
-const ROOM = 256 << 10;
+/**
+ * Bytes. Far more than what is charged to a group in advance, which is 64 pages a processor (the
+ * kernel's MEMCG_CHARGE_BATCH), and less than PAGES.
+ */
+const ROOM = 4 << 20;
+/** Of the program, each with a function. */
+const PAGES = 2_000;
 
 const directory = mkdtempSync(join(tmpdir(), 'underspan-room-'));
 after(() => rmSync(directory, { recursive: true }));
@@ -27,7 +33,7 @@ function build(): string {
   const source = join(directory, 'wide.c');
   const file = join(directory, 'wide');
   const functions = Array.from(
-    { length: 200 },
+    { length: PAGES },
     (_, i) => `__attribute__((aligned(4096))) int wide_${i}(int a) { return a ? a : ${i}; }`,
   );
   const main = 'int main(void) { puts("1"); fflush(stdout); return getchar() == 0; }';

@@ -25,6 +25,8 @@ const SERVICE = `shop-${process.pid}`;
 
 interface Executables {
   canary: string;
+  /** Whose calls cost more than its budget. */
+  strained: string;
   /** Whose probes are taken back. */
   leaving: string;
   /** In which there is nothing of what is asked for. */
@@ -34,15 +36,20 @@ interface Executables {
 const configuration = (
   folder: string,
   collector: string,
-  { canary, leaving, unready }: Executables,
+  { canary, strained, leaving, unready }: Executables,
 ): object => ({
   rules: [
     {
       name: 'checkout-canary',
       select: { executable: canary },
-      // A budget that is exceeded, and a rate that loses calls.
-      trace: { symbols: ['main.*'], roots: true, maxRate: 1, maxOverhead: '0.001%' },
+      // A rate that loses calls.
+      trace: { symbols: ['main.*'], roots: true, maxRate: 1, maxOverhead: '100%' },
       http: [{ symbol: 'main.(*Plain).ServeHTTP', route: '/order' }],
+    },
+    {
+      name: 'strained',
+      select: { executable: strained },
+      trace: { symbols: ['main.*'], maxOverhead: '0.001%' },
     },
     {
       name: 'checkout',
@@ -101,6 +108,7 @@ export class Scene {
     readonly canary: Answers,
     readonly agent: AgentProcess,
     readonly prometheus: Prometheus,
+    readonly strained: Answers,
     private readonly leaving: Answers,
   ) {}
 
@@ -118,10 +126,13 @@ export class Scene {
         Shop.start({ otlpEndpoint: collector.endpoint, serviceName: SERVICE }),
       );
       const canary = await began(Answers.start(await buildTarget('http')));
+      const narrow = await buildTarget('http', { flags: ['-ldflags=-w'] });
+      const strained = await began(Answers.start(narrow));
       const left = await buildTarget('http', { flags: ['-ldflags=-s -w'] });
       const leaving = await began(Answers.start(left));
       const config = configuration(folder, collector.endpoint, {
         canary: canary.binary,
+        strained: narrow,
         leaving: left,
         unready: await Prometheus.binary(),
       });
@@ -137,7 +148,7 @@ export class Scene {
           rules: [ALERTS],
         }),
       );
-      return new Scene(collector, shop, canary, agent, prometheus, leaving);
+      return new Scene(collector, shop, canary, agent, prometheus, strained, leaving);
     } catch (error) {
       for (const each of stop) await each();
       throw error;
@@ -233,10 +244,12 @@ export class Scene {
     });
   }
 
+  /** The canary, and whoever is strained by that. */
   async ask(path: string): Promise<void> {
     const status = await this.canary.ask(path);
     if (status === null) throw new Error('the canary failed');
     this.canaried[status] = (this.canaried[status] ?? 0) + 1;
+    await this.strained.ask(path);
   }
 
   /** One of the programs ends, and its probes are taken back. */
@@ -253,7 +266,8 @@ export class Scene {
   async close(): Promise<void> {
     await this.prometheus.stop();
     await this.agent.stop();
-    await Promise.all([this.shop.stop(), this.canary.stop(), this.leaving.stop()]);
+    const asked = [this.canary, this.strained, this.leaving];
+    await Promise.all([this.shop, ...asked].map((each) => each.stop()));
     await this.collector.stop();
   }
 
