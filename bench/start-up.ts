@@ -42,7 +42,7 @@ export function measureStartUp(): Promise<Found> {
       const attach = async (): Promise<number> => {
         const begin = performance.now();
         const tracer = await Tracer.attach(['--pid', String(pid), HUNDRED], {
-          XDG_CACHE_HOME: home,
+          UNDERSPAN_CACHE_DIR: home,
         });
         const seconds = (performance.now() - begin) / 1_000;
         await tracer.stop();

@@ -32,42 +32,39 @@ INLINE void end_deeper(struct stack *stack, struct hit *hit, __u64 offset)
 
 /* A traced function begins whose return address lies at `slot`. NULL: the call is not kept. */
 INLINE struct open_call *begin_call(struct pt_regs *regs, const struct site *site, struct hit *hit,
-				    struct thread_stack *on, __u64 slot, struct statistics *stats,
-				    struct target *target, struct stack **found)
+				    struct place *at, __u64 slot, struct statistics *stats,
+				    struct target *target)
 {
-	struct stack_key key = { .tgid = hit->tgid };
+	struct stack_key key = { .stack = at->key, .tgid = hit->tgid };
 	struct context context = {};
 	struct function_values *wanted;
 	struct open_call *call;
-	struct stack *stack = NULL;
-	__u64 offset;
+	__u64 offset = at->end - slot;
 
-	if (on) {
-		key.stack = on->stack;
-		stack = bpf_map_lookup_elem(&stacks, &key) ?: add_stack(&key);
-	}
-	if (!on || !stack) {
+	if (!at->stack)
+		at->stack = add_stack(&key);
+	if (!at->stack) {
 		ADD(stats->calls, 1);
-		count_lost(stats, on ? LOST_TABLE_FULL : LOST_UNREADABLE);
+		count_lost(stats, LOST_TABLE_FULL);
 		return NULL;
 	}
-	*found = stack;
-	hit->stack = key.stack;
+	hit->stack = at->key;
 	hit->function = site->function;
-	offset = offsets_from(on) - slot;
 	if (settings.has_sessions) {
-		end_deeper(stack, hit, offset);
-		end_tail_caller(stack, hit, offset, slot);
+		end_deeper(at->stack, hit, offset);
+		end_tail_caller(at->stack, hit, offset, slot);
 	}
-	end_deeper(stack, hit, offset - 1);
-	if (!target)
-		target = bpf_map_lookup_elem(&targets, &key.tgid);
-	if (target)
-		context.source = thread_context(&target->thread_context, &context);
-	date_context(stack, &context, hit->now);
+	end_deeper(at->stack, hit, offset - 1);
+	if (publishes_contexts()) {
+		if (!target)
+			target = bpf_map_lookup_elem(&targets, &key.tgid);
+		if (target)
+			context.source = thread_context(&target->thread_context, &context);
+	}
+	date_context(at->stack, &context, hit->now);
 	if (context.source == SOURCE_UNREADABLE)
 		ADD(stats->contexts_unreadable, 1);
-	call = enter_call(stack, hit, offset, &context, stats);
+	call = enter_call(at->stack, hit, offset, &context, stats);
 	wanted = values_of(site->function);
 	if (call && wanted && !call->dropped)
 		call->has_values =
@@ -79,11 +76,9 @@ SEC("uprobe")
 int enter(struct pt_regs *regs)
 {
 	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns() };
-	struct stack *stack = NULL;
 	struct target *target = NULL;
-	struct thread_stack *on;
 	struct statistics *stats;
-	struct open_call *call;
+	struct place at = {};
 	struct site *site;
 	__u64 slot;
 
@@ -100,11 +95,14 @@ int enter(struct pt_regs *regs)
 		return 0;
 	}
 	slot = STACK_POINTER(regs) + site->stack_adjustment;
-	on = thread_stack_at(slot);
-	call = begin_call(regs, site, &hit, on, slot, stats, target, &stack);
-	if (call && on && stack && site->kind == SITE_BOTH) {
+	if (!find_place(slot, hit.tgid, &at)) {
+		ADD(stats->calls, 1);
+		count_lost(stats, LOST_UNREADABLE);
+		return 0;
+	}
+	if (begin_call(regs, site, &hit, &at, slot, stats, target) && site->kind == SITE_BOTH) {
 		hit.now = bpf_ktime_get_ns();
-		leave_call(stack, &hit, offsets_from(on) - slot);
+		leave_call(at.stack, &hit, at.end - slot);
 	}
 	return 0;
 }
@@ -113,43 +111,37 @@ SEC("uprobe")
 int leave(struct pt_regs *regs)
 {
 	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns() };
-	struct stack_key key = {};
 	struct function_values *wanted;
-	struct thread_stack *on;
 	struct statistics *stats;
 	struct open_call *call;
-	struct stack *stack;
+	struct place at = {};
 	struct site *site;
 	__u64 offset, stack_pointer, error[2];
 
 	STAY_ON_THREAD_STACK();
-	site = find_site(regs, &key.tgid, &hit.bias);
+	site = find_site(regs, &hit.tgid, &hit.bias);
 	if (!site)
 		return 0;
-	on = thread_stack_at(STACK_POINTER(regs));
-	key.stack = on ? on->stack : 0;
-	stack = bpf_map_lookup_elem(&stacks, &key);
-	if (!on || !stack) {
+	if (!find_place(STACK_POINTER(regs), hit.tgid, &at) || !at.stack) {
 		stats = statistics_of(site->function);
 		if (stats)
 			ADD(stats->unpaired_returns, 1);
 		return 0;
 	}
-	hit.stack = key.stack;
-	hit.tgid = key.tgid;
+	hit.stack = at.key;
 	hit.function = site->function;
-	stack_pointer = stack_pointer_at_return(regs, site, stack, offsets_from(on), &hit);
-	offset = offsets_from(on) - stack_pointer;
-	end_deeper(stack, &hit, offset);
+	stack_pointer = stack_pointer_at_return(regs, site, at.stack, at.end, &hit);
+	offset = at.end - stack_pointer;
+	end_deeper(at.stack, &hit, offset);
 	wanted = values_of(site->function);
-	call = wanted ? call_to_leave(stack, &hit, offset) : NULL;
+	call = wanted ? call_to_leave(at.stack, &hit, offset) : NULL;
 	if (call) {
 		hit.failed = returned_error(regs, wanted, stack_pointer, error);
 		if (!call->dropped && read_results(regs, wanted, load8(call->span_id), hit.bias,
 						   stack_pointer, error))
 			call->has_values = 1;
 	}
-	if (leave_call(stack, &hit, offset))
+	if (leave_call(at.stack, &hit, offset))
 		carry_out_return(regs, site, &hit);
 	return 0;
 }
@@ -160,13 +152,11 @@ INLINE int enter_around(struct pt_regs *regs, const struct site *site, struct hi
 {
 	__u64 slot = STACK_POINTER(regs);
 	struct statistics *stats = statistics_of(site->function);
-	struct thread_stack *on;
-	struct stack *stack;
+	struct place at = {};
 
 	if (!stats || (site->flags & SITE_FLAG_CLOSED))
 		return LEAVE_RETURN;
-	on = thread_stack_at(slot);
-	if (!may_replace_return(on, slot, hit->tgid)) {
+	if (!find_place(slot, hit->tgid, &at) || !may_replace_return(&at, slot, hit->tgid)) {
 		ADD(stats->calls, 1);
 		count_lost(stats, LOST_ENTRY_ONLY);
 		return LEAVE_RETURN;
@@ -176,31 +166,25 @@ INLINE int enter_around(struct pt_regs *regs, const struct site *site, struct hi
 		count_lost(stats, LOST_TOO_DEEP);
 		return LEAVE_RETURN;
 	}
-	return begin_call(regs, site, hit, on, slot, stats, target, &stack) ? REPLACE_RETURN
-									    : LEAVE_RETURN;
+	return begin_call(regs, site, hit, &at, slot, stats, target) ? REPLACE_RETURN
+								     : LEAVE_RETURN;
 }
 
 /* The call may be gone: a tail caller's has ended already, a forked child's is its parent's. */
 INLINE void leave_around(struct pt_regs *regs, const struct site *site, struct hit *hit)
 {
 	__u64 slot = STACK_POINTER(regs) - 8, offset, error[2];
-	struct thread_stack *on = thread_stack_at(slot);
-	struct stack_key key = { .tgid = hit->tgid };
 	struct function_values *wanted;
 	struct open_call *call;
-	struct stack *stack;
+	struct place at = {};
 
-	if (!on)
+	if (!find_place(slot, hit->tgid, &at) || !at.stack)
 		return;
-	key.stack = on->stack;
-	stack = bpf_map_lookup_elem(&stacks, &key);
-	if (!stack)
-		return;
-	hit->stack = key.stack;
+	hit->stack = at.key;
 	hit->function = site->function;
-	offset = offsets_from(on) - slot;
-	end_deeper(stack, hit, offset);
-	call = call_to_leave(stack, hit, offset);
+	offset = at.end - slot;
+	end_deeper(at.stack, hit, offset);
+	call = call_to_leave(at.stack, hit, offset);
 	if (!call)
 		return;
 	wanted = values_of(site->function);
@@ -211,7 +195,7 @@ INLINE void leave_around(struct pt_regs *regs, const struct site *site, struct h
 			call->has_values = 1;
 	}
 	hit->bias = call->bias;
-	close_call(stack, stack->depth, hit, END_RETURNED);
+	close_call(at.stack, at.stack->depth, hit, END_RETURNED);
 }
 
 /*

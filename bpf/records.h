@@ -508,6 +508,9 @@ struct stack {
 	__u32 span_count;	/* program spans started and not yet popped; the newest is at (span_count - 1) % MAX_PROGRAM_SPANS */
 	__u32 spans_hidden;	/* open program spans that newer ones took the places of */
 	__u32 panic_count;	/* the newest is at (panic_count - 1) % MAX_OPEN_PANICS */
+	__u64 low;		/* of a thread's own stack, while it is on it: what lies between these */
+	__u64 high;		/* is on it. 0: look at its struct thread_stack */
+	__u64 returns_to;	/* return address that was last seen to follow a call */
 	struct open_panic panics[MAX_OPEN_PANICS];
 	struct inherited inherited;	/* from the go statement that started it */
 	struct inherited labels;	/* as they were when last looked at */

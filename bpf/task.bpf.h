@@ -46,12 +46,19 @@ struct task_struct {
                                                                                                    \
 		task->field;                                                                       \
 	})
+#define MEMORY_FIELD(field) TASK_FIELD(mm->field)
 #else
 #define TASK_FIELD(field)                                                                          \
 	({                                                                                         \
 		struct task_struct *task = (void *)bpf_get_current_task();                         \
                                                                                                    \
 		BPF_CORE_READ(task, field);                                                        \
+	})
+#define MEMORY_FIELD(field)                                                                        \
+	({                                                                                         \
+		struct task_struct *task = (void *)bpf_get_current_task();                         \
+                                                                                                   \
+		BPF_CORE_READ(task, mm, field);                                                    \
 	})
 #endif
 

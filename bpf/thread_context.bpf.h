@@ -9,6 +9,7 @@
 
 #include "context.bpf.h"
 #include "memory.bpf.h"
+#include "targets.bpf.h"
 #include <bpf/bpf_core_read.h>
 
 /* Of the record that the variable points to; its attributes follow. */
@@ -128,6 +129,13 @@ INLINE enum context_source read_elastic_context(__u64 record, struct context *fo
 	store8(found->span_id, load8(read.span_id));
 	found->trace_flags = read.flags;
 	return SOURCE_THREAD;
+}
+
+INLINE bool publishes_contexts(void)
+{
+	__u32 zero = 0, *any = bpf_map_lookup_elem(&publishers, &zero);
+
+	return any && *any;
 }
 
 /* The context that the running thread publishes. */

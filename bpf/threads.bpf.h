@@ -4,6 +4,9 @@
  * pointer, so that coroutines, signal handlers on a stack of their own, and coroutines that move
  * between threads have theirs. Within one mapping swapcontext says which is which
  * (SITE_SWITCH_STACK).
+ *
+ * Most threads are always on the stack that they were started with. So the element of that stack
+ * says what lies on it, and one look-up tells both; but only while the thread was last seen there.
  */
 #ifndef UNDERSPAN_THREADS_BPF_H
 #define UNDERSPAN_THREADS_BPF_H
@@ -63,10 +66,26 @@ static long note_mapping(struct task_struct *task, struct vm_area_struct *mappin
  */
 INLINE __u64 own_stack_end(__u64 thread)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
+	return IS_MAIN(thread) ? MEMORY_FIELD(start_stack) : TASK_FIELD(thread.fsbase);
+}
 
-	return IS_MAIN(thread) ? BPF_CORE_READ(task, mm, start_stack)
-			       : BPF_CORE_READ(task, thread.fsbase);
+INLINE struct stack *own_stack(__u64 thread)
+{
+	struct stack_key key = {
+		.stack = OWN_STACK_KEY | own_stack_end(thread),
+		.tgid = thread >> 32,
+	};
+
+	return bpf_map_lookup_elem(&stacks, &key);
+}
+
+/* The thread is seen on another stack. */
+INLINE void leave_own_stack(__u64 thread)
+{
+	struct stack *own = own_stack(thread);
+
+	if (own)
+		own->high = 0;
 }
 
 /* The kernel leaves at least that much room for a main thread's stack (mmap_base of arch/x86). */
@@ -118,6 +137,8 @@ OUT_OF_LINE struct thread_stack *find_thread_stack(__u64 thread, __u64 pointer)
 		if (end >= found.low && end < found.high) {
 			found.own_end = end;
 			found.stack = OWN_STACK_KEY | end;
+		} else {
+			leave_own_stack(thread);
 		}
 	}
 	bpf_map_update_elem(&thread_stacks, &thread, &found, BPF_ANY);
@@ -146,6 +167,47 @@ INLINE __u64 offsets_from(const struct thread_stack *on)
 	return on->high;
 }
 
+/* Where a hit is. */
+struct place {
+	struct stack *stack; /* NULL: nothing traced has run on it yet */
+	__u64 key; /* as in struct stack_key */
+	__u64 end; /* what offsets are measured from */
+	__u64 own_end; /* as in struct thread_stack */
+};
+
+/* Where `pointer` is on the running thread's stacks. False: it cannot be told, or there is no room.
+ */
+INLINE bool find_place(__u64 pointer, __u32 tgid, struct place *at)
+{
+	struct stack_key key = { .tgid = tgid };
+	struct thread_stack *on;
+
+#if ATOMICS
+	__u64 thread = bpf_get_current_pid_tgid();
+
+	at->own_end = own_stack_end(thread);
+	at->key = OWN_STACK_KEY | at->own_end;
+	at->end = at->own_end + ROOM_ABOVE;
+	key.stack = at->key;
+	at->stack = bpf_map_lookup_elem(&stacks, &key);
+	if (at->stack && pointer >= at->stack->low && pointer < at->stack->high)
+		return true;
+#endif
+	on = thread_stack_at(pointer);
+	if (!on)
+		return false;
+	at->key = on->stack;
+	at->end = offsets_from(on);
+	at->own_end = on->own_end;
+	key.stack = at->key;
+	at->stack = bpf_map_lookup_elem(&stacks, &key);
+	if (at->stack && on->own_end) {
+		at->stack->low = on->low;
+		at->stack->high = on->own_end;
+	}
+	return true;
+}
+
 /* ucontext_t of the C library, as far as the ABI fixes it. */
 #define UCONTEXT_STACK 16
 #define UCONTEXT_STACK_POINTER 160
@@ -160,6 +222,7 @@ INLINE void stack_switched(__u64 context)
 	} stack;
 	__u64 pointer;
 
+	leave_own_stack(thread);
 	if (read_user(&stack, sizeof(stack), context + UCONTEXT_STACK) ||
 	    read_user(&pointer, sizeof(pointer), context + UCONTEXT_STACK_POINTER) ||
 	    pointer < stack.start || pointer - stack.start >= stack.size) {

@@ -51,13 +51,13 @@ INLINE bool follows_call(__u64 address)
 	       is_indirect_call(bytes, 6) || is_indirect_call(bytes, 7);
 }
 
-/* Whether the kernel may replace the return address at `slot`, which lies on the stack `on`. */
-INLINE bool may_replace_return(const struct thread_stack *on, __u64 slot, __u32 tgid)
+/* Whether the kernel may replace the return address at `slot`. */
+INLINE bool may_replace_return(const struct place *at, __u64 slot, __u32 tgid)
 {
 	__u32 *verdict;
 	__u64 to;
 
-	if (!on || slot >= on->own_end || has_shadow_stack())
+	if (slot >= at->own_end || has_shadow_stack())
 		return false;
 	if (!settings.trampolines) {
 		verdict = bpf_map_lookup_elem(&trampolines, &tgid);
@@ -66,7 +66,14 @@ INLINE bool may_replace_return(const struct thread_stack *on, __u64 slot, __u32 
 	}
 	if (read_user(&to, sizeof(to), slot))
 		return false;
-	return follows_call(to) || to == trampoline_address();
+	if (at->stack && to == at->stack->returns_to)
+		return true;
+	if (follows_call(to)) {
+		if (at->stack)
+			at->stack->returns_to = to;
+		return true;
+	}
+	return to == trampoline_address();
 }
 
 /* The kernel gives up without a word beyond that many. */

@@ -36,6 +36,7 @@ export const SESSION_MAPS = [
   'statistics',
   'told',
   'trampolines',
+  'publishers',
   'governed',
 ] as const;
 
@@ -59,7 +60,7 @@ const THREAD_MAPS = [
 /** Those of them that each object has. */
 export const MAPS: Record<ModulePlan['kind'] | 'threads', readonly SharedMap[]> = {
   go: [...SESSION_MAPS, ...RULE_MAPS],
-  native: [...THREAD_MAPS, 'targets', 'trampolines'],
+  native: [...THREAD_MAPS, 'targets', 'trampolines', 'publishers'],
   threads: THREAD_MAPS,
   kernel: [...THREAD_MAPS, 'targets', 'told', 'started_spans'],
 };

@@ -7,7 +7,9 @@ import type { TraceRule } from './rule.js';
 import type { Session } from './session.js';
 
 /** How often costs are looked at while they are near the budget, or something is new, in ms. */
-const QUICK_MS = 25;
+const QUICK_MS = 10;
+/** The looking itself may take that share of a CPU then. */
+const LOOKING = 0.1;
 /** Else. */
 const SLOW_MS = 100;
 /** How long something is new, in seconds. */
@@ -77,10 +79,12 @@ export class Governing {
     if (this.stopped) return;
     this.timer = setTimeout(() => {
       let next = SLOW_MS;
+      const begin = performance.now();
       try {
         next = this.step();
       } finally {
-        this.schedule(next);
+        const lasted = performance.now() - begin;
+        this.schedule(Math.max(next, Math.min(SLOW_MS, lasted / LOOKING)));
       }
     }, ms);
   }

@@ -34,6 +34,8 @@ const REST = 0.9;
 const MEMORY_SECONDS = 0.2;
 /** A rate that is as good as none, in nanoseconds a second. */
 const NOTHING = 1;
+/** A function that is withdrawn is called at its full price for about so long, in seconds. */
+const REACTION_SECONDS = 0.05;
 /** How long the bucket must have been full, with room for spans, before spans come back, in seconds. */
 const CALM_SECONDS = 5;
 
@@ -104,8 +106,20 @@ export class Governor {
     this.bucket = Math.min(full, this.bucket + this.budget * seconds) - spent;
     if (this.bucket < full * REST) this.fullSince = null;
     else this.fullSince ??= this.seconds;
-    if (this.bucket < 0) return this.relieve(otherNs / seconds);
+    // What is withdrawn when nothing is left would be paid for by debts.
+    if (this.bucket < this.excess(otherNs / seconds) * REACTION_SECONDS) {
+      return this.relieve(otherNs / seconds);
+    }
     return this.fullSince === null ? [] : this.goBack();
+  }
+
+  /** What calls cost above the budget now, in nanoseconds a second. */
+  private excess(otherRate: number): number {
+    let sum = otherRate;
+    for (const { rate, spanRate, withdrawn } of this.known.values()) {
+      if (!withdrawn) sum += this.thinned ? rate : spanRate;
+    }
+    return Math.max(0, sum - this.budget);
   }
 
   /** What is not called any more is forgotten with time, unless it is to come back. */

@@ -69,7 +69,11 @@ export class Session {
     private readonly reader: Reader,
   ) {
     this.numbers = new Numbers(1, options.maxFunctions);
-    this.targets = new Targets(this.map('targets'), this.map('trampolines'));
+    this.targets = new Targets({
+      targets: this.map('targets'),
+      verdicts: this.map('trampolines'),
+      publishers: this.map('publishers'),
+    });
   }
 
   /** Loads what all modules share and begins to read; `onBatch` gets records end to end. */

@@ -34,7 +34,7 @@ const AROUND_GRACE_MS = 100;
 const FIRST_WAVE = 256;
 const GROWTH = 8;
 /** Between waves, so that the governor sees what the last one costs, in ms. */
-const WAVE_MS = 60;
+const WAVE_MS = 30;
 
 /** Functions in the order in which they are attached. */
 export function wavesOf(functions: readonly number[]): number[][] {

@@ -9,7 +9,7 @@ import {
   threadContextPlace,
 } from '../spans/records.generated.js';
 import type { ThreadContextPlace } from '../targets/thread-context.js';
-import { pidKey } from './trampolines.js';
+import { pidKey, word } from './trampolines.js';
 
 /** A module of a process, with whose attachment it is probed. */
 export interface TargetModule {
@@ -33,10 +33,12 @@ export class Targets {
   private readonly threadContexts = new Map<number, ThreadContextPlace>();
 
   constructor(
-    /** The map `targets`. */
-    private readonly map: BpfMap,
-    /** The map `trampolines`: see trampolines.ts. */
-    private readonly verdicts: BpfMap,
+    private readonly maps: {
+      targets: BpfMap;
+      /** The map `trampolines`: see trampolines.ts. */
+      verdicts: BpfMap;
+      publishers: BpfMap;
+    },
   ) {}
 
   /** The process is followed; hits in none of its modules count yet. */
@@ -85,24 +87,28 @@ export class Targets {
 
   /** Null: its threads publish no context, as far as is known. */
   setThreadContext(pid: number, place: ThreadContextPlace | null): void {
-    if (place) this.threadContexts.set(pid, place);
-    else this.threadContexts.delete(pid);
+    if (place) {
+      this.threadContexts.set(pid, place);
+      this.maps.publishers.update(FIRST, word(1));
+    } else this.threadContexts.delete(pid);
     this.write(pid);
   }
 
   remove(pid: number): void {
     this.entries.delete(pid);
     this.threadContexts.delete(pid);
-    this.map.delete(pidKey(pid));
-    this.verdicts.delete(pidKey(pid));
+    this.maps.targets.delete(pidKey(pid));
+    this.maps.verdicts.delete(pidKey(pid));
   }
 
   private write(pid: number): void {
     const entry = this.entries.get(pid);
     const place = this.threadContexts.get(pid) ?? null;
-    if (entry) this.map.update(pidKey(pid), encode(entry, place));
+    if (entry) this.maps.targets.update(pidKey(pid), encode(entry, place));
   }
 }
+
+const FIRST = word(0);
 
 const DTV_ENTRY = { glibc: 16, musl: 8 };
 

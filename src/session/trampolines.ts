@@ -22,7 +22,8 @@ export class Trampolines {
   }
 }
 
-function word(value: number): Buffer {
+/** As maps have it whose keys or values are 32 bits. */
+export function word(value: number): Buffer {
   const buffer = Buffer.alloc(4);
   buffer.writeUInt32LE(value);
   return buffer;

@@ -513,22 +513,25 @@ export const openPanic = {
 
 /** Byte offsets in struct stack. */
 export const stack = {
-  size: 2376,
+  size: 2400,
   id: 0,
   stackHi: 8,
   depth: 16,
   spanCount: 20,
   spansHidden: 24,
   panicCount: 28,
-  panics: 32,
+  low: 32,
+  high: 40,
+  returnsTo: 48,
+  panics: 56,
   panicsLength: 4,
-  inherited: 128,
-  labels: 168,
-  calls: 208,
+  inherited: 152,
+  labels: 192,
+  calls: 232,
   callsLength: 16,
-  spans: 1872,
+  spans: 1896,
   spansLength: 8,
-  record: 2256,
+  record: 2280,
 } as const;
 
 /** Byte offsets in struct span_key. */
