@@ -174,7 +174,7 @@ INLINE void drop_call(struct stack *stack, __u32 depth)
 	if (!stats)
 		return;
 	count_lost(stats,
-		   is_governed(call->function, GOVERNED_WITHDRAWN) ? LOST_GOVERNOR : LOST_UNPAIRED);
+		   is_governed(call->function, GOVERNED_UNSEEN) ? LOST_GOVERNOR : LOST_UNPAIRED);
 }
 
 /* Loop counters are 64 bits wide: the verifier forgets a narrower one that is spilled. */
@@ -211,7 +211,7 @@ __noinline int close_deeper(CONTEXT *context, __u64 address, __u64 now, __u64 of
 		return 0;
 	/* It may have returned, unseen. */
 	if (end == END_UNWOUND &&
-	    is_governed(CALL_SLOT(stack, stack->depth - 1)->function, GOVERNED_WITHDRAWN)) {
+	    is_governed(CALL_SLOT(stack, stack->depth - 1)->function, GOVERNED_UNSEEN)) {
 		drop_call(stack, stack->depth);
 		return 1;
 	}
@@ -384,7 +384,7 @@ INLINE bool leave_call(struct stack *stack, struct hit *hit, __u64 offset)
 	if (stack->depth < MAX_OPEN_CALLS) {
 		struct statistics *stats = statistics_of(hit->function);
 
-		if (stats && !is_governed(hit->function, GOVERNED_TWICE))
+		if (stats && !is_governed(hit->function, GOVERNED_TWICE | GOVERNED_UNSEEN))
 			ADD(stats->unpaired_returns, 1);
 	}
 	return false;

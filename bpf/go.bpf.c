@@ -56,6 +56,11 @@ int enter(struct pt_regs *regs)
 		count_lost(stats, LOST_ENTRY_ONLY);
 		return 0;
 	}
+	if (is_governed(site->function, GOVERNED_COUNTED)) {
+		ADD(stats->calls, 1);
+		count_lost(stats, LOST_GOVERNOR);
+		return 0;
+	}
 	goroutine = need_goroutine(&key, STACK_POINTER(regs), &result);
 	if (!goroutine) {
 		ADD(stats->calls, 1);

@@ -13,6 +13,9 @@ struct {
 	__type(value, __u32);
 } governed SEC(".maps");
 
+/* Its calls may end unseen. */
+#define GOVERNED_UNSEEN (GOVERNED_WITHDRAWN | GOVERNED_COUNTED)
+
 INLINE bool is_governed(__u32 function, __u32 how)
 {
 	__u32 *bits = bpf_map_lookup_elem(&governed, &function);

@@ -94,6 +94,11 @@ int enter(struct pt_regs *regs)
 		count_lost(stats, LOST_ENTRY_ONLY);
 		return 0;
 	}
+	if (is_governed(site->function, GOVERNED_COUNTED)) {
+		ADD(stats->calls, 1);
+		count_lost(stats, LOST_GOVERNOR);
+		return 0;
+	}
 	slot = STACK_POINTER(regs) + site->stack_adjustment;
 	if (!find_place(slot, hit.tgid, &at)) {
 		ADD(stats->calls, 1);
@@ -156,6 +161,11 @@ INLINE int enter_around(struct pt_regs *regs, const struct site *site, struct hi
 
 	if (!stats || (site->flags & SITE_FLAG_CLOSED))
 		return LEAVE_RETURN;
+	if (is_governed(site->function, GOVERNED_COUNTED)) {
+		ADD(stats->calls, 1);
+		count_lost(stats, LOST_GOVERNOR);
+		return LEAVE_RETURN;
+	}
 	if (!find_place(slot, hit->tgid, &at) || !may_replace_return(&at, slot, hit->tgid)) {
 		ADD(stats->calls, 1);
 		count_lost(stats, LOST_ENTRY_ONLY);

@@ -122,6 +122,7 @@ enum governed {
 	GOVERNED_THINNED = 1,	/* its calls begin no trees: they are only counted */
 	GOVERNED_WITHDRAWN = 2,	/* its probes are taken back, or about to be */
 	GOVERNED_TWICE = 4,	/* while links are replaced two programs see each hit */
+	GOVERNED_COUNTED = 8,	/* the probes at its returns are taken back, or about to be */
 };
 
 /* What a value is, and so how it is read once its words are at hand. */

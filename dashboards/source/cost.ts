@@ -148,15 +148,19 @@ export const costDashboard = dashboard(
         }),
         timeSeries({
           size: [12, 8],
-          title: 'Functions withdrawn',
+          title: 'Functions that cost more than the budget',
           description:
-            'Functions that are not traced at the moment, since they cost more than the budget, and those that have just been withdrawn, by the minute: what comes back may be withdrawn again.',
+            'Functions whose calls are only counted at the moment, those that are not traced at all, and those that have just been withdrawn, by the minute: what is looked at again may be withdrawn again.',
           unit: 'short',
           min: 0,
           queries: [
             {
               expr: `sum by (rule) (${select('underspan_governor_withdrawn_functions')})`,
-              legend: '{{rule}}: now',
+              legend: '{{rule}}: withdrawn',
+            },
+            {
+              expr: `sum by (rule) (${select('underspan_governor_counted_functions')})`,
+              legend: '{{rule}}: only counted',
             },
             {
               expr: `60 * ${sum(rate(select('underspan_governor_withdrawals_total')), 'rule')}`,

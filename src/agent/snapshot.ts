@@ -81,6 +81,8 @@ export interface RuleSnapshot {
   governed: {
     /** No call makes a span. */
     thinned: boolean;
+    /** Functions of which only the entries are seen at the moment. */
+    counted: number;
     /** Functions that are not traced at the moment. */
     withdrawn: number;
     /** So far: how often a function was withdrawn. */

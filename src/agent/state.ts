@@ -79,6 +79,7 @@ export function rulesOf({ running, config, rules, settled }: AgentState): RuleSn
       maxOverhead: config.rules[index]?.trace.maxOverhead ?? 1,
       governed: {
         thinned: governed?.thinned ?? false,
+        counted: governed?.counted.length ?? 0,
         withdrawn: governed?.withdrawn.length ?? 0,
         withdrawals: governed?.withdrawals ?? 0,
       },

@@ -1,4 +1,5 @@
 /** What the sites of a plan cost the traced program, in nanoseconds of its own threads. */
+import { SiteCondition } from '../spans/records.generated.js';
 import type { HostCosts } from './host-costs.js';
 import type { ModulePlan, PlannedFunction } from './plan.js';
 import type { Site } from './sites.js';
@@ -46,6 +47,15 @@ export function callCostNs(fn: PlannedFunction, costs: HostCosts): number {
 /** Of a call that makes a span. */
 export function spanCostNs(fn: PlannedFunction, costs: HostCosts): number {
   return callCostNs(fn, costs) + (seesReturns(fn) ? costs.spanNs : 0);
+}
+
+/** Of a call of which only the entry is seen; null: it must be seen whole, or costs no less. */
+export function countCostNs(fn: PlannedFunction, costs: HostCosts): number | null {
+  const { entry, returns, trampoline } = fn;
+  // What is begun anew is told from another call only by the call that is open.
+  if (entry.inKernel || entry.condition === SiteCondition.MAY_REPEAT) return null;
+  if (returns.length === 0 && !trampoline) return null;
+  return siteCostNs(entry, costs) + costs.countNs;
 }
 
 function ownCostNs(fn: PlannedFunction, { enterNs, leaveNs, countNs }: HostCosts): number {

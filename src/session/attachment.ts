@@ -93,6 +93,8 @@ export interface ModuleProbes {
   isAttached(pid: number | null): boolean;
   /** Calls of these functions count no more, in any process, until they are restored. */
   withdraw(functions: readonly number[]): Promise<void>;
+  /** Of calls of these functions only the entries are seen, until they are restored. */
+  count(functions: readonly number[]): Promise<void>;
   restore(functionIndex: number): Promise<void>;
   /** Calls begin no trees, and are only counted. */
   thin(on: boolean): void;
@@ -108,6 +110,8 @@ export class Attachment implements ModuleProbes {
   private readonly links = new Map<number | null, SiteLinks>();
   /** What the governor has withdrawn. */
   private readonly away = new Set<number>();
+  /** Of what it lets only the entries be seen. */
+  private readonly counted = new Set<number>();
 
   private constructor(
     readonly plan: ModulePlan,
@@ -194,6 +198,7 @@ export class Attachment implements ModuleProbes {
     this.links.set(pid, links);
     try {
       await links.attach(wavesOf(this.numbers().filter((index) => !this.away.has(index))));
+      if (this.counted.size > 0) await links.count([...this.counted]);
     } catch (error) {
       this.links.delete(pid);
       throw error;
@@ -201,15 +206,32 @@ export class Attachment implements ModuleProbes {
   }
 
   async withdraw(functions: readonly number[]): Promise<void> {
-    for (const each of functions) this.away.add(each);
+    for (const each of functions) {
+      this.away.add(each);
+      this.counted.delete(each);
+    }
     this.governed.set(functions, Bit.WITHDRAWN, true);
     await Promise.all([...this.links.values()].map((links) => links.withdraw(functions)));
+    this.governed.set(
+      functions.filter((each) => this.away.has(each)),
+      Bit.COUNTED,
+      false,
+    );
+  }
+
+  async count(functions: readonly number[]): Promise<void> {
+    for (const each of functions) this.counted.add(each);
+    this.governed.set(functions, Bit.COUNTED, true);
+    await Promise.all([...this.links.values()].map((links) => links.count(functions)));
   }
 
   async restore(functionIndex: number): Promise<void> {
     this.away.delete(functionIndex);
+    this.counted.delete(functionIndex);
     this.governed.set([functionIndex], Bit.WITHDRAWN, false);
     await Promise.all([...this.links.values()].map((links) => links.restore(functionIndex)));
+    // Only now are all their returns seen.
+    if (!this.counted.has(functionIndex)) this.governed.set([functionIndex], Bit.COUNTED, false);
   }
 
   thin(on: boolean): void {

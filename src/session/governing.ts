@@ -1,5 +1,5 @@
 /** Lets a governor for each rule see what its functions' calls cost, and does what they decide. */
-import { callCostNs, spanCostNs, supportCostNs } from '../plan/cost.js';
+import { callCostNs, countCostNs, spanCostNs, supportCostNs } from '../plan/cost.js';
 import type { Notice } from '../sinks/sink.js';
 import { type GovernedCost, Governor, type GovernorAction } from './governor.js';
 import type { Modules, ProbedModule } from './modules.js';
@@ -14,6 +14,8 @@ const LOOKING = 0.1;
 const SLOW_MS = 100;
 /** How long something is new, in seconds. */
 const NEW_SECONDS = 2;
+/** And something that is back. */
+const BACK_SECONDS = 0.5;
 /** Of the budget: what is near it. */
 const NEAR = 0.3;
 
@@ -26,20 +28,26 @@ export interface GoverningOptions {
 /** What the governor has done so far for one rule. */
 export interface GovernedRule {
   thinned: boolean;
-  /** Numbers of the functions that are withdrawn now. */
+  /** Numbers of the functions of which only the entries are seen now. */
+  counted: number[];
+  /** And of those that are withdrawn. */
   withdrawn: number[];
   withdrawals: number;
 }
 
+type Told = 'count' | 'withdraw';
+
 interface Ruled {
   governor: Governor;
   withdrawals: number;
-  told: Set<number>;
+  /** What has been said of which function. */
+  told: Map<number, Told>;
 }
 
 interface Costs {
   callNs: Float64Array;
   spanNs: Float64Array;
+  countNs: (number | null)[];
   supportNs: number;
 }
 
@@ -71,8 +79,8 @@ export class Governing {
     const ruled = this.rules.get(rule);
     if (!ruled) return null;
     const { governor, withdrawals } = ruled;
-    const { isThinned: thinned, withdrawn } = governor;
-    return { thinned, withdrawn, withdrawals };
+    const { isThinned: thinned, counted, withdrawn } = governor;
+    return { thinned, counted, withdrawn, withdrawals };
   }
 
   private schedule(ms: number): void {
@@ -121,7 +129,7 @@ export class Governing {
       for (const action of ruled.governor.step(seconds, costs, other)) {
         this.act(action, rule, ruled, present);
       }
-      if (ruled.governor.load > NEAR || ruled.governor.withdrawn.length > 0) isNear = true;
+      if (ruled.governor.load > NEAR) isNear = true;
     }
     this.before = calls;
     return isNear ? QUICK_MS : SLOW_MS;
@@ -132,7 +140,7 @@ export class Governing {
     const budget = rule.maxOverhead * targets * 1e9;
     let ruled = this.rules.get(rule);
     if (!ruled) {
-      ruled = { governor: new Governor(budget), withdrawals: 0, told: new Set() };
+      ruled = { governor: new Governor(budget), withdrawals: 0, told: new Map() };
       this.rules.set(rule, ruled);
     }
     ruled.governor.setBudget(budget);
@@ -141,14 +149,20 @@ export class Governing {
 
   private costsOf(probed: ProbedModule, calls: Float64Array): GovernedCost[] {
     const { firstFunction } = probed.attachment;
-    const { callNs, spanNs } = this.costsPerCall(probed);
+    const { callNs, spanNs, countNs } = this.costsPerCall(probed);
     const costs: GovernedCost[] = [];
     for (let i = 0; i < callNs.length; i++) {
       const index = firstFunction + i;
       // A function whose number another had before begins anew.
       const made = (calls[index] ?? 0) - (this.before[index] ?? 0);
-      if (made > 0)
-        costs.push({ index, calls: made, callNs: callNs[i] ?? 0, spanNs: spanNs[i] ?? 0 });
+      if (made <= 0) continue;
+      costs.push({
+        index,
+        calls: made,
+        callNs: callNs[i] ?? 0,
+        spanNs: spanNs[i] ?? 0,
+        countNs: countNs[i] ?? null,
+      });
     }
     return costs;
   }
@@ -163,7 +177,8 @@ export class Governing {
         plan.functions,
         (each, i) => spanCostNs(each, host) - (callNs[i] ?? 0),
       );
-      costs = { callNs, spanNs, supportNs: supportCostNs(plan, host) };
+      const countNs = plan.functions.map((each) => countCostNs(each, host));
+      costs = { callNs, spanNs, countNs, supportNs: supportCostNs(plan, host) };
       this.costs.set(probed, costs);
     }
     return costs;
@@ -191,15 +206,17 @@ export class Governing {
       case 'restore spans':
         for (const { attachment } of present) attachment.thin(action.do === 'thin');
         break;
+      case 'count':
       case 'withdraw':
-        ruled.withdrawals += action.functions.length;
-        this.tell(action.functions, action.share, rule, ruled, present);
+        if (action.do === 'withdraw') ruled.withdrawals += action.functions.length;
+        this.tell(action, rule, ruled, present);
         for (const { attachment } of present) {
           const own = action.functions.filter((index) => attachment.has(index));
-          if (own.length > 0) this.see(attachment.withdraw(own), rule);
+          if (own.length > 0) this.see(attachment[action.do](own), rule);
         }
         break;
       case 'restore':
+        this.newUntil = Math.max(this.newUntil, performance.now() + BACK_SECONDS * 1e3);
         for (const { attachment } of present) {
           if (attachment.has(action.function)) this.see(attachment.restore(action.function), rule);
         }
@@ -214,17 +231,19 @@ export class Governing {
     });
   }
 
-  /** Of each function once: it may come and go many times. */
+  /** Of each function once, or twice where it gets worse: it may come and go many times. */
   private tell(
-    functions: readonly number[],
-    share: number,
+    { do: what, functions, share }: GovernorAction & { do: Told },
     rule: TraceRule,
     ruled: Ruled,
     present: readonly ProbedModule[],
   ): void {
-    const untold = functions.filter((index) => !ruled.told.has(index));
+    const untold = functions.filter((index) => {
+      const said = ruled.told.get(index);
+      return said === undefined || (said === 'count' && what === 'withdraw');
+    });
     if (untold.length === 0) return;
-    for (const index of untold) ruled.told.add(index);
+    for (const index of untold) ruled.told.set(index, what);
     const named = untold.map((index) => nameOf(present, index));
     const few = named.slice(0, 3).join(', ');
     const others = named.length > 3 ? ` and ${named.length - 3} more` : '';
@@ -233,7 +252,7 @@ export class Governing {
     this.options.onNotice(
       {
         code: 'OVER_BUDGET',
-        message: `tracing ${few}${others} costs ${cost} of a CPU, and the budget is ${budget}: from now on only as many of its calls are counted as the budget pays for, and none makes a span (raise --max-overhead, or trace less)`,
+        message: `tracing ${few}${others} costs ${cost} of a CPU, and the budget is ${budget}: from now on ${WHAT_IS_LEFT[what]} (raise --max-overhead, or trace less)`,
       },
       rule,
     );
@@ -246,10 +265,15 @@ export class Governing {
       const isGone = (index: number): boolean =>
         !modules?.some(({ attachment }) => attachment.has(index));
       for (const index of governor.functions) if (isGone(index)) governor.forget(index);
-      for (const index of told) if (isGone(index)) told.delete(index);
+      for (const index of told.keys()) if (isGone(index)) told.delete(index);
     }
   }
 }
+
+const WHAT_IS_LEFT = {
+  count: 'calls are only counted, and their durations looked at now and then',
+  withdraw: 'calls are only looked at now and then, and none makes a span',
+};
 
 const hasSupport = ({ attachment }: ProbedModule): boolean => attachment.plan.support.length > 0;
 

@@ -1,12 +1,13 @@
 /**
  * Keeps what tracing costs a rule's targets within its budget. It decides; governing.ts sees to it.
  *
- * The budget fills a bucket, and every call takes out what it costs. When the bucket is empty, first
- * spans stop and statistics go on; if those cost too much as well, the functions that cost most are
- * withdrawn, the dearest first, until the rest can be paid for. What the rest leaves over fills the
- * bucket again, and each time that it is full one of the withdrawn functions comes back for as long
- * as the bucket lasts. So a function that costs twenty times the budget is seen for a twentieth of
- * the time, and no other has to go for it.
+ * The budget fills a bucket, and every call takes out what it costs. When the bucket will soon be
+ * empty, first spans stop and statistics go on. If those cost too much as well, then of the dearest
+ * functions only the entries are seen, which is a fraction of the price; and those of which that is
+ * too dear too are withdrawn. What is only counted is known, and goes on as before as soon as the
+ * budget pays for it. What is withdrawn is not, and so comes back for a moment to be looked at: later
+ * each time, since a look at a busy function costs its callers more than the budget says. The same
+ * holds for what is only counted, so that there are durations of it too.
  */
 
 /** What a function's calls cost the target, in nanoseconds a call. */
@@ -15,38 +16,52 @@ export interface GovernedCost {
   index: number;
   /** Since the last step. */
   calls: number;
-  /** Of a call that is only counted. */
+  /** Of a call of which there are statistics. */
   callNs: number;
   /** What a span adds. */
   spanNs: number;
+  /** Of a call of which only the entry is seen; null: it cannot be. */
+  countNs: number | null;
 }
 
 export type GovernorAction =
   | { do: 'thin' | 'restore spans' }
-  | { do: 'withdraw'; functions: number[]; share: number }
+  /** `share`: of a CPU, what they cost less from now on. */
+  | { do: 'count' | 'withdraw'; functions: number[]; share: number }
   | { do: 'restore'; function: number };
 
 /** What the bucket holds when it is full: that much of the budget, in seconds. */
 const FULL_SECONDS = 1;
-/** The rest after a withdrawal may cost that share of the budget, so that the bucket fills again. */
+/** What goes on after somebody had to go may cost that share of the budget. */
 const REST = 0.9;
 /** Rates are averages over about that time, in seconds. */
 const MEMORY_SECONDS = 0.2;
 /** A rate that is as good as none, in nanoseconds a second. */
 const NOTHING = 1;
 /** A function that is withdrawn is called at its full price for about so long, in seconds. */
-const REACTION_SECONDS = 0.05;
-/** How long the bucket must have been full, with room for spans, before spans come back, in seconds. */
+const REACTION_SECONDS = 0.025;
+/** How long there must have been room for spans before they come back, in seconds. */
 const CALM_SECONDS = 5;
+/** Looks at one function are so far apart, in seconds: at first, and at most. */
+const FIRST_LOOK_SECONDS = 15;
+const LAST_LOOK_SECONDS = 240;
+/** What is counted waits that share of it, also if there is room. */
+const CALM = 1 / 3;
+/** Looks at any functions are. */
+const BETWEEN_LOOKS_SECONDS = 3;
+
+type State = 'whole' | 'counted' | 'withdrawn';
 
 interface Known {
-  /** ns of cost a second, statistics only; an average. */
+  /** ns of cost a second; averages. With statistics, with spans, and of the entries alone. */
   rate: number;
-  /** The same with spans. */
   spanRate: number;
-  withdrawn: boolean;
-  /** Second of its last withdrawal. */
+  countRate: number | null;
+  state: State;
+  /** Second at which it came to be what it is. */
   since: number;
+  /** Seconds until it is looked at the next time. */
+  lookAfter: number;
 }
 
 export class Governor {
@@ -56,6 +71,7 @@ export class Governor {
   private seconds = 0;
   /** Since when the bucket has been full. */
   private fullSince: number | null = 0;
+  private lookedAt = 0;
 
   /** `budget` in nanoseconds of cost a second. */
   constructor(private budget: number) {
@@ -76,15 +92,25 @@ export class Governor {
     return [...this.known.keys()];
   }
 
-  get withdrawn(): number[] {
-    return [...this.known].flatMap(([index, { withdrawn }]) => (withdrawn ? [index] : []));
+  /** Of these only the entries are seen. */
+  get counted(): number[] {
+    return this.thoseThatAre('counted');
   }
 
-  /** Share of the budget that calls cost now. */
-  get load(): number {
+  get withdrawn(): number[] {
+    return this.thoseThatAre('withdrawn');
+  }
+
+  /** What calls cost now, in nanoseconds a second. */
+  get spending(): number {
     let sum = 0;
-    for (const { rate, spanRate } of this.known.values()) sum += this.thinned ? rate : spanRate;
-    return sum / this.budget;
+    for (const known of this.known.values()) sum += this.costOf(known);
+    return sum;
+  }
+
+  /** The same as a share of the budget. */
+  get load(): number {
+    return this.spending / this.budget;
   }
 
   forget(index: number): void {
@@ -93,8 +119,7 @@ export class Governor {
 
   /**
    * Time has gone on by `seconds`, and these calls were made; a function may be left out if none was
-   * made of it. `otherNs` is what else was spent on the
-   * targets and belongs to no function.
+   * made of it. `otherNs` is what else was spent on the targets and belongs to no function.
    */
   step(seconds: number, costs: readonly GovernedCost[], otherNs = 0): GovernorAction[] {
     this.seconds += seconds;
@@ -106,85 +131,162 @@ export class Governor {
     this.bucket = Math.min(full, this.bucket + this.budget * seconds) - spent;
     if (this.bucket < full * REST) this.fullSince = null;
     else this.fullSince ??= this.seconds;
-    // What is withdrawn when nothing is left would be paid for by debts.
-    if (this.bucket < this.excess(otherNs / seconds) * REACTION_SECONDS) {
-      return this.relieve(otherNs / seconds);
-    }
+    const otherRate = otherNs / seconds;
+    // What goes when nothing is left would go on at the expense of the next second.
+    const excess = Math.max(0, this.spending + otherRate - this.budget);
+    if (this.bucket < excess * REACTION_SECONDS) return this.relieve(otherRate);
     return this.fullSince === null ? [] : this.goBack();
   }
 
-  /** What calls cost above the budget now, in nanoseconds a second. */
-  private excess(otherRate: number): number {
-    let sum = otherRate;
-    for (const { rate, spanRate, withdrawn } of this.known.values()) {
-      if (!withdrawn) sum += this.thinned ? rate : spanRate;
-    }
-    return Math.max(0, sum - this.budget);
+  private thoseThatAre(wanted: State): number[] {
+    return [...this.known].flatMap(([index, { state }]) => (state === wanted ? [index] : []));
   }
 
-  /** What is not called any more is forgotten with time, unless it is to come back. */
+  /** What is not called any more is forgotten with time, unless it is to come back or just did. */
   private fade(share: number): void {
     for (const [index, known] of this.known) {
       known.rate *= share;
       known.spanRate *= share;
-      if (!known.withdrawn && known.spanRate < NOTHING) this.known.delete(index);
+      if (known.countRate !== null) known.countRate *= share;
+      const isNew = known.since > 0 && this.seconds - known.since < known.lookAfter;
+      if (known.state === 'whole' && known.spanRate < NOTHING && !isNew) this.known.delete(index);
     }
   }
 
   /** Returns what the calls have cost. */
   private note(cost: GovernedCost, seconds: number, weight: number): number {
-    const { index, calls, callNs, spanNs } = cost;
-    const known = this.known.get(index);
-    const rate = (calls * callNs) / seconds;
-    const spanRate = (calls * (callNs + spanNs)) / seconds;
+    const { index, calls, callNs, spanNs, countNs } = cost;
+    const perSecond = calls / seconds;
+    const now = {
+      rate: perSecond * callNs,
+      spanRate: perSecond * (callNs + spanNs),
+      countRate: countNs === null ? null : perSecond * countNs,
+    };
+    let known = this.known.get(index);
     if (!known) {
-      this.known.set(index, { rate, spanRate, withdrawn: false, since: 0 });
+      known = { ...now, state: 'whole', since: 0, lookAfter: FIRST_LOOK_SECONDS };
+      this.known.set(index, known);
     } else {
-      known.rate += rate * weight;
-      known.spanRate += spanRate * weight;
+      known.rate += now.rate * weight;
+      known.spanRate += now.spanRate * weight;
+      if (now.countRate !== null) known.countRate = (known.countRate ?? 0) + now.countRate * weight;
     }
-    return (this.thinned ? rate : spanRate) * seconds;
+    // Of one that is withdrawn these are the last calls.
+    const state = known.state === 'counted' ? 'counted' : 'whole';
+    return this.costOf({ ...now, state }) * seconds;
+  }
+
+  /** In nanoseconds a second, as it is traced now. */
+  private costOf({ rate, spanRate, countRate, state }: Costs): number {
+    if (state === 'withdrawn') return 0;
+    if (state === 'counted') return countRate ?? rate;
+    return this.thinned ? rate : spanRate;
   }
 
   private relieve(otherRate: number): GovernorAction[] {
     const actions: GovernorAction[] = [];
-    const present = [...this.known].filter(([, { withdrawn }]) => !withdrawn);
-    const allowed = this.budget * REST;
-    let rest = present.reduce((sum, [, { rate }]) => sum + rate, otherRate);
+    const allowed = this.budget * REST - otherRate;
     if (!this.thinned) {
       this.thinned = true;
       actions.push({ do: 'thin' });
     }
-    present.sort(([, a], [, b]) => b.rate - a.rate);
-    const functions: number[] = [];
-    const before = rest;
-    for (const [index, known] of present) {
-      if (rest <= allowed || known.rate === 0) break;
-      rest -= known.rate;
-      known.withdrawn = true;
-      known.since = this.seconds;
-      functions.push(index);
+    let rest = this.spending;
+    const before = new Map<number, { state: State; cost: number }>();
+    while (rest > allowed) {
+      const [index, known] = this.dearest() ?? [];
+      if (index === undefined || !known) break;
+      const cost = this.costOf(known);
+      if (!before.has(index)) before.set(index, { state: known.state, cost });
+      known.state = this.isCountable(known, allowed) ? 'counted' : 'withdrawn';
+      rest -= cost - this.costOf(known);
     }
-    if (functions.length > 0) {
-      actions.push({ do: 'withdraw', functions, share: (before - rest) / 1e9 });
+    for (const [index, { state }] of before) {
+      const known = this.known.get(index) as Known;
+      if (state === 'whole') this.postpone(known);
+      known.since = this.seconds;
+    }
+    for (const [what, state] of [
+      ['count', 'counted'],
+      ['withdraw', 'withdrawn'],
+    ] as const) {
+      const functions = [...before.keys()].filter((each) => this.known.get(each)?.state === state);
+      const saved = functions.reduce((sum, each) => {
+        return sum + (before.get(each)?.cost ?? 0) - this.costOf(this.known.get(each) as Known);
+      }, 0);
+      if (functions.length > 0) actions.push({ do: what, functions, share: saved / 1e9 });
     }
     return actions;
   }
 
-  /** There is budget to spare: the function that has been away longest, or spans. */
+  /** Calls come the faster the less they cost, as far as a thread that makes them has nothing else to do. */
+  private isCountable({ rate, countRate, state }: Known, allowed: number): boolean {
+    if (state !== 'whole' || countRate === null) return false;
+    const others = Math.max(0, 1 - rate / 1e9);
+    return countRate <= allowed * others;
+  }
+
+  private dearest(): [number, Known] | null {
+    let found: [number, Known] | null = null;
+    let most = 0;
+    for (const [index, known] of this.known) {
+      const cost = this.costOf(known);
+      if (cost > most) {
+        most = cost;
+        found = [index, known];
+      }
+    }
+    return found;
+  }
+
+  /** It is too dear. The sooner that was found after it had come back, the later the next look. */
+  private postpone(known: Known): void {
+    const stayed = this.seconds - known.since;
+    known.lookAfter =
+      known.since > 0 && stayed < known.lookAfter
+        ? Math.min(2 * known.lookAfter, LAST_LOOK_SECONDS)
+        : FIRST_LOOK_SECONDS;
+  }
+
+  /** There is budget to spare. */
   private goBack(): GovernorAction[] {
-    const away = [...this.known].filter(([, { withdrawn }]) => withdrawn);
-    const [next] = away.sort(([, a], [, b]) => a.since - b.since);
+    const next = this.affordable() ?? this.dueForALook();
     if (next) {
       const [index, known] = next;
-      known.withdrawn = false;
-      this.fullSince = null;
+      known.state = 'whole';
+      known.since = this.seconds;
       return [{ do: 'restore', function: index }];
     }
     if (!this.thinned || this.seconds - (this.fullSince ?? this.seconds) < CALM_SECONDS) return [];
-    const withSpans = [...this.known.values()].reduce((sum, { spanRate }) => sum + spanRate, 0);
+    let withSpans = 0;
+    for (const known of this.known.values()) {
+      withSpans += known.state === 'whole' ? known.spanRate : this.costOf(known);
+    }
     if (withSpans > this.budget * REST) return [];
     this.thinned = false;
     return [{ do: 'restore spans' }];
   }
+
+  /** Of those that are counted one that the budget pays for now. */
+  private affordable(): [number, Known] | undefined {
+    const room = this.budget * REST - this.spending;
+    return [...this.known].find(
+      ([, known]) =>
+        known.state === 'counted' &&
+        this.seconds - known.since >= known.lookAfter * CALM &&
+        known.rate - this.costOf(known) <= room,
+    );
+  }
+
+  /** The one that has waited longest beyond its time. */
+  private dueForALook(): [number, Known] | undefined {
+    if (this.seconds - this.lookedAt < BETWEEN_LOOKS_SECONDS) return undefined;
+    const dueAt = ({ since, lookAfter }: Known): number => since + lookAfter;
+    const [next] = [...this.known]
+      .filter(([, known]) => known.state !== 'whole' && dueAt(known) <= this.seconds)
+      .sort(([, a], [, b]) => dueAt(a) - dueAt(b));
+    if (next) this.lookedAt = this.seconds;
+    return next;
+  }
 }
+
+type Costs = Pick<Known, 'rate' | 'spanRate' | 'countRate' | 'state'>;

@@ -1,7 +1,7 @@
 /**
- * The links of one attachment to one process, or to all. Functions are attached in groups, and a
- * group that loses some of them is replaced by the rest of it: first the new links are made, then the
- * old ones go, and in between the programs know that each hit comes twice (GOVERNED_TWICE).
+ * The links of one attachment to one process, or to all. A link has the sites of many functions, and
+ * one that is to lose some of them is replaced by the rest of it: first the new link is made, then the
+ * old one goes, and in between the programs know that each hit comes twice (GOVERNED_TWICE).
  */
 import { setTimeout } from 'node:timers/promises';
 import type { Link } from '../native/native.js';
@@ -15,19 +15,23 @@ export interface SiteLinksOptions {
   link: (program: SiteProgram, sites: readonly NumberedSite[]) => Promise<Link>;
   /** Each hit of these functions is seen twice now, or no more. */
   onTwice: (functions: Iterable<number>, twice: boolean) => void;
-  /** One function a group: where sites are attached one by one, and can be detached so. */
+  /** One function a link: where sites are attached one by one, and can be detached so. */
   single: boolean;
 }
 
+/** Of one program, at the sites of some functions. */
 interface Group {
+  program: FunctionProgram;
   functions: Set<number>;
-  /** null: taken back, or it has none. */
-  entries: Link | null;
-  others: Link[];
+  link: Link;
 }
 
+/** Returns before entries, so that no call is seen to begin whose end would be missed. */
+const PROGRAMS = ['leave', 'around', 'enter'] as const;
+type FunctionProgram = (typeof PROGRAMS)[number];
+
 /** Calls that have begun have that long to end before their returns are not seen any more, in ms. */
-const GRACE_MS = 10;
+const GRACE_MS = 5;
 /** The kernel forgets calls of a session probe that is closed while they are open. */
 const AROUND_GRACE_MS = 100;
 /** Functions of the first wave, and how many times more each next one has. */
@@ -47,14 +51,15 @@ export function wavesOf(functions: readonly number[]): number[][] {
 
 export class SiteLinks {
   private support: Link | null = null;
-  private readonly groups: Group[] = [];
+  private groups: Group[] = [];
   private readonly away = new Set<number>();
+  /** Their returns are away. */
+  private readonly counted = new Set<number>();
   private readonly work = new WorkQueue();
   private closed = false;
 
   constructor(private readonly options: SiteLinksOptions) {}
 
-  /** Returns before entries, so that no call is seen to begin whose end would be missed. */
   async attach(waves: readonly (readonly number[])[]): Promise<void> {
     const { encoded, link } = this.options;
     try {
@@ -69,37 +74,44 @@ export class SiteLinks {
     }
   }
 
-  /** Its functions' calls count no more; what is open has a moment to end. */
+  /** Their calls count no more; what is open has a moment to end. */
   withdraw(functions: readonly number[]): Promise<void> {
-    for (const each of functions) this.away.add(each);
+    for (const each of functions) {
+      this.away.add(each);
+      this.counted.delete(each);
+    }
+    return this.work.add(() => this.replace(functions));
+  }
+
+  /** Their returns are seen no more; what is open has a moment to end. */
+  count(functions: readonly number[]): Promise<void> {
+    for (const each of functions) this.counted.add(each);
     return this.work.add(async () => {
-      const touched = this.groups.filter((group) =>
-        functions.some((fn) => group.functions.has(fn)),
-      );
-      for (const group of touched) await this.replace(group);
+      await setTimeout(GRACE_MS);
+      await this.replace(functions);
     });
   }
 
   restore(index: number): Promise<void> {
     return this.work.add(async () => {
-      if (!this.away.delete(index) || this.closed) return;
-      await this.add([index]);
+      if (this.closed) return;
+      if (this.away.delete(index)) await this.add([index]);
+      else if (this.counted.delete(index)) await this.open('leave', new Set([index]));
     });
   }
 
   /** No call is counted any more; those that are open may still end. */
   async detachEntries(): Promise<void> {
     this.closed = true;
-    await this.work.add(() => Promise.all(this.groups.map(closeEntries)));
+    await this.work.add(() => this.take(({ program }) => program === 'enter'));
   }
 
   async detach(): Promise<void> {
     this.closed = true;
     await this.work.add(async () => {
-      const groups = this.groups.splice(0);
       const { support } = this;
       this.support = null;
-      await Promise.all([...groups.map(close), support?.detach()]);
+      await Promise.all([this.take(() => true), support?.detach()]);
     });
   }
 
@@ -108,53 +120,57 @@ export class SiteLinks {
     const present = functions.filter((each) => !this.away.has(each));
     const parts = this.options.single ? present.map((each) => [each]) : [present];
     for (const part of parts) {
-      if (part.length > 0) this.groups.push(await this.open(new Set(part)));
+      for (const program of PROGRAMS) await this.open(program, new Set(part));
     }
   }
 
-  private async open(functions: Set<number>): Promise<Group> {
+  /** Nothing where they have no such sites. */
+  private async open(program: FunctionProgram, functions: Set<number>): Promise<void> {
     const { encoded, link } = this.options;
-    const group: Group = { functions, entries: null, others: [] };
-    const own = (sites: readonly NumberedSite[]): NumberedSite[] =>
-      sites.filter((site) => functions.has(site.function));
-    try {
-      const returns = own(encoded.returns);
-      if (returns.length > 0) group.others.push(await link('leave', returns));
-      const around = own(encoded.around);
-      if (around.length > 0) group.others.push(await link('around', around));
-      const entries = own(encoded.entries);
-      if (entries.length > 0) group.entries = await link('enter', entries);
-      return group;
-    } catch (error) {
-      await close(group);
-      throw error;
-    }
+    const all = { leave: encoded.returns, around: encoded.around, enter: encoded.entries };
+    const sites = all[program].filter((site) => functions.has(site.function));
+    if (sites.length === 0) return;
+    this.groups.push({ program, functions, link: await link(program, sites) });
   }
 
-  private async replace(group: Group): Promise<void> {
-    const rest = new Set([...group.functions].filter((each) => !this.away.has(each)));
-    if (rest.size === group.functions.size) return;
-    const { encoded, onTwice } = this.options;
-    const isAround = encoded.around.some((site) => group.functions.has(site.function));
-    onTwice(rest, true);
+  /** Whether the function's sites of that program are to be linked. */
+  private isWanted(program: FunctionProgram, index: number): boolean {
+    return !this.away.has(index) && !(program === 'leave' && this.counted.has(index));
+  }
+
+  /** The links that have some of these functions, by such as have what is wanted. */
+  private async replace(functions: readonly number[]): Promise<void> {
+    const old = this.groups
+      .filter((group) => functions.some((each) => group.functions.has(each)))
+      .map((group) => {
+        const wanted = [...group.functions].filter((each) => this.isWanted(group.program, each));
+        return { group, rest: new Set(wanted) };
+      })
+      .filter(({ group, rest }) => rest.size < group.functions.size);
+    const twice = new Set(old.flatMap(({ rest }) => [...rest]));
+    this.options.onTwice(twice, true);
     try {
-      if (rest.size > 0 && !this.closed) this.groups.push(await this.open(rest));
-      this.groups.splice(this.groups.indexOf(group), 1);
-      const entries = closeEntries(group);
+      for (const program of PROGRAMS) {
+        for (const { group, rest } of old) {
+          if (group.program === program && !this.closed) await this.open(program, rest);
+        }
+      }
+      const gone = new Set(old.map(({ group }) => group));
+      const isGone = (...programs: FunctionProgram[]): ((group: Group) => boolean) => {
+        return (group) => gone.has(group) && programs.includes(group.program);
+      };
+      const entries = this.take(isGone('enter'));
+      const isAround = old.some(({ group }) => group.program === 'around');
       await setTimeout(isAround ? AROUND_GRACE_MS : GRACE_MS);
-      await Promise.all([entries, close(group)]);
+      await Promise.all([entries, this.take(isGone('leave', 'around'))]);
     } finally {
-      onTwice(rest, false);
+      this.options.onTwice(twice, false);
     }
   }
-}
 
-async function closeEntries(group: Group): Promise<void> {
-  const { entries } = group;
-  group.entries = null;
-  await entries?.detach();
-}
-
-async function close(group: Group): Promise<void> {
-  await Promise.all([closeEntries(group), ...group.others.splice(0).map((link) => link.detach())]);
+  private async take(which: (group: Group) => boolean): Promise<void> {
+    const taken = this.groups.filter(which);
+    this.groups = this.groups.filter((group) => !which(group));
+    await Promise.all(taken.map(({ link }) => link.detach()));
+  }
 }

@@ -106,6 +106,7 @@ export const Governed = {
   THINNED: 1,
   WITHDRAWN: 2,
   TWICE: 4,
+  COUNTED: 8,
 } as const;
 
 export const ValueKind = {

@@ -303,7 +303,7 @@ async function expectations(): Promise<Record<string, Expected>> {
       'rule',
     ),
     'cost.json: Budget by rule A': exactly(
-      { checkout: 1, 'checkout-canary': 1, strained: 0.00001, leaving: 0.05, unready: 0.05 },
+      { checkout: 1, 'checkout-canary': 1, strained: 0.000001, leaving: 0.05, unready: 0.05 },
       'rule',
     ),
     'cost.json: Spans that wait A': exactly({ otlp: 0 }, 'sink'),

@@ -49,7 +49,7 @@ const configuration = (
     {
       name: 'strained',
       select: { executable: strained },
-      trace: { symbols: ['main.*'], maxOverhead: '0.001%' },
+      trace: { symbols: ['main.*'], maxOverhead: '0.0001%' },
     },
     {
       name: 'checkout',

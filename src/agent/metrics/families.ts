@@ -125,6 +125,13 @@ const TARGETS: Family[] = [
       rules.map(({ name, maxOverhead }) => ({ labels: [name], counts: [maxOverhead] })),
   },
   {
+    name: 'underspan_governor_counted_functions',
+    type: 'gauge',
+    help: 'Functions whose calls are only counted at the moment, since they cost more than the budget.',
+    labels: ['rule'],
+    read: perRule(({ counted }) => counted),
+  },
+  {
     name: 'underspan_governor_withdrawn_functions',
     type: 'gauge',
     help: 'Functions that are not traced at the moment, since they cost more than the budget.',
