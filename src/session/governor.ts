@@ -32,12 +32,16 @@ export type GovernorAction =
 
 /** What the bucket holds when it is full: that much of the budget, in seconds. */
 const FULL_SECONDS = 1;
+/** And at first, when what is dear has yet to show itself. */
+const FIRST_SECONDS = 0.4;
 /** What goes on after somebody had to go may cost that share of the budget. */
 const REST = 0.9;
 /** Rates are averages over about that time, in seconds. */
 const MEMORY_SECONDS = 0.2;
 /** A rate that is as good as none, in nanoseconds a second. */
 const NOTHING = 1;
+/** Calls that cost so much take most of a thread, in nanoseconds a second. */
+const BUSY = 0.8e9;
 /** A function that is withdrawn is called at its full price for about so long, in seconds. */
 const REACTION_SECONDS = 0.025;
 /** How long there must have been room for spans before they come back, in seconds. */
@@ -70,12 +74,12 @@ export class Governor {
   private thinned = false;
   private seconds = 0;
   /** Since when the bucket has been full. */
-  private fullSince: number | null = 0;
+  private fullSince: number | null = null;
   private lookedAt = 0;
 
   /** `budget` in nanoseconds of cost a second. */
   constructor(private budget: number) {
-    this.bucket = budget * FULL_SECONDS;
+    this.bucket = budget * FIRST_SECONDS;
   }
 
   /** There are more targets, or fewer. */
@@ -218,11 +222,9 @@ export class Governor {
     return actions;
   }
 
-  /** Calls come the faster the less they cost, as far as a thread that makes them has nothing else to do. */
   private isCountable({ rate, countRate, state }: Known, allowed: number): boolean {
-    if (state !== 'whole' || countRate === null) return false;
-    const others = Math.max(0, 1 - rate / 1e9);
-    return countRate <= allowed * others;
+    // A thread that does little else calls the faster the less a call costs.
+    return state === 'whole' && countRate !== null && rate < BUSY && countRate <= allowed;
   }
 
   private dearest(): [number, Known] | null {

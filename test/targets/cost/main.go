@@ -2,7 +2,8 @@
 //
 //	cost calls                  reads "framed N" or "context N HOPS", makes N calls, prints ns of CPU each
 //	cost serve [PROCS]          an HTTP service whose requests make ten calls of main.step
-//	cost hot RATE               so many calls a second of main.tick, and prints how many each 10 ms
+//	cost hot RATE [SELDOM]      so many calls a second of main.tick, and prints how many each 10 ms;
+//	                            and so many of main.seldom
 //	cost load URL RATE SECONDS  requests at a fixed rate, latencies from when each was due
 package main
 
