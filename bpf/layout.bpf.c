@@ -51,6 +51,7 @@ struct layout {
 	struct started_span started_span;
 	struct thread_context_place thread_context_place;
 	struct target target;
+	struct target_facts target_facts;
 	struct context_type context_type;
 	struct process_settings process_settings;
 	struct learned learned;

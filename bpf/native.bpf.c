@@ -30,6 +30,35 @@ INLINE void end_deeper(struct stack *stack, struct hit *hit, __u64 offset)
 #include "returns.bpf.h"
 #include "trampolines.bpf.h"
 
+/*
+ * The site of a hit that counts, else NULL. That its process is a target is kept with the thread's
+ * own stack, which is needed in any case, until some process has been taken from the targets.
+ */
+INLINE struct site *find_native_site(struct pt_regs *regs, __u64 ip, struct place *at,
+				     struct hit *hit, struct target **target)
+{
+	__u32 zero = 0;
+	struct target_facts *facts = bpf_map_lookup_elem(&target_facts, &zero);
+	struct stack *own;
+	struct site *site;
+	__u32 removals;
+	bool counts;
+
+	begin_place(at);
+	if (!facts)
+		return NULL;
+	/* Before the target is looked up. */
+	removals = *(volatile __u32 *)&facts->removals;
+	own = at->stack;
+	counts = own && own->attachment == settings.attachment && own->removals == removals;
+	site = find_site_at(regs, ip, counts, &hit->tgid, &hit->bias, target);
+	if (site && own && !counts) {
+		own->attachment = settings.attachment;
+		own->removals = removals;
+	}
+	return site;
+}
+
 /* A traced function begins whose return address lies at `slot`. NULL: the call is not kept. */
 INLINE struct open_call *begin_call(struct pt_regs *regs, const struct site *site, struct hit *hit,
 				    struct place *at, __u64 slot, struct statistics *stats,
@@ -83,7 +112,7 @@ int enter(struct pt_regs *regs)
 	__u64 slot;
 
 	STAY_ON_THREAD_STACK();
-	site = find_site_at(regs, INSTRUCTION_POINTER(regs), &hit.tgid, &hit.bias, &target);
+	site = find_native_site(regs, INSTRUCTION_POINTER(regs), &at, &hit, &target);
 	if (!site)
 		return 0;
 	stats = statistics_of(site->function);
@@ -117,6 +146,7 @@ int leave(struct pt_regs *regs)
 {
 	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns() };
 	struct function_values *wanted;
+	struct target *target = NULL;
 	struct statistics *stats;
 	struct open_call *call;
 	struct place at = {};
@@ -124,7 +154,7 @@ int leave(struct pt_regs *regs)
 	__u64 offset, stack_pointer, error[2];
 
 	STAY_ON_THREAD_STACK();
-	site = find_site(regs, &hit.tgid, &hit.bias);
+	site = find_native_site(regs, INSTRUCTION_POINTER(regs), &at, &hit, &target);
 	if (!site)
 		return 0;
 	if (!find_place(STACK_POINTER(regs), hit.tgid, &at) || !at.stack) {
@@ -133,6 +163,8 @@ int leave(struct pt_regs *regs)
 			ADD(stats->unpaired_returns, 1);
 		return 0;
 	}
+	/* Or the compiler keeps the address of a register, which the verifier takes no more. */
+	asm volatile("" : "+r"(regs));
 	hit.stack = at.key;
 	hit.function = site->function;
 	stack_pointer = stack_pointer_at_return(regs, site, at.stack, at.end, &hit);
@@ -152,12 +184,11 @@ int leave(struct pt_regs *regs)
 }
 
 /* Its return comes back to the same program. */
-INLINE int enter_around(struct pt_regs *regs, const struct site *site, struct hit *hit,
+INLINE int enter_around(struct pt_regs *regs, struct site *site, struct place *at, struct hit *hit,
 			struct target *target)
 {
 	__u64 slot = STACK_POINTER(regs);
 	struct statistics *stats = statistics_of(site->function);
-	struct place at = {};
 
 	if (!stats || (site->flags & SITE_FLAG_CLOSED))
 		return LEAVE_RETURN;
@@ -166,7 +197,7 @@ INLINE int enter_around(struct pt_regs *regs, const struct site *site, struct hi
 		count_lost(stats, LOST_GOVERNOR);
 		return LEAVE_RETURN;
 	}
-	if (!find_place(slot, hit->tgid, &at) || !may_replace_return(&at, slot, hit->tgid)) {
+	if (!find_place(slot, hit->tgid, at) || !may_replace_return(site, at, slot, hit->tgid)) {
 		ADD(stats->calls, 1);
 		count_lost(stats, LOST_ENTRY_ONLY);
 		return LEAVE_RETURN;
@@ -176,25 +207,24 @@ INLINE int enter_around(struct pt_regs *regs, const struct site *site, struct hi
 		count_lost(stats, LOST_TOO_DEEP);
 		return LEAVE_RETURN;
 	}
-	return begin_call(regs, site, hit, &at, slot, stats, target) ? REPLACE_RETURN
-								     : LEAVE_RETURN;
+	return begin_call(regs, site, hit, at, slot, stats, target) ? REPLACE_RETURN : LEAVE_RETURN;
 }
 
 /* The call may be gone: a tail caller's has ended already, a forked child's is its parent's. */
-INLINE void leave_around(struct pt_regs *regs, const struct site *site, struct hit *hit)
+INLINE void leave_around(struct pt_regs *regs, const struct site *site, struct place *at,
+			 struct hit *hit)
 {
 	__u64 slot = STACK_POINTER(regs) - 8, offset, error[2];
 	struct function_values *wanted;
 	struct open_call *call;
-	struct place at = {};
 
-	if (!find_place(slot, hit->tgid, &at) || !at.stack)
+	if (!find_place(slot, hit->tgid, at) || !at->stack)
 		return;
-	hit->stack = at.key;
+	hit->stack = at->key;
 	hit->function = site->function;
-	offset = at.end - slot;
-	end_deeper(at.stack, hit, offset);
-	call = call_to_leave(at.stack, hit, offset);
+	offset = at->end - slot;
+	end_deeper(at->stack, hit, offset);
+	call = call_to_leave(at->stack, hit, offset);
 	if (!call)
 		return;
 	wanted = values_of(site->function);
@@ -205,7 +235,7 @@ INLINE void leave_around(struct pt_regs *regs, const struct site *site, struct h
 			call->has_values = 1;
 	}
 	hit->bias = call->bias;
-	close_call(at.stack, at.stack->depth, hit, END_RETURNED);
+	close_call(at->stack, at->stack->depth, hit, END_RETURNED);
 }
 
 /*
@@ -219,15 +249,16 @@ int around(struct pt_regs *regs)
 	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns() };
 	__u64 entry = bpf_get_func_ip(regs);
 	struct target *target = NULL;
+	struct place at = {};
 	struct site *site;
 
 	STAY_ON_THREAD_STACK();
-	site = find_site_at(regs, entry, &hit.tgid, &hit.bias, &target);
+	site = find_native_site(regs, entry, &at, &hit, &target);
 	if (!site)
 		return LEAVE_RETURN;
 	if (INSTRUCTION_POINTER(regs) == entry)
-		return enter_around(regs, site, &hit, target);
-	leave_around(regs, site, &hit);
+		return enter_around(regs, site, &at, &hit, target);
+	leave_around(regs, site, &at, &hit);
 	return REPLACE_RETURN;
 }
 

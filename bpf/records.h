@@ -351,7 +351,8 @@ struct site {
 	__u8 flags;		/* enum site_flag */
 	__u16 context_at;	/* SITE_SPAN_END: index into settings.span_types */
 	__u16 stack_adjustment;	/* native: from the stack pointer to the return address's place */
-	__u16 pad[2];
+	__u8 called;		/* written by programs: see may_replace_return() */
+	__u8 pad[3];
 };
 _Static_assert(sizeof(struct site) == 24, "site");
 
@@ -511,7 +512,8 @@ struct stack {
 	__u32 panic_count;	/* the newest is at (panic_count - 1) % MAX_OPEN_PANICS */
 	__u64 low;		/* of a thread's own stack, while it is on it: what lies between these */
 	__u64 high;		/* is on it. 0: look at its struct thread_stack */
-	__u64 returns_to;	/* return address that was last seen to follow a call */
+	__u32 attachment;	/* whose target the process was when last looked at, by its number */
+	__u32 removals;		/* as in struct target_facts, at that time */
 	struct open_panic panics[MAX_OPEN_PANICS];
 	struct inherited inherited;	/* from the go statement that started it */
 	struct inherited labels;	/* as they were when last looked at */
@@ -570,6 +572,12 @@ struct target {
 	__s32 g_offset;		/* Go: of a thread's g from its thread pointer; 0: not known */
 };
 _Static_assert(sizeof(struct target) == 152, "target");
+
+/* What is true of all targets. */
+struct target_facts {
+	__u32 publishers;	/* threads of some publish contexts: until then nobody need look for any */
+	__u32 removals;		/* changes after which a hit may count no more that counted before */
+};
 
 /* The stack that a thread was last seen on. */
 struct thread_stack {

@@ -36,17 +36,18 @@ INLINE struct target_module *module_of(struct target *target)
 
 /*
  * The site of a hit that counts, else NULL; `at`: its address in memory. Sets the process and where
- * its module is mapped; and the process's target, if that had to be looked up.
+ * its module is mapped; and the process's target, if that had to be looked up, which it need not if
+ * it is known that the hits of the process count.
  */
-INLINE struct site *find_site_at(struct pt_regs *regs, __u64 at, __u32 *tgid, __u64 *bias,
-				 struct target **target)
+INLINE struct site *find_site_at(struct pt_regs *regs, __u64 at, bool counts, __u32 *tgid,
+				 __u64 *bias, struct target **target)
 {
 	struct target_module *module = NULL;
 	struct site *site;
 	__u32 index;
 
 	*tgid = bpf_get_current_pid_tgid() >> 32;
-	if (settings.filter_targets || !settings.has_cookies) {
+	if ((settings.filter_targets && !counts) || !settings.has_cookies) {
 		*target = bpf_map_lookup_elem(&targets, tgid);
 		module = module_of(*target);
 		if (!module)
@@ -78,7 +79,7 @@ INLINE struct site *find_site(struct pt_regs *regs, __u32 *tgid, __u64 *bias)
 {
 	struct target *target = NULL;
 
-	return find_site_at(regs, INSTRUCTION_POINTER(regs), tgid, bias, &target);
+	return find_site_at(regs, INSTRUCTION_POINTER(regs), false, tgid, bias, &target);
 }
 
 #endif

@@ -26,12 +26,11 @@ struct {
 	__type(value, __u32);
 } trampolines SEC(".maps");
 
-/* Whether some target's threads publish contexts: until then nobody need look for any. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u32);
-} publishers SEC(".maps");
+	__type(value, struct target_facts);
+} target_facts SEC(".maps");
 
 #endif

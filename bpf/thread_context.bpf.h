@@ -133,9 +133,10 @@ INLINE enum context_source read_elastic_context(__u64 record, struct context *fo
 
 INLINE bool publishes_contexts(void)
 {
-	__u32 zero = 0, *any = bpf_map_lookup_elem(&publishers, &zero);
+	__u32 zero = 0;
+	struct target_facts *facts = bpf_map_lookup_elem(&target_facts, &zero);
 
-	return any && *any;
+	return facts && facts->publishers;
 }
 
 /* The context that the running thread publishes. */

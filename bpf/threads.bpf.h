@@ -175,6 +175,21 @@ struct place {
 	__u64 own_end; /* as in struct thread_stack */
 };
 
+/* Begins to find where a hit is, by the stack that its thread was started with. */
+INLINE void begin_place(struct place *at)
+{
+#if ATOMICS
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct stack_key key = { .tgid = thread >> 32 };
+
+	at->own_end = own_stack_end(thread);
+	at->key = OWN_STACK_KEY | at->own_end;
+	at->end = at->own_end + ROOM_ABOVE;
+	key.stack = at->key;
+	at->stack = bpf_map_lookup_elem(&stacks, &key);
+#endif
+}
+
 /* Where `pointer` is on the running thread's stacks. False: it cannot be told, or there is no room.
  */
 INLINE bool find_place(__u64 pointer, __u32 tgid, struct place *at)
@@ -182,17 +197,8 @@ INLINE bool find_place(__u64 pointer, __u32 tgid, struct place *at)
 	struct stack_key key = { .tgid = tgid };
 	struct thread_stack *on;
 
-#if ATOMICS
-	__u64 thread = bpf_get_current_pid_tgid();
-
-	at->own_end = own_stack_end(thread);
-	at->key = OWN_STACK_KEY | at->own_end;
-	at->end = at->own_end + ROOM_ABOVE;
-	key.stack = at->key;
-	at->stack = bpf_map_lookup_elem(&stacks, &key);
 	if (at->stack && pointer >= at->stack->low && pointer < at->stack->high)
 		return true;
-#endif
 	on = thread_stack_at(pointer);
 	if (!on)
 		return false;

@@ -38,7 +38,7 @@ INLINE bool is_indirect_call(__u64 bytes, __u32 length)
 /*
  * The word that a function finds on top of its stack is a return address only if it was called: not
  * in a program's first function, in what a signal handler returns to, in what the dynamic linker
- * jumps to.
+ * jumps to. No function is entered both ways, so that one look at each is enough (site->called).
  */
 INLINE bool follows_call(__u64 address)
 {
@@ -52,7 +52,7 @@ INLINE bool follows_call(__u64 address)
 }
 
 /* Whether the kernel may replace the return address at `slot`. */
-INLINE bool may_replace_return(const struct place *at, __u64 slot, __u32 tgid)
+INLINE bool may_replace_return(struct site *site, const struct place *at, __u64 slot, __u32 tgid)
 {
 	__u32 *verdict;
 	__u64 to;
@@ -64,16 +64,14 @@ INLINE bool may_replace_return(const struct place *at, __u64 slot, __u32 tgid)
 		if (!verdict || *verdict != TRAMPOLINE_ALLOWED)
 			return false;
 	}
+	if (site->called)
+		return true;
 	if (read_user(&to, sizeof(to), slot))
 		return false;
-	if (at->stack && to == at->stack->returns_to)
-		return true;
-	if (follows_call(to)) {
-		if (at->stack)
-			at->stack->returns_to = to;
-		return true;
-	}
-	return to == trampoline_address();
+	if (!follows_call(to))
+		return to == trampoline_address();
+	site->called = 1;
+	return true;
 }
 
 /* The kernel gives up without a word beyond that many. */

@@ -36,7 +36,7 @@ export const SESSION_MAPS = [
   'statistics',
   'told',
   'trampolines',
-  'publishers',
+  'target_facts',
   'governed',
 ] as const;
 
@@ -60,7 +60,7 @@ const THREAD_MAPS = [
 /** Those of them that each object has. */
 export const MAPS: Record<ModulePlan['kind'] | 'threads', readonly SharedMap[]> = {
   go: [...SESSION_MAPS, ...RULE_MAPS],
-  native: [...THREAD_MAPS, 'targets', 'trampolines', 'publishers'],
+  native: [...THREAD_MAPS, 'targets', 'trampolines', 'target_facts'],
   threads: THREAD_MAPS,
   kernel: [...THREAD_MAPS, 'targets', 'told', 'started_spans'],
 };

@@ -72,7 +72,7 @@ export class Session {
     this.targets = new Targets({
       targets: this.map('targets'),
       verdicts: this.map('trampolines'),
-      publishers: this.map('publishers'),
+      facts: this.map('target_facts'),
     });
   }
 

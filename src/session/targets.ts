@@ -4,6 +4,7 @@ import type { GoLayout } from '../plan/plan.js';
 import {
   MAX_TARGET_MODULES,
   target as targetLayout,
+  targetFacts,
   targetModule,
   ThreadContextFormat,
   threadContextPlace,
@@ -31,19 +32,21 @@ export class Targets {
   private readonly entries = new Map<number, TargetEntry>();
   /** Where their threads publish contexts, as far as they do. */
   private readonly threadContexts = new Map<number, ThreadContextPlace>();
+  private readonly facts = { publishers: 0, removals: 0 };
 
   constructor(
     private readonly maps: {
       targets: BpfMap;
       /** The map `trampolines`: see trampolines.ts. */
       verdicts: BpfMap;
-      publishers: BpfMap;
+      facts: BpfMap;
     },
   ) {}
 
   /** The process is followed; hits in none of its modules count yet. */
   add(pid: number, followForks: boolean): void {
     this.entries.set(pid, { modules: [], followForks });
+    this.tellRemoval();
     this.write(pid);
   }
 
@@ -74,6 +77,7 @@ export class Targets {
     const entry = this.entries.get(pid);
     if (!entry?.modules.some((module) => module.attachment === attachment)) return;
     entry.modules = entry.modules.filter((module) => module.attachment !== attachment);
+    this.tellRemoval();
     this.write(pid);
   }
 
@@ -89,7 +93,8 @@ export class Targets {
   setThreadContext(pid: number, place: ThreadContextPlace | null): void {
     if (place) {
       this.threadContexts.set(pid, place);
-      this.maps.publishers.update(FIRST, word(1));
+      this.facts.publishers = 1;
+      this.writeFacts();
     } else this.threadContexts.delete(pid);
     this.write(pid);
   }
@@ -97,8 +102,22 @@ export class Targets {
   remove(pid: number): void {
     this.entries.delete(pid);
     this.threadContexts.delete(pid);
+    this.tellRemoval();
     this.maps.targets.delete(pidKey(pid));
     this.maps.verdicts.delete(pidKey(pid));
+  }
+
+  /** Before it is done: what programs keep of targets holds no more. */
+  private tellRemoval(): void {
+    this.facts.removals = (this.facts.removals + 1) >>> 0;
+    this.writeFacts();
+  }
+
+  private writeFacts(): void {
+    const value = Buffer.alloc(targetFacts.size);
+    value.writeUInt32LE(this.facts.publishers, targetFacts.publishers);
+    value.writeUInt32LE(this.facts.removals, targetFacts.removals);
+    this.maps.facts.update(FIRST, value);
   }
 
   private write(pid: number): void {

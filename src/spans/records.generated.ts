@@ -352,6 +352,7 @@ export const site = {
   flags: 15,
   contextAt: 16,
   stackAdjustment: 18,
+  called: 20,
 } as const;
 
 /** Byte offsets in struct http_key. */
@@ -523,7 +524,8 @@ export const stack = {
   panicCount: 28,
   low: 32,
   high: 40,
-  returnsTo: 48,
+  attachment: 48,
+  removals: 52,
   panics: 56,
   panicsLength: 4,
   inherited: 152,
@@ -578,6 +580,13 @@ export const target = {
   followForks: 144,
   currentOffset: 146,
   gOffset: 148,
+} as const;
+
+/** Byte offsets in struct target_facts. */
+export const targetFacts = {
+  size: 8,
+  publishers: 0,
+  removals: 4,
 } as const;
 
 /** Byte offsets in struct thread_stack. */
