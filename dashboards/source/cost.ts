@@ -251,7 +251,8 @@ export const costDashboard = dashboard(
         timeSeries({
           size: [12, 8],
           title: 'BPF run time by program',
-          description: 'CPU time of each of our programs, estimated from samples; 100 % is one CPU.',
+          description:
+            'CPU time of each of our programs, estimated from samples; 100 % is one CPU.',
           unit: 'percentunit',
           min: 0,
           stacked: true,

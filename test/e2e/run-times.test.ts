@@ -49,7 +49,7 @@ function watch(native: Native): {
   };
 }
 
-test('runs are timed for a moment, and hits tell of the rest', async (t) => {
+test('runs are timed for a moment, and hits tell of the rest', { timeout: 120_000 }, async (t) => {
   if (!requireBpf(t)) return;
   if (!(await knownFeatures(loadNative())).runTimeStatistics)
     return t.skip('no BPF run times here');

@@ -218,7 +218,7 @@ test('hits by program: trampolines have one for both ends, functions of one inst
     fn({ trampoline: true }),
     fn({ single: true }),
   ];
-  const hits = programHits({ plan: { functions } as never, firstFunction: 2 } as never, {
+  const hits = programHits({ plan: { functions } as never, firstFunction: 2 }, {
     calls: Float64Array.of(9, 0, 10, 20, 30),
     returns: Float64Array.of(0, 0, 8, 19, 30),
   });
