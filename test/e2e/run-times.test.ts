@@ -54,9 +54,9 @@ test('runs are timed for a moment, and hits tell of the rest', { timeout: 120_00
   if (!(await knownFeatures(loadNative())).runTimeStatistics)
     return t.skip('no BPF run times here');
   const shop = await Shop.start();
+  const { native, runs, windows, closed } = watch(loadNative());
+  const trace = await startTrace(native, traceOptions(shop.pid, 'main.tick', { sample: 0 }));
   try {
-    const { native, runs, windows, closed } = watch(loadNative());
-    const trace = await startTrace(native, traceOptions(shop.pid, 'main.tick', { sample: 0 }));
     const burn = async (): Promise<void> => {
       const response = await fetch(`${shop.url}/burn?calls=${CALLS}&goroutines=1`);
       assert.equal(response.status, 200);
@@ -80,6 +80,7 @@ test('runs are timed for a moment, and hits tell of the rest', { timeout: 120_00
     assert.ok(predicted !== null && measured !== null);
     assert.ok(measured > predicted / 5 && measured < predicted * 5);
   } finally {
+    await trace.stop();
     await shop.stop();
   }
 });
@@ -89,9 +90,9 @@ test('a trace that ends at once has timed what it saw', async (t) => {
   if (!(await knownFeatures(loadNative())).runTimeStatistics)
     return t.skip('no BPF run times here');
   const shop = await Shop.start();
+  const { native, runs, windows } = watch(loadNative());
+  const trace = await startTrace(native, traceOptions(shop.pid, 'main.tick'));
   try {
-    const { native, runs, windows } = watch(loadNative());
-    const trace = await startTrace(native, traceOptions(shop.pid, 'main.tick'));
     assert.equal((await fetch(`${shop.url}/burn?calls=10&goroutines=1`)).status, 200);
     const timed = runs();
     const { functions, overhead } = await trace.stop();
@@ -100,6 +101,7 @@ test('a trace that ends at once has timed what it saw', async (t) => {
     assert.equal(windows(), 1);
     assert.ok((overhead.measured ?? 0) > 0);
   } finally {
+    await trace.stop();
     await shop.stop();
   }
 });

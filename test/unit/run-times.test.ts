@@ -218,10 +218,13 @@ test('hits by program: trampolines have one for both ends, functions of one inst
     fn({ trampoline: true }),
     fn({ single: true }),
   ];
-  const hits = programHits({ plan: { functions } as never, firstFunction: 2 }, {
-    calls: Float64Array.of(9, 0, 10, 20, 30),
-    returns: Float64Array.of(0, 0, 8, 19, 30),
-  });
+  const hits = programHits(
+    { plan: { functions } as never, firstFunction: 2 },
+    {
+      calls: Float64Array.of(9, 0, 10, 20, 30),
+      returns: Float64Array.of(0, 0, 8, 19, 30),
+    },
+  );
   const run = (program: string, runCount: number) => ({
     ...{ program, runCount, runTimeNs: 2 * runCount, recursionMisses: 0 },
   });
