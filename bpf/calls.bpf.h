@@ -332,7 +332,7 @@ INLINE struct open_call *enter_call(struct stack *stack, struct hit *hit, __u64 
 			}
 		}
 	}
-	ADD(stats->calls, 1);
+	count_call(stats);
 	if (depth >= MAX_OPEN_CALLS) {
 		count_lost(stats, LOST_TOO_DEEP);
 		return NULL;

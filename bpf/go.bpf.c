@@ -52,18 +52,18 @@ int enter(struct pt_regs *regs)
 	if (!stats)
 		return 0;
 	if (settings.entry_only) {
-		ADD(stats->calls, 1);
+		count_call(stats);
 		count_lost(stats, LOST_ENTRY_ONLY);
 		return 0;
 	}
 	if (is_governed(site->function, GOVERNED_COUNTED)) {
-		ADD(stats->calls, 1);
+		count_call(stats);
 		count_lost(stats, LOST_GOVERNOR);
 		return 0;
 	}
 	goroutine = need_goroutine(&key, STACK_POINTER(regs), &result);
 	if (!goroutine) {
-		ADD(stats->calls, 1);
+		count_call(stats);
 		count_lost(stats, result == STACK_TABLE_FULL ? LOST_TABLE_FULL : LOST_UNREADABLE);
 		return 0;
 	}
@@ -202,6 +202,7 @@ int support(struct pt_regs *regs)
 	site = find_site(regs, &key.tgid, &bias);
 	if (!site)
 		return 0;
+	count_support();
 	hit.tgid = key.tgid;
 	switch (site->kind) {
 	case SITE_COPYSTACK:

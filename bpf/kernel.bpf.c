@@ -54,7 +54,7 @@ INLINE struct open_call *enter_function(struct kernel_hit *at, __u32 function)
 		return NULL;
 	}
 	if (settings.entry_only) {
-		ADD(stats->calls, 1);
+		count_call(stats);
 		count_lost(stats, LOST_ENTRY_ONLY);
 		return NULL;
 	}
@@ -67,7 +67,7 @@ INLINE struct open_call *enter_function(struct kernel_hit *at, __u32 function)
 	if (found == STACK_UNREAD)
 		context.source = SOURCE_UNREADABLE;
 	if (!stack) {
-		ADD(stats->calls, 1);
+		count_call(stats);
 		count_lost(stats, LOST_TABLE_FULL);
 		return NULL;
 	}

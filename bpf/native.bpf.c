@@ -73,7 +73,7 @@ INLINE struct open_call *begin_call(struct pt_regs *regs, const struct site *sit
 	if (!at->stack)
 		at->stack = add_stack(&key);
 	if (!at->stack) {
-		ADD(stats->calls, 1);
+		count_call(stats);
 		count_lost(stats, LOST_TABLE_FULL);
 		return NULL;
 	}
@@ -119,18 +119,18 @@ int enter(struct pt_regs *regs)
 	if (!stats)
 		return 0;
 	if (settings.entry_only || (site->flags & SITE_FLAG_ENTRY_ONLY)) {
-		ADD(stats->calls, 1);
+		count_call(stats);
 		count_lost(stats, LOST_ENTRY_ONLY);
 		return 0;
 	}
 	if (is_governed(site->function, GOVERNED_COUNTED)) {
-		ADD(stats->calls, 1);
+		count_call(stats);
 		count_lost(stats, LOST_GOVERNOR);
 		return 0;
 	}
 	slot = STACK_POINTER(regs) + site->stack_adjustment;
 	if (!find_place(slot, hit.tgid, &at)) {
-		ADD(stats->calls, 1);
+		count_call(stats);
 		count_lost(stats, LOST_UNREADABLE);
 		return 0;
 	}
@@ -193,17 +193,17 @@ INLINE int enter_around(struct pt_regs *regs, struct site *site, struct place *a
 	if (!stats || (site->flags & SITE_FLAG_CLOSED))
 		return LEAVE_RETURN;
 	if (is_governed(site->function, GOVERNED_COUNTED)) {
-		ADD(stats->calls, 1);
+		count_call(stats);
 		count_lost(stats, LOST_GOVERNOR);
 		return LEAVE_RETURN;
 	}
 	if (!find_place(slot, hit->tgid, at) || !may_replace_return(site, at, slot, hit->tgid)) {
-		ADD(stats->calls, 1);
+		count_call(stats);
 		count_lost(stats, LOST_ENTRY_ONLY);
 		return LEAVE_RETURN;
 	}
 	if (has_too_many_replaced()) {
-		ADD(stats->calls, 1);
+		count_call(stats);
 		count_lost(stats, LOST_TOO_DEEP);
 		return LEAVE_RETURN;
 	}
@@ -301,6 +301,7 @@ int support(struct pt_regs *regs)
 	site = find_site(regs, &key.tgid, &bias);
 	if (!site)
 		return 0;
+	count_support();
 	switch (site->kind) {
 	case SITE_SWITCH_STACK:
 		stack_switched(ARGUMENT(regs, site->context_at));

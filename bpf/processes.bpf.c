@@ -109,6 +109,15 @@ struct {
 	__type(value, __u64);
 } lost_events SEC(".maps");
 
+/* By enum process_event: how often the program has run that tells of it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, PROCESS_EXITED + 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} process_runs SEC(".maps");
+
 #define SIGCONT 18
 #define SIGSTOP 19
 #define NS_PER_S 1000000000ULL
@@ -170,6 +179,14 @@ static __always_inline bool is_to_wait(struct task_struct *task, const struct fi
 	       may_be_wanted(task);
 }
 
+static __always_inline void count_run(__u32 event)
+{
+	__u64 *runs = bpf_map_lookup_elem(&process_runs, &event);
+
+	if (runs)
+		ADD(*runs, 1);
+}
+
 static __always_inline void send_event(void *context, __u32 event, __u32 tgid, __u32 parent_tgid,
 				       const struct file_key *file, struct task_struct *may_wait)
 {
@@ -208,6 +225,7 @@ int process_forked(struct bpf_raw_tracepoint_args *arguments)
 	struct target *target;
 	__u32 *verdict;
 
+	count_run(PROCESS_FORKED);
 	if (tgid == parent_tgid)
 		return 0;
 	target = bpf_map_lookup_elem(&targets, &parent_tgid);
@@ -260,6 +278,7 @@ int process_executed(struct bpf_raw_tracepoint_args *arguments)
 
 	bool is_target = bpf_map_lookup_elem(&targets, &tgid);
 
+	count_run(PROCESS_EXECUTED);
 	bpf_map_delete_elem(&told, &tgid);
 	bpf_map_delete_elem(&trampolines, &tgid);
 
@@ -294,6 +313,7 @@ int process_exited(struct bpf_raw_tracepoint_args *arguments)
 	struct task_struct *task = (struct task_struct *)arguments->args[0];
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
 
+	count_run(PROCESS_EXITED);
 	if (BPF_CORE_READ(task, signal, live.counter) > 0)
 		return 0;
 	bpf_map_delete_elem(&told, &tgid);

@@ -25,6 +25,40 @@ INLINE struct statistics *statistics_of(__u32 function)
 	return bpf_map_lookup_elem(&statistics, &index);
 }
 
+/* Not 0: calls may have been counted since user space last set it to 0. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} activity SEC(".maps");
+
+/*
+ * First the count: user space clears the flag before it reads the counts, so that a call which it
+ * does not see there sets the flag anew. It is mostly set, and all CPUs share its cache line, so it
+ * is not written for nothing.
+ */
+INLINE void count_call(struct statistics *stats)
+{
+	__u32 zero = 0;
+	volatile __u32 *active;
+
+	ADD(stats->calls, 1);
+	active = bpf_map_lookup_elem(&activity, &zero);
+	if (active && !*active)
+		*active = 1;
+}
+
+/* Hits of sites that belong to no function are counted for all modules together. */
+INLINE void count_support(void)
+{
+	struct statistics *stats = statistics_of(0);
+
+	if (stats)
+		count_call(stats);
+}
+
 /* Four buckets an octave with boundaries 2^(k/4): any value is within 9.1 % of its bucket's
  * geometric middle. */
 INLINE __u32 histogram_bucket(__u64 ns)

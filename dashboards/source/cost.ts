@@ -44,7 +44,7 @@ export const costDashboard = dashboard(
           size: [6, 4],
           title: 'Overhead',
           description:
-            'CPU time that probes take of all that is traced: our programs as the kernel measures them, and the traps before them; 100 % is one CPU.',
+            'CPU time that probes take of all that is traced: our programs by samples that the kernel times, and the traps before them; 100 % is one CPU.',
           unit: 'percentunit',
           min: 0,
           queries: [{ expr: sum(overhead), legend: 'overhead' }],
@@ -255,7 +255,8 @@ export const costDashboard = dashboard(
         timeSeries({
           size: [12, 8],
           title: 'BPF run time by program',
-          description: 'CPU time of each of our programs; 100 % is one CPU.',
+          description:
+            'CPU time of each of our programs, estimated from samples; 100 % is one CPU.',
           unit: 'percentunit',
           min: 0,
           stacked: true,

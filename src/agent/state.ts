@@ -1,8 +1,8 @@
 /** What runs → what metrics and health say of it. */
 import { type ProbedModule, sitesOf } from '../session/modules.js';
-import type { Spent } from '../session/overhead.js';
 import type { Running } from '../session/running.js';
 import type { TraceRule } from '../session/rule.js';
+import type { FunctionStatistics } from '../session/statistics.js';
 import { lostInKernel } from '../session/summary.js';
 import type { Sink } from '../sinks/sink.js';
 import type { AgentConfig } from './config/config.js';
@@ -26,13 +26,14 @@ export async function snapshotOf(agent: AgentState): Promise<AgentSnapshot> {
     uncountedOf(agent),
   ]);
   const statistics = session.statistics();
+  session.look();
   const lost = lostInKernel(statistics);
   for (const [reason, count] of Object.entries(running.lostHere())) {
     lost[reason] = (lost[reason] ?? 0) + count;
   }
   const probed = [...modules.all];
   return {
-    attachments: probed.map((each) => attachmentOf(each, running.spentOn(each, statistics))),
+    attachments: probed.map((each) => attachmentOf(each, agent, statistics)),
     functions: functions.flatMap((named, index) => {
       const counted = statistics[index];
       if (!named || !counted) return [];
@@ -101,9 +102,15 @@ function uncountedOf({
   );
 }
 
-function attachmentOf(probed: ProbedModule, { predictedNs, kernelNs }: Spent): AttachmentSnapshot {
+function attachmentOf(
+  probed: ProbedModule,
+  { running }: AgentState,
+  statistics: readonly FunctionStatistics[],
+): AttachmentSnapshot {
   const { rule, exe, pids, attachment } = probed;
-  const runTimeNs = attachment.runTimes().reduce((sum, { runTimeNs }) => sum + runTimeNs, 0);
+  const { predictedNs, kernelNs } = running.spentOn(probed, statistics);
+  const times = running.session.programTimesOf(attachment);
+  const runTimeNs = times.reduce((sum, { runTimeNs }) => sum + runTimeNs, 0);
   return {
     rule: rule.name,
     executable: exe,
@@ -129,10 +136,11 @@ function refusedOf({ rule, exe, attachment }: ProbedModule): AgentSnapshot['refu
   }));
 }
 
-/** By name: every executable has programs of its own. */
+/** By name: every executable has programs of its own. Of what was never timed nothing is said. */
 function programsOf({ session }: Running): AgentSnapshot['programs'] {
   const sums = new Map<string, { runTimeNs: number; runCount: number }>();
-  for (const { program, runTimeNs, runCount } of session.programRunTimes()) {
+  for (const { program, runTimeNs, runCount } of session.programTimes()) {
+    if (runCount === 0) continue;
     const sum = sums.get(program) ?? { runTimeNs: 0, runCount: 0 };
     sum.runTimeNs += runTimeNs;
     sum.runCount += runCount;

@@ -86,7 +86,7 @@ export const FEATURES: Record<
   },
   runTimeStatistics: {
     name: 'BPF run times',
-    gives: 'the measured overhead',
+    gives: 'the measured overhead, from samples',
     without: 'the overhead is predicted only',
     since: `Linux 5.8, and CAP_SYS_ADMIN or ${RUN_TIMES}=1 by sysctl`,
   },

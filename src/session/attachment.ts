@@ -34,6 +34,7 @@ export const SESSION_MAPS = [
   'stacks',
   'inheritances',
   'statistics',
+  'activity',
   'told',
   'trampolines',
   'target_facts',
@@ -53,7 +54,7 @@ type SharedMap = (typeof SESSION_MAPS)[number] | (typeof RULE_MAPS)[number];
 export type SharedMaps = Record<SharedMap, BpfMap>;
 
 const THREAD_MAPS = [
-  ...(['ring', 'stacks', 'inheritances', 'statistics', 'governed'] as const),
+  ...(['ring', 'stacks', 'inheritances', 'statistics', 'activity', 'governed'] as const),
   ...(['next_tree', 'call_values', 'http_requests', 'http_uncounted'] as const),
 ];
 

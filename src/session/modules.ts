@@ -302,7 +302,9 @@ export class Modules {
   private async attach({ attachment, file }: ProbedModule, pid: number | null): Promise<void> {
     if (attachment.isAttached(pid)) return;
     try {
-      await attachment.attach(file?.path ?? '', pid);
+      await this.options.session.whileAttaching(attachment, () =>
+        attachment.attach(file?.path ?? '', pid),
+      );
     } catch (error) {
       throw kernelError(error);
     }

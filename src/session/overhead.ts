@@ -1,8 +1,8 @@
 /** What tracing has cost its targets, in nanoseconds of their threads. */
-import type { ProgramRunTime } from '../native/native.js';
 import { callCostNs, kernelCostNs, supportCostNs } from '../plan/cost.js';
 import type { HostCosts } from '../plan/host-costs.js';
 import type { ModulePlan } from '../plan/plan.js';
+import type { ProgramTime } from './run-times.js';
 import type { FunctionStatistics } from './statistics.js';
 
 export interface Spent {
@@ -21,13 +21,13 @@ export const add = (a: Spent, b: Spent): Spent => ({
 
 /**
  * For all calls so far of a plan's functions, whose statistics these are. Hits for our own bookkeeping
- * are known where the kernel counts the runs of programs.
+ * are known where the kernel times runs of programs now and then.
  */
 export function spentOn(
   plan: ModulePlan,
   costs: HostCosts,
   statistics: readonly FunctionStatistics[],
-  programs: readonly ProgramRunTime[],
+  programs: readonly Pick<ProgramTime, 'program' | 'runCount'>[],
 ): Spent {
   const hits = programs.reduce(
     (sum, { program, runCount }) => sum + (program === 'support' ? runCount : 0),

@@ -277,6 +277,7 @@ export class Running {
     const { firstFunction, plan } = probed.attachment;
     const count = plan.functions.length;
     const all = this.session.statistics();
+    this.session.look();
     this.spentBefore = add(this.spentBefore, this.spentOn(probed, all));
     const statistics = all.slice(firstFunction, firstFunction + count);
     for (const [reason, lost] of Object.entries(lostInKernel(statistics))) {
@@ -289,17 +290,15 @@ export class Running {
     }
   }
 
-  /** What its probes have cost so far. */
-  spentOn(
-    { attachment, rule }: ProbedModule,
-    statistics: readonly FunctionStatistics[] = this.session.statistics(),
-  ): Spent {
+  /** What its probes have cost so far, as of the session's last look at run times. */
+  spentOn({ attachment, rule }: ProbedModule, statistics: readonly FunctionStatistics[]): Spent {
     const { plan, firstFunction } = attachment;
     const own = statistics.slice(firstFunction, firstFunction + plan.functions.length);
-    return spentOn(plan, rule.request.costs, own, attachment.runTimes());
+    return spentOn(plan, rule.request.costs, own, this.session.programTimesOf(attachment));
   }
 
   private overhead(statistics: readonly FunctionStatistics[]): Summary['overhead'] {
+    this.session.look();
     const { predictedNs, kernelNs } = [...this.modules.all]
       .map((probed) => this.spentOn(probed, statistics))
       .reduce(add, this.spentBefore);

@@ -1,16 +1,8 @@
 /** What is loaded and attached: the maps that all programs share, the reader, the attachments. */
 import { runTimesAreOn } from '../native/features.js';
-import type {
-  BpfMap,
-  Features,
-  Link,
-  Native,
-  ProgramRunTime,
-  Programs,
-  Reader,
-} from '../native/native.js';
+import type { BpfMap, Features, Link, Native, Programs, Reader } from '../native/native.js';
 import type { ModulePlan } from '../plan/plan.js';
-import { processSettings, statistics } from '../spans/records.generated.js';
+import { ProcessEvent, processSettings, statistics } from '../spans/records.generated.js';
 import {
   Attachment,
   type ModuleProbes,
@@ -23,7 +15,9 @@ import { KernelAttachment } from './kernel-attachment.js';
 import { kernelError } from './kernel-errors.js';
 import { Numbers } from './numbers.js';
 import { allOpenCalls, openCallsOn, type OpenStackCalls } from './open-calls.js';
+import { programCounts, programHits } from './program-hits.js';
 import { openRuleMaps, type RuleMaps } from './rule-maps.js';
+import { type ProgramCounts, type ProgramTime, RunTimes } from './run-times.js';
 import { type FunctionStatistics, readStatistics } from './statistics.js';
 import { Targets } from './targets.js';
 import type { Transport } from './transport.js';
@@ -33,6 +27,13 @@ import type { Transport } from './transport.js';
  * the event loop deals with, in less than 10 ms.
  */
 const READER = { intervalMs: 5, batchBytes: 1 << 17, maxPending: 2 };
+
+/** The programs that watch processes, and what each of them tells of. */
+const WATCHERS = {
+  process_forked: ProcessEvent.FORKED,
+  process_executed: ProcessEvent.EXECUTED,
+  process_exited: ProcessEvent.EXITED,
+} as const;
 
 export interface SessionOptions {
   /** Perf buffers also where the kernel has no ring. */
@@ -53,10 +54,10 @@ export class Session {
   private readonly numbers: Numbers;
   /** Numbers of attachments given out; 0 is none. */
   private attached = 0;
-  private runTimeStatistics: { close(): void } | null = null;
   private readonly startedAt = process.hrtime.bigint();
-  /** What removed attachments had come to. */
-  private readonly gone = new Map<string, ProgramRunTime>();
+  private readonly runTimes: RunTimes;
+  /** Of attachments that were removed. */
+  private missedBefore = 0;
 
   private constructor(
     private readonly native: Native,
@@ -69,6 +70,11 @@ export class Session {
     private readonly reader: Reader,
   ) {
     this.numbers = new Numbers(1, options.maxFunctions);
+    this.runTimes = new RunTimes({
+      enable: features.runTimeStatistics ? () => native.enableRunTimeStatistics() : null,
+      areOn: runTimesAreOn,
+      read: () => this.counts(),
+    });
     this.targets = new Targets({
       targets: this.map('targets'),
       verdicts: this.map('trampolines'),
@@ -102,13 +108,11 @@ export class Session {
         sleepable: false,
       });
       const tracepoints = await Promise.all(
-        ['process_forked', 'process_executed', 'process_exited'].map((program) =>
-          processes.attachTracepoint(program),
-        ),
+        Object.keys(WATCHERS).map((program) => processes.attachTracepoint(program)),
       );
       const perfBytes = options.ringBytes;
       const reader = native.read(processes.map('ring'), { ...READER, perfBytes }, onBatch);
-      const session = new Session(
+      return new Session(
         native,
         // The kernel lets no program sleep that writes to perf buffers.
         { ...features, sleepable: features.sleepable && !perfBuffers },
@@ -119,9 +123,6 @@ export class Session {
         tracepoints,
         reader,
       );
-      if (features.runTimeStatistics) session.runTimeStatistics = native.enableRunTimeStatistics();
-      else if (runTimesAreOn()) session.runTimeStatistics = { close: () => undefined };
-      return session;
     } catch (error) {
       throw kernelError(error);
     }
@@ -168,6 +169,7 @@ export class Session {
               plan.kind === 'native' ? await rule.threadStacks() : null,
             );
       this.attachments.add(attachment);
+      this.runTimes.look();
       return attachment;
     } catch (error) {
       this.numbers.giveBack(first, plan.functions.length);
@@ -177,17 +179,11 @@ export class Session {
 
   /** Gives back all that a detached attachment had; its counts are gone. */
   remove(attachment: ModuleProbes): void {
-    if (!this.attachments.delete(attachment)) return;
+    if (!this.attachments.has(attachment)) return;
     const { firstFunction, plan } = attachment;
-    for (const { program, runTimeNs, runCount, recursionMisses } of attachment.runTimes()) {
-      const sum = this.gone.get(program);
-      this.gone.set(program, {
-        program,
-        runTimeNs: (sum?.runTimeNs ?? 0) + runTimeNs,
-        runCount: (sum?.runCount ?? 0) + runCount,
-        recursionMisses: (sum?.recursionMisses ?? 0) + recursionMisses,
-      });
-    }
+    this.runTimes.forget(attachment);
+    this.missedBefore += missedBy(attachment);
+    this.attachments.delete(attachment);
     attachment.close();
     const elements = plan.functions.length * this.shards;
     const first = firstFunction * this.shards;
@@ -226,21 +222,44 @@ export class Session {
     return readStatistics(this.map('statistics'), this.numbers.used, this.shards);
   }
 
-  /** Runs of the programs at sites; null if they are not counted. */
-  hits(): number | null {
-    if (!this.runTimeStatistics) return null;
-    return this.runTimes().reduce((sum, { runCount }) => sum + runCount, 0);
+  /** Whether calls may have been counted since it was asked last; ask before the counts are read. */
+  wasActive(): boolean {
+    const activity = this.map('activity');
+    if (activity.read(0, 1).readUInt32LE() === 0) return false;
+    activity.update(Buffer.alloc(4), Buffer.alloc(4));
+    return true;
   }
 
   /** Calls so far, by function number; the first is of the support sites' hits. */
   calls(): Float64Array {
-    return this.map('statistics').sums(statistics.calls, this.numbers.used, this.shards);
+    return this.sums(statistics.calls);
   }
 
-  /** CPU time of our programs since the session began; null if not measured. */
+  /** What its probes cost is measured from then on. */
+  whileAttaching(attachment: ModuleProbes, attach: () => Promise<void>): Promise<void> {
+    return this.runTimes.whileAttaching(attachment, attach);
+  }
+
+  /** At what our programs have taken up to now; the methods below tell what was seen. */
+  look(): void {
+    this.runTimes.look();
+  }
+
+  programTimesOf(attachment: ModuleProbes): ProgramTime[] {
+    return this.runTimes.of(attachment);
+  }
+
+  /** Of all programs, those that watch processes among them. A name may come several times. */
+  programTimes(): ProgramTime[] {
+    return [...this.timesAtSites(), ...this.runTimes.of(this.processes)];
+  }
+
+  /** CPU time of the programs at sites since the session began; null: none of it was timed. */
   runTimeNs(): number | null {
-    if (!this.runTimeStatistics) return null;
-    return this.runTimes().reduce((sum, { runTimeNs }) => sum + runTimeNs, 0);
+    if (!this.runTimes.canBeKnown) return null;
+    const times = this.timesAtSites();
+    const sum = times.reduce((sum, { runTimeNs }) => sum + runTimeNs, 0);
+    return sum === 0 && times.some(({ untimedHits }) => untimedHits > 0) ? null : sum;
   }
 
   /** As a share of one CPU since the session began. */
@@ -250,17 +269,12 @@ export class Session {
 
   /** Hits that the kernel dropped since the program was already running on that CPU. */
   missed(): number {
-    return this.runTimes().reduce((sum, { recursionMisses }) => sum + recursionMisses, 0);
+    return [...this.attachments].reduce((sum, each) => sum + missedBy(each), this.missedBefore);
   }
 
   /** Forks, execs and exits that did not fit the ring. */
   lostEvents(): number {
     return Number(this.processes.map('lost_events').read(0, 1).readBigUInt64LE());
-  }
-
-  /** Of all programs, those that watch processes among them. A name may come several times. */
-  programRunTimes(): ProgramRunTime[] {
-    return [...this.runTimes(), ...this.processes.runTimes()];
   }
 
   /** In which processes return addresses may be replaced; trampolines.ts says when. */
@@ -304,24 +318,52 @@ export class Session {
       ...[...this.attachments].map((attachment) => attachment.detach()),
       ...this.tracepoints.map((link) => link.detach()),
     ]);
+    this.runTimes.close();
     await this.reader.drain();
     return allOpenCalls(this.map('stacks'));
   }
 
   async close(): Promise<void> {
     await this.reader.stop();
-    this.runTimeStatistics?.close();
+    this.runTimes.close();
     for (const attachment of this.attachments) attachment.close();
     this.processes.close();
   }
 
-  /** Of the programs at sites, removed attachments included. */
-  private runTimes(): ProgramRunTime[] {
-    const present = [...this.attachments].flatMap((attachment) => attachment.runTimes());
-    return [...present, ...this.gone.values()];
+  /** Removed attachments included. */
+  private timesAtSites(): ProgramTime[] {
+    const present = [...this.attachments].flatMap((attachment) => this.runTimes.of(attachment));
+    return [...present, ...this.runTimes.ofGone];
+  }
+
+  private counts(): (readonly [object, ProgramCounts[]])[] {
+    const calls = this.calls();
+    const returns = this.sums(statistics.returns);
+    this.sums(statistics.unpairedReturns).forEach((count, index) => {
+      returns[index] = (returns[index] ?? 0) + count;
+    });
+    const counts = [...this.attachments].map((attachment) => {
+      const hits = programHits(attachment, { calls, returns });
+      return [attachment, programCounts(attachment.runTimes(), hits)] as const;
+    });
+    const runs = this.processes.map('process_runs').sums(0, ProcessEvent.EXITED + 1, 1);
+    const watched = Object.entries(WATCHERS).map(
+      ([program, event]) => [program, runs[event] ?? 0] as const,
+    );
+    return [
+      ...counts,
+      [this.processes, programCounts(this.processes.runTimes(), new Map(watched))],
+    ];
+  }
+
+  private sums(offset: number): Float64Array {
+    return this.map('statistics').sums(offset, this.numbers.used, this.shards);
   }
 
   private map(name: (typeof SESSION_MAPS)[number]): BpfMap {
     return this.processes.map(name);
   }
 }
+
+const missedBy = (attachment: ModuleProbes): number =>
+  attachment.runTimes().reduce((sum, { recursionMisses }) => sum + recursionMisses, 0);

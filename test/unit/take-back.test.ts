@@ -83,6 +83,7 @@ class World {
         }),
       add: () => Promise.resolve(attachment),
       remove: () => undefined,
+      whileAttaching: (_: unknown, attach: () => Promise<void>) => attach(),
       targets: { addModule: () => true, removeModule: () => undefined },
       drain: () => Promise.resolve(),
       allOpenCalls: () => Promise.resolve(this.open),

@@ -274,7 +274,7 @@ const KERNEL: Family[] = [
   {
     name: 'underspan_bpf_run_seconds_total',
     type: 'counter',
-    help: 'CPU time of a BPF program.',
+    help: 'CPU time of a BPF program, estimated from samples.',
     labels: ['program'],
     read: ({ programs }) =>
       programs.map(({ program, runTimeNs }) => ({ labels: [program], counts: [runTimeNs / 1e9] })),
@@ -282,7 +282,7 @@ const KERNEL: Family[] = [
   {
     name: 'underspan_bpf_runs_total',
     type: 'counter',
-    help: 'Runs of a BPF program.',
+    help: 'Runs of a BPF program, estimated from samples.',
     labels: ['program'],
     read: ({ programs }) =>
       programs.map(({ program, runCount }) => ({ labels: [program], counts: [runCount] })),
