@@ -42,6 +42,8 @@ interface Ruled {
   withdrawals: number;
   /** What has been said of which function. */
   told: Map<number, Told>;
+  /** And of what belongs to no function. */
+  toldOther: boolean;
 }
 
 interface Costs {
@@ -126,6 +128,7 @@ export class Governing {
       for (const action of ruled.governor.step(seconds, costs, other)) {
         this.act(action, rule, ruled, present);
       }
+      this.tellOther(rule, ruled);
       if (ruled.governor.load > NEAR) isNear = true;
     }
     this.before = calls;
@@ -137,7 +140,7 @@ export class Governing {
     const budget = rule.maxOverhead * targets * 1e9;
     let ruled = this.rules.get(rule);
     if (!ruled) {
-      ruled = { governor: new Governor(budget), withdrawals: 0, told: new Map() };
+      ruled = { governor: new Governor(budget), withdrawals: 0, told: new Map(), toldOther: false };
       this.rules.set(rule, ruled);
     }
     ruled.governor.setBudget(budget);
@@ -244,12 +247,24 @@ export class Governing {
     const named = untold.map((index) => nameOf(present, index));
     const few = named.slice(0, 3).join(', ');
     const others = named.length > 3 ? ` and ${named.length - 3} more` : '';
-    const cost = `${(share * 100).toFixed(0)} %`;
-    const budget = `${+(rule.maxOverhead * 100).toPrecision(3)} %`;
     this.options.onNotice(
       {
         code: 'OVER_BUDGET',
-        message: `tracing ${few}${others} costs ${cost} of a CPU, and the budget is ${budget}: from now on ${WHAT_IS_LEFT[what]} (raise --max-overhead, or trace less)`,
+        message: `tracing ${few}${others} costs ${percent(share)} of a CPU, and the budget is ${percent(rule.maxOverhead)}: from now on ${WHAT_IS_LEFT[what]} (raise --max-overhead, or trace less)`,
+      },
+      rule,
+    );
+  }
+
+  /** Without these probes calls would be placed and paired wrongly, and so they are never withdrawn. */
+  private tellOther(rule: TraceRule, ruled: Ruled): void {
+    const { otherShare } = ruled.governor;
+    if (otherShare === null || ruled.toldOther) return;
+    ruled.toldOther = true;
+    this.options.onNotice(
+      {
+        code: 'BOOKKEEPING_OVER_BUDGET',
+        message: `the probes by which stacks and contexts are followed cost ${percent(otherShare)} of a CPU by themselves, and the budget is ${percent(rule.maxOverhead)}: they stay as long as something is traced (raise --max-overhead, or stop tracing)`,
       },
       rule,
     );
@@ -266,6 +281,8 @@ export class Governing {
     }
   }
 }
+
+const percent = (share: number): string => `${+(share * 100).toPrecision(2)} %`;
 
 const WHAT_IS_LEFT = {
   count: 'calls are only counted, and their durations looked at now and then',

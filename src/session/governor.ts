@@ -36,6 +36,10 @@ const FULL_SECONDS = 1;
 const FIRST_SECONDS = 0.4;
 /** What goes on after somebody had to go may cost that share of the budget. */
 const REST = 0.9;
+/** Of the budget, what belongs to no function leaves the functions at least that share. */
+const OWN = 0.5;
+/** What was spent beyond the budget is made up for, up to that much of it, in seconds. */
+const MOST_DEBT_SECONDS = 10;
 /** Rates are averages over about that time, in seconds. */
 const MEMORY_SECONDS = 0.2;
 /** A rate that is as good as none, in nanoseconds a second. */
@@ -76,6 +80,8 @@ export class Governor {
   /** Since when the bucket has been full. */
   private fullSince: number | null = null;
   private lookedAt = 0;
+  /** Of what belongs to no function, in nanoseconds a second; an average. */
+  private otherRate = 0;
 
   /** `budget` in nanoseconds of cost a second. */
   constructor(private budget: number) {
@@ -103,6 +109,11 @@ export class Governor {
 
   get withdrawn(): number[] {
     return this.thoseThatAre('withdrawn');
+  }
+
+  /** What belongs to no function costs so much of a CPU that it leaves functions too little. */
+  get otherShare(): number | null {
+    return this.otherRate > this.budget * (1 - OWN) ? this.otherRate / 1e9 : null;
   }
 
   /** What calls cost now, in nanoseconds a second. */
@@ -133,12 +144,13 @@ export class Governor {
     let spent = otherNs;
     for (const cost of costs) spent += this.note(cost, seconds, weight);
     this.bucket = Math.min(full, this.bucket + this.budget * seconds) - spent;
+    this.bucket = Math.max(this.bucket, -this.budget * MOST_DEBT_SECONDS);
+    this.otherRate += (otherNs / seconds - this.otherRate) * weight;
     if (this.bucket < full * REST) this.fullSince = null;
     else this.fullSince ??= this.seconds;
-    const otherRate = otherNs / seconds;
     // What goes when nothing is left would go on at the expense of the next second.
-    const excess = Math.max(0, this.spending + otherRate - this.budget);
-    if (this.bucket < excess * REACTION_SECONDS) return this.relieve(otherRate);
+    const excess = Math.max(0, this.spending + this.otherRate - this.budget);
+    if (this.bucket < excess * REACTION_SECONDS) return this.relieve();
     return this.fullSince === null ? [] : this.goBack();
   }
 
@@ -187,9 +199,9 @@ export class Governor {
     return this.thinned ? rate : spanRate;
   }
 
-  private relieve(otherRate: number): GovernorAction[] {
+  private relieve(): GovernorAction[] {
     const actions: GovernorAction[] = [];
-    const allowed = this.budget * REST - otherRate;
+    const allowed = this.budget * REST - Math.min(this.otherRate, this.budget * (1 - OWN));
     if (!this.thinned) {
       this.thinned = true;
       actions.push({ do: 'thin' });

@@ -221,6 +221,20 @@ describe('the governor', () => {
     assert.ok((least ?? 0) >= 3 && (most ?? 0) - (least ?? 0) <= 1, visits.join());
   });
 
+  test('what belongs to no function leaves the others half of the budget', () => {
+    const governor = new Governor(BUDGET);
+    const cheap = { index: 0, calls: 20, callNs: CALL_NS, spanNs: 500, countNs: null };
+    // Together the calls cost two fifths of the budget, the rest twice of it.
+    for (let at = 0; at < 60; at += STEP) governor.step(STEP, [cheap], 2 * BUDGET * STEP);
+    assert.deepEqual(governor.withdrawn, []);
+    assert.equal(governor.isThinned, true);
+    assert.ok(Math.abs((governor.otherShare ?? 0) - 0.1) < 0.001, `${governor.otherShare}`);
+    // And when that is over, all is well again before long.
+    for (let at = 0; at < 25; at += STEP) governor.step(STEP, [cheap]);
+    assert.equal(governor.isThinned, false);
+    assert.equal(governor.otherShare, null);
+  });
+
   test('a smaller budget holds at once', () => {
     const shrinking = program(4_000);
     shrinking.run(10);
