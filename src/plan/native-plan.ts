@@ -66,7 +66,10 @@ export async function planNative(
   const [code, lines, read] = await Promise.all([
     readCode(module, candidates.map(ranges)),
     module.lines(addresses),
-    wanted && !entryOnly ? nativeValues(module, wanted, called, addresses) : null,
+    // Of a library in which only stacks are followed the DWARF is not read.
+    wanted && !entryOnly && candidates.length > 0
+      ? nativeValues(module, wanted, called, addresses)
+      : null,
   ]);
   const functions: PlannedFunction[] = [];
   const refused: Refusal[] = [];
