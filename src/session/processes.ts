@@ -94,12 +94,26 @@ export class Processes {
     libraries: readonly ModuleFile[],
   ): Promise<void> {
     const whole = rule.reach(target) === 'all';
+    if (plan.kind === 'native') this.foreseeLibraries(target, rule);
     try {
       const probed = await this.options.modules.need(rule, target, whole, plan);
       if (probed) await this.link(target, rule, probed, libraries);
       else await this.takeOthers(target.pid, libraries);
     } catch (error) {
       throw this.orEnded(target, error);
+    }
+  }
+
+  /** Those in which stacks change are needed in a moment: they are loaded beside the executable. */
+  private foreseeLibraries({ pid, fileId }: Target, rule: TraceRule): void {
+    const { modules, procfs } = this.options;
+    for (const library of mappedLibraries(pid, procfs)) {
+      if (library.fileId === fileId || !isRuntime(library.exe)) continue;
+      const role = { kind: 'library', path: library.exe } as const;
+      // Functions are numbered in the order in which their modules are loaded.
+      if (requestFor(rule.request, role, library.exe).patterns.length > 0) continue;
+      // What fails is tried, and told, when it is linked.
+      modules.need(rule, library, false, undefined, role).catch(() => undefined);
     }
   }
 
