@@ -146,10 +146,9 @@ function planFunction(
   const returns = exits.filter(({ address }) => address !== entry.sites.address);
   const single = returns.length < exits.length;
   const why = 'entryOnly' in found ? found.entryOnly : null;
-  const top = trampolineEntry(code, costs, needs);
-  const topEntry = 'sites' in top ? top.sites : null;
-  if (takesTrampoline(trampolines, { name, entry: topEntry, entryOnly: why, single })) {
-    return { ...planned, entry: topEntry ?? entry.sites, trampoline: true };
+  if (takesTrampoline(trampolines, { name, entryOnly: why, single })) {
+    const top = trampolineEntry(code, costs, needs);
+    if ('sites' in top) return { ...planned, entry: top.sites, trampoline: true };
   }
   return { ...planned, returns, entryOnly: why, single };
 }
