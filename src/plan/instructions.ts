@@ -20,6 +20,8 @@ export interface Instruction {
 /** The addon's records, by index of the function in the request. */
 export function groupByFunction(records: Buffer, functions: number): Instruction[][] {
   const groups: Instruction[][] = Array.from({ length: functions }, () => []);
+  // An empty one that the addon made has no memory to view.
+  if (records.length === 0) return groups;
   // Large modules have millions: a view reads them several times as fast as a Buffer.
   const view = new DataView(records.buffer, records.byteOffset, records.byteLength);
   for (let at = 0; at + INSTRUCTION_SIZE <= records.length; at += INSTRUCTION_SIZE) {
