@@ -2,7 +2,6 @@ import { UnderspanError } from './errors.js';
 import { knownFeatures } from './native/features.js';
 import type { Features, Native } from './native/native.js';
 import { type HostCosts, hostCosts } from './plan/host-costs.js';
-import { planKernel } from './plan/kernel-plan.js';
 import {
   KERNEL,
   MAIN,
@@ -141,6 +140,7 @@ async function kernelPlan(
   request: PlanRequest,
 ): Promise<ModulePlan | null> {
   if (!wantsKernel(request)) return null;
+  const { planKernel } = await import('./plan/kernel-plan.js');
   return planKernel(native, features, requestFor(request, KERNEL, KERNEL_FILE.exe));
 }
 

@@ -1,7 +1,6 @@
 /** The probes of each rule in each module: planned once, linked to processes, taken back. */
 import { UnderspanError } from '../errors.js';
 import type { Lease, Native } from '../native/native.js';
-import { planKernel } from '../plan/kernel-plan.js';
 import { MAIN, type ModuleRole, requestFor } from '../plan/module-role.js';
 import { planModule, type PlanRequest } from '../plan/plan-module.js';
 import { type ModulePlan, privateBytes, siteCount } from '../plan/plan.js';
@@ -173,7 +172,9 @@ export class Modules {
         known ??
         (file
           ? await planModule(native, file.path, target.exe, request())
-          : await planKernel(native, session.features, request()));
+          : await (
+              await import('../plan/kernel-plan.js')
+            ).planKernel(native, session.features, request()));
       const shared = this.isShared(plan, rule, whole, role);
       const attachment = await this.load(plan, rule, shared && !whole);
       const probed: ProbedModule = {

@@ -19,7 +19,6 @@ import {
   shardCount,
 } from './attachment.js';
 import { numbersFrom, type RuleOptions } from './encode.js';
-import { KernelAttachment } from './kernel-attachment.js';
 import { kernelError } from './kernel-errors.js';
 import { Numbers } from './numbers.js';
 import { allOpenCalls, openCallsOn, type OpenStackCalls } from './open-calls.js';
@@ -164,7 +163,7 @@ export class Session {
       const stacks = plan.kind === 'go' ? null : await rule.threadStacks();
       const loading =
         plan.kind === 'kernel' && stacks
-          ? KernelAttachment.load(...common, stacks)
+          ? (await import('./kernel-attachment.js')).KernelAttachment.load(...common, stacks)
           : Attachment.load(...common, stacks);
       const [loaded, watched] = await Promise.allSettled([
         loading,
