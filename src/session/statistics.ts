@@ -71,8 +71,12 @@ function addShards(
 
 function fromFields(fields: Float64Array, minNs: number): FunctionStatistics {
   const of = (offset: number): number => fields[offset / 8] ?? 0;
-  const list = (offset: number, length: number): number[] =>
-    Array.from(fields.subarray(offset / 8, offset / 8 + length));
+  // Array.from() takes ten times as long.
+  const list = (offset: number, length: number): number[] => {
+    const numbers = new Array<number>(length);
+    for (let i = 0; i < length; i++) numbers[i] = fields[offset / 8 + i] ?? 0;
+    return numbers;
+  };
   return {
     calls: of(statistics.calls),
     returns: of(statistics.returns),
