@@ -185,16 +185,21 @@ export function encodeSites(plan: ModulePlan, firstFunction: number): EncodedSit
   return { sites, count, entries, returns, support, around };
 }
 
-/** Keys and values of the map `sites` that let calls of `around` count no more. */
-export function encodeClosed({ sites, around }: EncodedSites): { keys: Buffer; values: Buffer } {
-  const keys = Buffer.alloc(around.length * 4);
-  const values = around.map(({ index }, i) => {
+/** Keys and values of the map `sites` by which no call begins any more. */
+export function encodeClosed({ sites, entries, around }: EncodedSites): {
+  keys: Buffer;
+  values: Buffer;
+} {
+  const closed = [...entries, ...around];
+  const keys = Buffer.alloc(closed.length * 4);
+  const values = Buffer.alloc(closed.length * site.size);
+  closed.forEach(({ index }, i) => {
     keys.writeUInt32LE(index, i * 4);
-    const element = Buffer.from(sites.subarray(index * site.size, (index + 1) * site.size));
-    element.writeUInt8(element.readUInt8(site.flags) | SiteFlag.CLOSED, site.flags);
-    return element;
+    const at = i * site.size;
+    sites.copy(values, at, index * site.size, (index + 1) * site.size);
+    values.writeUInt8(values.readUInt8(at + site.flags) | SiteFlag.CLOSED, at + site.flags);
   });
-  return { keys, values: Buffer.concat(values) };
+  return { keys, values };
 }
 
 /** Keys and values of the map `context_types`: each type is found by its itab and by itself. */
