@@ -173,6 +173,8 @@ export class Processes {
       const rule = known?.rule;
       if (!known || !rule || !hasLibraries(known)) return;
       found = false;
+      // At once: the kernel waits for a moment at each.
+      const links: Promise<void>[] = [];
       for (const library of [...expected, ...mappedLibraries(pid, procfs)]) {
         const isKnown = [...known.others].some(({ fileId }) => fileId === library.fileId);
         if (isKnown || library.fileId === known.target.fileId) continue;
@@ -180,16 +182,22 @@ export class Processes {
         const wanted = requestFor(rule.request, role, library.exe).patterns.length > 0;
         if (!wanted && !isRuntime(library.exe)) continue;
         const probed = await modules.need(rule, library, false, undefined, role);
-        if (this.known.get(pid) !== known) return;
+        if (this.known.get(pid) !== known) return all(links);
         if (!probed) {
           if (wanted) this.tellProblem(known.target, rule, library, role);
           continue;
         }
         known.others.add(probed);
         found = true;
-        await modules.link(probed, known.target);
-        if (wanted) onNotice(followed(probed, `in process ${pid}`), rule);
+        const told = wanted ? followed(probed, `in process ${pid}`) : null;
+        const link = modules.link(probed, known.target).then(() => {
+          if (told) onNotice(told, rule);
+        });
+        // Seen to below.
+        link.catch(() => undefined);
+        links.push(link);
       }
+      await all(links);
     }
     await this.judgeTrampolines(pid);
   }
@@ -355,6 +363,12 @@ export class Processes {
       known.others.delete(probed);
     }
   }
+}
+
+/** Throws what one of them does when all have come to an end. */
+async function all(work: readonly Promise<void>[]): Promise<void> {
+  await Promise.allSettled(work);
+  await Promise.all(work);
 }
 
 /** All that a process is linked to. */
