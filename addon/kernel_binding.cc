@@ -63,6 +63,7 @@ class LinkHandle : public Napi::ObjectWrap<LinkHandle> {
     // Whoever asks again waits for the same.
     Napi::Value detach(const Napi::CallbackInfo &info) {
         if (detached_.IsEmpty()) {
+            Link::close_soon(link_);
             auto promise = Task<bool>::start(
                 info.Env(),
                 [link = link_] {

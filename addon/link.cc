@@ -1,6 +1,8 @@
 #include "link.h"
 
 #include <map>
+#include <system_error>
+#include <thread>
 
 namespace {
 
@@ -33,6 +35,23 @@ std::shared_ptr<Link> Link::keep(std::vector<Fd> fds, size_t sites) {
     std::lock_guard lock(open_links().mutex);
     open_links().links.emplace(link.get(), link);
     return link;
+}
+
+void Link::close_soon(const std::shared_ptr<Link> &link) {
+    // Where each site has a link of its own there may be thousands.
+    constexpr int AT_ONCE = 32;
+    static std::atomic<int> running = 0;
+    if (running >= AT_ONCE)
+        return;
+    running++;
+    try {
+        std::thread([link] {
+            link->close();
+            running--;
+        }).detach();
+    } catch (const std::system_error &) {
+        running--;
+    }
 }
 
 void Link::close() {

@@ -24,6 +24,10 @@ class Link {
     bool closing() const { return closing_; }
     // Returns when the probes are gone, also if another thread is at it already.
     void close();
+    // Begins to close it on a thread of its own, unless too many do so; close() is still to be
+    // called. The kernel takes some 50 ms a link, most of which it waits: on libuv's four threads
+    // one link would wait for the others.
+    static void close_soon(const std::shared_ptr<Link> &link);
 
   private:
     Link(std::vector<Fd> fds, size_t sites) : sites_(sites), fds_(std::move(fds)) {}

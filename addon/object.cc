@@ -11,6 +11,7 @@
 
 #include "kernel_api.h"
 #include "memlock.h"
+#include "relocation_types.h"
 
 // What libbpf complained about on this thread: it says more than its errno does.
 static thread_local std::string complaints;
@@ -237,7 +238,11 @@ static void keep_loaded(bpf_object *object, Object &kept) {
 Object load_object(const ObjectOptions &options) {
     libbpf_set_print(keep_complaint);
     complaints.clear();
-    OpenObject object(bpf_object__open_file(options.path.c_str(), nullptr));
+    LIBBPF_OPTS(bpf_object_open_opts, how);
+    std::string types = relocation_types_for(options.path);
+    if (!types.empty())
+        how.btf_custom_path = types.c_str();
+    OpenObject object(bpf_object__open_file(options.path.c_str(), &how));
     if (!object) {
         NativeFailure failure =
             failure_of("BPF_FAILED", "Cannot open the BPF object " + options.path, errno);

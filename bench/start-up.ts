@@ -76,12 +76,13 @@ export function measureFootprint(): Promise<Found> {
       const status = await readFile(`/proc/${tracer.pid}/status`, 'utf8');
       const kilobytes = (field: string): number =>
         Number(new RegExp(`^${field}:\\s+(\\d+)`, 'm').exec(status)?.[1]);
-      const resident = kilobytes('VmRSS') / 1_024;
       const most = kilobytes('VmHWM') / 1_024;
       const maps = (await mapBytes(tracer.pid)) / MEGABYTE;
+      // Pages of maps that are mapped into the tracer are resident there, those of the ring twice.
+      const resident = kilobytes('VmRSS') / 1_024 - (await mappedMapBytes(tracer.pid)) / MEGABYTE;
       await tracer.stop();
       const sites = tracer.result.functions.reduce((sum, each) => sum + each.sites, 0);
-      const text = `${(resident + maps).toFixed(0)} MB: ${resident.toFixed(0)} resident, ${maps.toFixed(0)} in maps; ${most.toFixed(0)} resident at most (${sites.toLocaleString('en')} sites)`;
+      const text = `${(resident + maps).toFixed(0)} MB: ${resident.toFixed(0)} resident besides maps, ${maps.toFixed(0)} in maps; ${most.toFixed(0)} resident at most, with maps (${sites.toLocaleString('en')} sites)`;
       return {
         memory: measured('memory', resident + maps, text),
         idle: measured('idle', percent, `${percent.toFixed(2)} %`),
@@ -99,6 +100,17 @@ async function cpuNs(pid: number): Promise<number> {
     Number((await readFile(join(folder, thread, 'schedstat'), 'utf8')).split(' ')[0]),
   );
   return (await Promise.all(times)).reduce((sum, each) => sum + each, 0);
+}
+
+/** How much of a process's resident memory is pages of BPF maps, each as often as it is mapped. */
+async function mappedMapBytes(pid: number): Promise<number> {
+  let bytes = 0;
+  let isMap = false;
+  for (const line of (await readFile(`/proc/${pid}/smaps`, 'utf8')).split('\n')) {
+    if (/^[0-9a-f]+-[0-9a-f]+ /.test(line)) isMap = line.endsWith('anon_inode:bpf-map');
+    else if (isMap && line.startsWith('Rss:')) bytes += Number(/\d+/.exec(line)?.[0]) * 1_024;
+  }
+  return bytes;
 }
 
 /** What the kernel charges for the BPF maps that a process holds, each once. */

@@ -116,7 +116,7 @@ int enter(struct pt_regs *regs)
 	if (!site)
 		return 0;
 	stats = statistics_of(site->function);
-	if (!stats)
+	if (!stats || (site->flags & SITE_FLAG_CLOSED))
 		return 0;
 	if (settings.entry_only || (site->flags & SITE_FLAG_ENTRY_ONLY)) {
 		count_call(stats);

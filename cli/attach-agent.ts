@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import type { SessionRequest } from '../src/agent/control/protocol.js';
 import { UnderspanError } from '../src/errors.js';
 import { refuseShellExpanded } from '../src/symbols/suggest.js';
-import { agentClient } from './agent.js';
+import { agentClient } from './agent-client.js';
 import { describe, sinksFor, Stop } from './attach.js';
 import { type Context, say, sayProgress } from './context.js';
 import { Interrupts } from './interrupts.js';
@@ -25,7 +25,7 @@ export async function attachThroughAgent(
     process.exit(1);
   });
   try {
-    const sinks = sinksFor(context, values, stop);
+    const sinks = await sinksFor(context, values, stop);
     request.programSpans = sinks.some((sink) => sink.programSpans !== undefined);
     sayProgress(context, 'the agent looks for functions…');
     const session = await client.start(request, sinks);

@@ -3,8 +3,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type TracedModule, tracedModules } from '../src/agent/control/protocol.js';
 import type { Trace, TraceOptions } from '../src/engine.js';
 import { UnderspanError } from '../src/errors.js';
-import { examplePatterns } from '../src/plan/example.js';
-import { FirstTraces } from '../src/sinks/first-traces.js';
 import type { Sink } from '../src/sinks/sink.js';
 import { plural } from '../src/sinks/tree-format.js';
 import { refuseShellExpanded } from '../src/symbols/suggest.js';
@@ -15,7 +13,6 @@ import { type Context, say, sayProgress } from './context.js';
 import { OWN_FAILURE } from './errors.js';
 import { type Interrupt, Interrupts } from './interrupts.js';
 import { type AttachValues, toTraceOptions } from './options.js';
-import { renderPlan, renderPlanJson } from './plan.js';
 
 /** Resolves to the exit status. */
 export async function attach(
@@ -29,6 +26,7 @@ export async function attach(
   if (options.symbols.length === 0) throw await nothingToTrace(context, options);
   if (values.dryRun) {
     const plan = await context.planTrace(context.native(), { ...options, sinks: [] });
+    const { renderPlan, renderPlanJson } = await import('./plan.js');
     context.stdout.write(await (values.output === 'json' ? renderPlanJson : renderPlan)(plan));
     for (const { message, hint } of plan.notices) say(context, message, hint);
     return 0;
@@ -67,7 +65,7 @@ async function start(
       onWait: (description) => say(context, `waiting for ${description}…`),
     });
   }
-  const sinks = sinksFor(context, values, stop);
+  const sinks = await sinksFor(context, values, stop);
   sayProgress(context, 'looking for functions…');
   const trace = await context.startTrace(native, { ...options, sinks });
   say(context, describe(tracedModules(trace.plan)));
@@ -77,14 +75,18 @@ async function start(
   return trace;
 }
 
-export function sinksFor(context: Context, values: AttachValues, stop: Stop): Sink[] {
+export async function sinksFor(
+  context: Context,
+  values: AttachValues,
+  stop: Stop,
+): Promise<Sink[]> {
   // A reader that went away, as head(1) does, wants no more; that is no failure.
-  const opened = context.openSinks(values, stop.request, ({ message, hint }) =>
+  const opened = await context.openSinks(values, stop.request, ({ message, hint }) =>
     say(context, message, hint),
   );
-  return values.maxSpans === undefined
-    ? opened
-    : [new FirstTraces(opened, values.maxSpans, stop.request)];
+  if (values.maxSpans === undefined) return opened;
+  const { FirstTraces } = await import('../src/sinks/first-traces.js');
+  return [new FirstTraces(opened, values.maxSpans, stop.request)];
 }
 
 async function follow(
@@ -158,6 +160,7 @@ async function nothingToTrace(
     file = target?.file ?? '';
     chosen = `--pid ${target?.pid ?? ''}`;
   }
+  const { examplePatterns } = await import('../src/plan/example.js');
   const patterns = (await examplePatterns(context.native(), file))
     .map((pattern) => `--symbol '${pattern}'`)
     .join(' ');

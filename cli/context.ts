@@ -1,5 +1,6 @@
 import type { planTrace, startTrace } from '../src/engine.js';
 import type { Native } from '../src/native/native.js';
+import type { Sink } from '../src/sinks/sink.js';
 import type { Procfs } from '../src/targets/procfs.js';
 import type { openSinks } from './sinks.js';
 
@@ -16,7 +17,7 @@ export interface Context {
   native: () => Native;
   startTrace: typeof startTrace;
   planTrace: typeof planTrace;
-  openSinks: typeof openSinks;
+  openSinks: (...to: Parameters<typeof openSinks>) => Sink[] | Promise<Sink[]>;
   procfs: Procfs;
   stdout: NodeJS.WriteStream;
   stderr: NodeJS.WriteStream;

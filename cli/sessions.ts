@@ -3,7 +3,8 @@ import type { SessionInfo } from '../src/agent/control/protocol.js';
 import { UnderspanError } from '../src/errors.js';
 import { printable } from '../src/sinks/tree-format.js';
 import { describeSelection } from '../src/targets/select.js';
-import { agentClient, type AgentValues } from './agent.js';
+import type { AgentValues } from './agent.js';
+import { agentClient } from './agent-client.js';
 import { type Context, say } from './context.js';
 
 export async function sessions(

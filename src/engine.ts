@@ -2,7 +2,6 @@ import { UnderspanError } from './errors.js';
 import { knownFeatures } from './native/features.js';
 import type { Features, Native } from './native/native.js';
 import { type HostCosts, hostCosts } from './plan/host-costs.js';
-import { planKernel } from './plan/kernel-plan.js';
 import {
   KERNEL,
   MAIN,
@@ -16,7 +15,7 @@ import { type ModulePlan, privateBytes } from './plan/plan.js';
 import { refuseUnclaimed } from './plan/unclaimed.js';
 import { KERNEL_FILE, type ModuleFile } from './session/modules.js';
 import { kernelError } from './session/kernel-errors.js';
-import { Running } from './session/running.js';
+import { type FirstTarget, Running } from './session/running.js';
 import type { Transport } from './session/transport.js';
 import { planRequest, ruleOf, type Selects, type TraceWishes } from './session/wishes.js';
 import type { Notice, Sink, Summary } from './sinks/sink.js';
@@ -141,6 +140,7 @@ async function kernelPlan(
   request: PlanRequest,
 ): Promise<ModulePlan | null> {
   if (!wantsKernel(request)) return null;
+  const { planKernel } = await import('./plan/kernel-plan.js');
   return planKernel(native, features, requestFor(request, KERNEL, KERNEL_FILE.exe));
 }
 
@@ -188,7 +188,8 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
   const ofKernel = await kernelPlan(native, features, request);
   const { selection } = options;
   const launched = selection.command ? await launch(selection.command) : null;
-  try {
+  let plan!: Plan;
+  const planFirst = async (): Promise<FirstTarget[]> => {
     const targets = launched ? [launched.target] : await selectTargets(selection);
     const planned = await planTargets(native, targets, request).catch((error: unknown) => {
       // A command that is a script, or a shell, may still start what is to be traced.
@@ -198,7 +199,14 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
       }
       return { targets, modules: [], costs, notices: [] } satisfies Plan;
     });
-    const plan = showKernel(planned, ofKernel, request);
+    plan = showKernel(planned, ofKernel, request);
+    return targets.map((target) => ({
+      target,
+      plan: mainPlan(plan, target),
+      libraries: launched ? expectedLibraries(request, mainPlan(plan, target)) : [],
+    }));
+  };
+  try {
     const { sinks, transport, ringBytes, maxFunctions } = options;
     const running = await Running.start(
       native,
@@ -213,11 +221,7 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
         // Whoever looks at a program by hand restarts it, and wants to see it again.
         idleMs: Infinity,
       },
-      targets.map((target) => ({
-        target,
-        plan: mainPlan(plan, target),
-        libraries: launched ? expectedLibraries(request, mainPlan(plan, target)) : [],
-      })),
+      planFirst,
     );
     await running.followed.settled();
     launched?.release();

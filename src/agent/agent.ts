@@ -105,25 +105,20 @@ export class Agent {
     if (otlp) sinks.push(otlp);
     const rules = this.ruleSet.from(config);
     this.workloads.start();
-    const running = await Running.start(
-      native,
-      features,
-      {
-        rules,
-        sinks,
-        transport: config.limits.transport,
-        ringBytes: config.limits.ringBytes,
-        maxFunctions: config.limits.functions,
-        watchesExecs: true,
-        idleMs: config.limits.idleMs,
-        flushMs: FLUSH_MS,
-        workloads: this.workloads,
-        processAttributes: true,
-        onNotice: (notice, rule) => this.tell(notice, rule),
-        onForgotten: (index) => exemplars.forget(index),
-      },
-      [],
-    );
+    const running = await Running.start(native, features, {
+      rules,
+      sinks,
+      transport: config.limits.transport,
+      ringBytes: config.limits.ringBytes,
+      maxFunctions: config.limits.functions,
+      watchesExecs: true,
+      idleMs: config.limits.idleMs,
+      flushMs: FLUSH_MS,
+      workloads: this.workloads,
+      processAttributes: true,
+      onNotice: (notice, rule) => this.tell(notice, rule),
+      onForgotten: (index) => exemplars.forget(index),
+    });
     this.state = { running, config, rules, sinks, settled: false };
     this.workloads.onChange(() => this.reconsider());
     this.beat();

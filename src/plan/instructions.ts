@@ -20,16 +20,20 @@ export interface Instruction {
 /** The addon's records, by index of the function in the request. */
 export function groupByFunction(records: Buffer, functions: number): Instruction[][] {
   const groups: Instruction[][] = Array.from({ length: functions }, () => []);
+  // An empty one that the addon made has no memory to view.
+  if (records.length === 0) return groups;
+  // Large modules have millions: a view reads them several times as fast as a Buffer.
+  const view = new DataView(records.buffer, records.byteOffset, records.byteLength);
   for (let at = 0; at + INSTRUCTION_SIZE <= records.length; at += INSTRUCTION_SIZE) {
-    const kind = records[at + 9] ?? InstructionKind.UNDECODABLE;
-    const word = records.readUInt32LE(at + 12);
-    groups[records.readUInt32LE(at)]?.push({
-      offset: records.readUInt32LE(at + 4),
-      length: records[at + 8] ?? 0,
+    const kind = view.getUint8(at + 9);
+    const word = view.getUint32(at + 12, true);
+    groups[view.getUint32(at, true)]?.push({
+      offset: view.getUint32(at + 4, true),
+      length: view.getUint8(at + 8),
       kind,
-      flags: records[at + 10] ?? 0,
-      detail: records[at + 11] ?? 0,
-      target: records.readDoubleLE(at + 16),
+      flags: view.getUint8(at + 10),
+      detail: view.getUint8(at + 11),
+      target: view.getFloat64(at + 16, true),
       spilled: kind === InstructionKind.CALL ? word : 0,
       effects: kind === InstructionKind.CALL ? 0 : word,
     });

@@ -35,21 +35,24 @@ export async function readCode(
   module: Module,
   functions: readonly FunctionRanges[],
 ): Promise<FunctionCode[]> {
-  const ranges: CodeRange[] = [];
-  const owners: number[] = [];
+  const count = functions.reduce((sum, { parts }) => sum + 1 + parts.length, 0);
+  const addresses = new Float64Array(count);
+  const sizes = new Float64Array(count);
+  const owners = new Float64Array(count);
+  let owner = 0;
   for (const body of functions) {
-    const owner = ranges.length;
-    for (const range of [body, ...body.parts]) {
-      ranges.push(range);
-      owners.push(owner);
-    }
+    let index = owner;
+    const add = ({ address, size }: CodeRange): void => {
+      addresses[index] = address;
+      sizes[index] = size;
+      owners[index++] = owner;
+    };
+    add(body);
+    body.parts.forEach(add);
+    owner = index;
   }
-  const records = await module.instructions(
-    Float64Array.from(ranges, ({ address }) => address),
-    Float64Array.from(ranges, ({ size }) => size),
-    Float64Array.from(owners),
-  );
-  const groups = groupByFunction(records, ranges.length);
+  const records = await module.instructions(addresses, sizes, owners);
+  const groups = groupByFunction(records, count);
   const code: FunctionCode[] = [];
   let at = 0;
   const next = ({ address, size }: CodeRange): CodePart => ({

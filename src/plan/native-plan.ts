@@ -66,7 +66,10 @@ export async function planNative(
   const [code, lines, read] = await Promise.all([
     readCode(module, candidates.map(ranges)),
     module.lines(addresses),
-    wanted && !entryOnly ? nativeValues(module, wanted, called, addresses) : null,
+    // Of a library in which only stacks are followed the DWARF is not read.
+    wanted && !entryOnly && candidates.length > 0
+      ? nativeValues(module, wanted, called, addresses)
+      : null,
   ]);
   const functions: PlannedFunction[] = [];
   const refused: Refusal[] = [];
@@ -143,10 +146,9 @@ function planFunction(
   const returns = exits.filter(({ address }) => address !== entry.sites.address);
   const single = returns.length < exits.length;
   const why = 'entryOnly' in found ? found.entryOnly : null;
-  const top = trampolineEntry(code, costs, needs);
-  const topEntry = 'sites' in top ? top.sites : null;
-  if (takesTrampoline(trampolines, { name, entry: topEntry, entryOnly: why, single })) {
-    return { ...planned, entry: topEntry ?? entry.sites, trampoline: true };
+  if (takesTrampoline(trampolines, { name, entryOnly: why, single })) {
+    const top = trampolineEntry(code, costs, needs);
+    if ('sites' in top) return { ...planned, entry: top.sites, trampoline: true };
   }
   return { ...planned, returns, entryOnly: why, single };
 }

@@ -105,11 +105,14 @@ function chooseEntry(
   const unreadable = whyUnreadable(code);
   if (unreadable !== null) return { reason: unreadable };
   const first = code.instructions[0] as Instruction;
-  if (entryMayRepeat(code)) return { reason: 'a branch leads back to its first instruction' };
+  const targets = branchTargets(code);
+  const straight = prologue(code);
+  if (entryMayRepeat(code, targets, straight))
+    return { reason: 'a branch leads back to its first instruction' };
 
-  const { candidates: all, end } = entryCandidates(code, needs);
+  const { candidates: all, end } = entryCandidates(code, targets, straight, needs);
   const candidates = all.filter(isWanted);
-  const [single] = exitsOf(code, code, first);
+  const single = exitOf(code, code, first);
   if (candidates.length === 0 && single && takesProbe(first)) {
     if (single.condition === SiteCondition.ALWAYS) {
       return { sites: { ...single, stackAdjustment: 0 } };
@@ -127,12 +130,13 @@ function cheapest(candidates: readonly EntryCandidate[], costs: HostCosts): Entr
   const isEndbr = ({ instruction }: EntryCandidate): boolean =>
     instruction.kind === InstructionKind.ENDBR;
   // Of what costs the same the first, but endbr64 only where nothing else is left.
-  const [best] = candidates.toSorted(
-    (a, b) =>
-      siteCostNs(a.site, costs) - siteCostNs(b.site, costs) ||
-      Number(isEndbr(a)) - Number(isEndbr(b)),
-  );
-  return best ?? null;
+  const isBetter = (a: EntryCandidate, b: EntryCandidate): boolean => {
+    const dearer = siteCostNs(a.site, costs) - siteCostNs(b.site, costs);
+    return dearer === 0 ? !isEndbr(a) && isEndbr(b) : dearer < 0;
+  };
+  let best: EntryCandidate | null = null;
+  for (const each of candidates) if (best === null || isBetter(each, best)) best = each;
+  return best;
 }
 
 interface EntryCandidate {
@@ -144,19 +148,20 @@ interface EntryCandidate {
 /** `end`: why no instruction further on is one. */
 function entryCandidates(
   code: FunctionCode,
+  targets: ReadonlySet<number>,
+  straight: readonly Instruction[],
   needs: EntryNeeds,
 ): { candidates: EntryCandidate[]; end: string } {
-  const targets = branchTargets(code);
-  const straight = prologue(code);
   const candidates: EntryCandidate[] = [];
   let stackAdjustment = 0;
   const endAt = (index: number, why: string): ReturnType<typeof entryCandidates> => ({
     candidates,
     end: straight.slice(index).some(isEmulated) ? `${why} before one that is emulated` : NOTHING,
   });
-  for (const [index, instruction] of straight.entries()) {
+  for (let index = 0; index < straight.length; index++) {
+    const instruction = straight[index] as Instruction;
     if (targets.has(code.address + instruction.offset)) return endAt(index, 'a branch leads in');
-    if (takesProbe(instruction) && exitsOf(code, code, instruction).length === 0) {
+    if (takesProbe(instruction) && exitOf(code, code, instruction) === null) {
       const site = siteAt(code, instruction, SiteCondition.ALWAYS);
       candidates.push({ instruction, site, stackAdjustment });
     }
@@ -190,7 +195,7 @@ function branchTargets(code: FunctionCode): Set<number> {
   const targets = new Set<number>();
   for (const { instructions } of partsOf(code)) {
     for (const { kind, target } of instructions)
-      if (kind !== InstructionKind.CALL) targets.add(target);
+      if (kind !== InstructionKind.CALL && !Number.isNaN(target)) targets.add(target);
   }
   return targets;
 }
@@ -199,14 +204,18 @@ function branchTargets(code: FunctionCode): Set<number> {
  * Something leads back to the first instruction; or a jump through a table that is not known may,
  * which is impossible only where a second execution would leave another frame on the stack.
  */
-function entryMayRepeat(code: FunctionCode): boolean {
-  if (branchTargets(code).has(code.address)) return true;
+function entryMayRepeat(
+  code: FunctionCode,
+  targets: ReadonlySet<number>,
+  straight: readonly Instruction[],
+): boolean {
+  if (targets.has(code.address)) return true;
   const unknown = partsOf(code).some(({ instructions }) =>
     instructions.some(
       (instruction) => isTableJump(instruction) && Number.isNaN(instruction.target),
     ),
   );
-  return unknown && !prologue(code).some((instruction) => stackGrowth(instruction) > 0);
+  return unknown && !straight.some((instruction) => stackGrowth(instruction) > 0);
 }
 
 const isTableJump = ({ kind, detail }: Instruction): boolean =>
@@ -237,33 +246,33 @@ export function nativeReturns(code: FunctionCode): Choice<Site[]> | EntryOnly {
     for (const instruction of part.instructions) {
       const why = whyEntryOnly(code, instruction);
       if (why !== null) return { entryOnly: why };
-      for (const site of exitsOf(code, part, instruction)) {
-        if (!takesProbe(instruction))
-          return { entryOnly: 'ends with an instruction that takes no probe' };
-        sites.push(site);
-      }
+      const site = exitOf(code, part, instruction);
+      if (site === null) continue;
+      if (!takesProbe(instruction))
+        return { entryOnly: 'ends with an instruction that takes no probe' };
+      sites.push(site);
     }
     if (runsOn(code, part)) return { entryOnly: 'runs on into the code behind it' };
   }
   return { sites };
 }
 
-/** The site at which an instruction ends the function; none if it does not. */
-function exitsOf(code: FunctionCode, part: CodePart, instruction: Instruction): Site[] {
+/** The site at which an instruction ends the function; null if it does not. */
+function exitOf(code: FunctionCode, part: CodePart, instruction: Instruction): Site | null {
   const { kind, target, detail } = instruction;
   switch (kind) {
     case InstructionKind.RETURN:
-      return [siteAt(part, instruction, SiteCondition.ALWAYS)];
+      return siteAt(part, instruction, SiteCondition.ALWAYS);
     case InstructionKind.JUMP:
-      return isInside(code, target) ? [] : [siteAt(part, instruction, SiteCondition.ALWAYS)];
+      return isInside(code, target) ? null : siteAt(part, instruction, SiteCondition.ALWAYS);
     case InstructionKind.CONDITIONAL:
-      if (isInside(code, target)) return [];
-      return [siteAt(part, instruction, SiteCondition.TAKEN + (detail & 15))];
+      if (isInside(code, target)) return null;
+      return siteAt(part, instruction, SiteCondition.TAKEN + (detail & 15));
     case InstructionKind.INDIRECT_JUMP:
-      if (detail !== JumpDetail.GOT) return [];
-      return [siteAt(part, instruction, SiteCondition.ALWAYS)];
+      if (detail !== JumpDetail.GOT) return null;
+      return siteAt(part, instruction, SiteCondition.ALWAYS);
     default:
-      return [];
+      return null;
   }
 }
 

@@ -35,7 +35,9 @@ export async function nativeValues(
   const planner = new NativeValuePlanner(module, request);
   const values: FunctionValues[] = [];
   for (const [index, name] of names.entries()) {
-    values.push(await planner.plan(name, functions[index] ?? null));
+    const fn = functions[index] ?? null;
+    // Without DWARF there are thousands of these.
+    values.push(fn ? await planner.plan(name, fn) : planner.unknown(name));
   }
   const notices = valueNotices(planner);
   // Without frame pointers, which most of these are built without, it would be a wrong one.
@@ -53,13 +55,14 @@ export class NativeValuePlanner extends ParameterPlanner<NativeParameter> {
     this.types = new NativeTypes(module);
   }
 
-  /** `fn`: null where DWARF does not know the function. */
-  async plan(name: string, fn: NativeFunction | null): Promise<FunctionValues> {
+  /** Of a function that DWARF does not know. */
+  unknown(name: string): FunctionValues {
+    this.refuseUnknown(name);
+    return NO_VALUES;
+  }
+
+  async plan(name: string, fn: NativeFunction): Promise<FunctionValues> {
     const { request } = this;
-    if (!fn) {
-      this.refuseUnknown(name);
-      return NO_VALUES;
-    }
     const inputs = fn.parameters.filter(({ result }) => !result);
     const result = fn.parameters.find((each) => each.result);
     const args = await this.arguments(name, inputs);

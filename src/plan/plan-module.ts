@@ -5,7 +5,6 @@ import { matchAll, type Matches, matches, type Pattern } from '../symbols/patter
 import { hintFor } from '../symbols/suggest.js';
 import { debugRoots } from './debug-roots.js';
 import type { ValueRequest } from './function-values.js';
-import { planGo } from './go-plan.js';
 import type { HostCosts } from './host-costs.js';
 import { moduleError } from './module-errors.js';
 import { planOnce } from './plan-cache.js';
@@ -71,7 +70,9 @@ async function planOpened(
   );
   const notices = await planMatches(module, shownAs, request, table.names, found);
   const built = module.facts.go
-    ? await planGo(module, table, found.indexes, {
+    ? await (
+        await import('./go-plan.js')
+      ).planGo(module, table, found.indexes, {
         ...request,
         routeOf: (name) =>
           request.handlers.find(({ pattern }) => matches(pattern, name))?.route ?? null,

@@ -1,6 +1,4 @@
 /** Which returns are seen by a return address that the kernel replaces, not by probes in the code. */
-import type { EntrySite } from './native-sites.js';
-
 /**
  * never: the kernel cannot, or calls are only counted. needed: for functions whose ends cannot be
  * probed. always: for all native functions.
@@ -17,19 +15,17 @@ const LOOKS_AT_ITS_RETURN =
 /** What speaks for one way or the other. */
 export interface TrampolineChoice {
   name: string;
-  /** null: it begins with no instruction that has the return address on top of the stack. */
-  entry: EntrySite | null;
   /** Why its ends cannot be probed; null: they can. */
   entryOnly: string | null;
   /** It begins and ends with one instruction, which one probe serves. */
   single: boolean;
 }
 
-/** The one place where it is decided. */
+/** Where it begins with an instruction that has the return address on top of the stack. */
 export function takesTrampoline(
   trampolines: Trampolines,
-  { name, entry, entryOnly, single }: TrampolineChoice,
+  { name, entryOnly, single }: TrampolineChoice,
 ): boolean {
-  if (trampolines === 'never' || !entry || single || LOOKS_AT_ITS_RETURN.test(name)) return false;
+  if (trampolines === 'never' || single || LOOKS_AT_ITS_RETURN.test(name)) return false;
   return trampolines === 'always' || entryOnly !== null;
 }

@@ -252,11 +252,11 @@ export class Attachment implements ModuleProbes {
     return this.links.has(pid) || this.links.has(null);
   }
 
-  async detachEntries(): Promise<void> {
-    // One link has both ends of these calls.
+  detachEntries(): Promise<void> {
+    // Links stay for now: those of both ends are closed at once, and the kernel takes its time.
     const { keys, values } = encodeClosed(this.encoded);
     if (keys.length > 0) this.programs.map('sites').updateMany(keys, values);
-    await Promise.all([...this.links.values()].map((links) => links.detachEntries()));
+    return Promise.resolve();
   }
 
   async detach(pid?: number): Promise<void> {

@@ -1,12 +1,13 @@
 /** From plans to what the kernel side reads: settings, sites, types of contexts. */
 import type { Features } from '../native/native.js';
 import type { Site } from '../plan/sites.js';
-import type {
-  ContextType,
-  GoLayout,
-  ModulePlan,
-  PlannedFunction,
-  ValuePlan,
+import {
+  type ContextType,
+  type GoLayout,
+  type ModulePlan,
+  type PlannedFunction,
+  siteCount,
+  type ValuePlan,
 } from '../plan/plan.js';
 import {
   contextType,
@@ -139,23 +140,29 @@ export interface EncodedSites {
 
 /** `firstFunction` is the number that the session gave to the plan's first function. */
 export function encodeSites(plan: ModulePlan, firstFunction: number): EncodedSites {
-  const encoded: Buffer[] = [];
+  const total = siteCount(plan);
+  const sites = Buffer.alloc(total * site.size);
+  const view = new DataView(sites.buffer, sites.byteOffset, sites.byteLength);
+  let count = 0;
   const add = (
     { address, condition, stackAdjustment }: Site,
     kind: number,
     fn: number,
     { place, at, flags = 0 }: { place: number; at: number; flags?: number },
   ): NumberedSite => {
-    const element = Buffer.alloc(site.size);
-    element.writeBigUInt64LE(BigInt(address), site.address);
-    element.writeUInt32LE(fn, site.function);
-    element.writeUInt8(kind, site.kind);
-    element.writeUInt8(condition, site.condition);
-    element.writeUInt8(place, site.contextPlace);
-    element.writeUInt8(flags, site.flags);
-    element.writeUInt16LE(at, site.contextAt);
-    element.writeUInt16LE(stackAdjustment ?? 0, site.stackAdjustment);
-    return { index: encoded.push(element) - 1, address, function: fn };
+    const index = count++;
+    const element = index * site.size;
+    // Addresses of files are exact as numbers.
+    view.setUint32(element + site.address, address >>> 0, true);
+    view.setUint32(element + site.address + 4, address / 2 ** 32, true);
+    view.setUint32(element + site.function, fn, true);
+    view.setUint8(element + site.kind, kind);
+    view.setUint8(element + site.condition, condition);
+    view.setUint8(element + site.contextPlace, place);
+    view.setUint8(element + site.flags, flags);
+    view.setUint16(element + site.contextAt, at, true);
+    view.setUint16(element + site.stackAdjustment, stackAdjustment ?? 0, true);
+    return { index, address, function: fn };
   };
   const entries: NumberedSite[] = [];
   const returns: NumberedSite[] = [];
@@ -175,20 +182,24 @@ export function encodeSites(plan: ModulePlan, firstFunction: number): EncodedSit
     }
   });
   const support = plan.support.map((site) => add(site, site.kind, 0, { place: 0, at: site.at }));
-  const sites = Buffer.concat(encoded);
-  return { sites, count: encoded.length, entries, returns, support, around };
+  return { sites, count, entries, returns, support, around };
 }
 
-/** Keys and values of the map `sites` that let calls of `around` count no more. */
-export function encodeClosed({ sites, around }: EncodedSites): { keys: Buffer; values: Buffer } {
-  const keys = Buffer.alloc(around.length * 4);
-  const values = around.map(({ index }, i) => {
+/** Keys and values of the map `sites` by which no call begins any more. */
+export function encodeClosed({ sites, entries, around }: EncodedSites): {
+  keys: Buffer;
+  values: Buffer;
+} {
+  const closed = [...entries, ...around];
+  const keys = Buffer.alloc(closed.length * 4);
+  const values = Buffer.alloc(closed.length * site.size);
+  closed.forEach(({ index }, i) => {
     keys.writeUInt32LE(index, i * 4);
-    const element = Buffer.from(sites.subarray(index * site.size, (index + 1) * site.size));
-    element.writeUInt8(element.readUInt8(site.flags) | SiteFlag.CLOSED, site.flags);
-    return element;
+    const at = i * site.size;
+    sites.copy(values, at, index * site.size, (index + 1) * site.size);
+    values.writeUInt8(values.readUInt8(at + site.flags) | SiteFlag.CLOSED, at + site.flags);
   });
-  return { keys, values: Buffer.concat(values) };
+  return { keys, values };
 }
 
 /** Keys and values of the map `context_types`: each type is found by its itab and by itself. */
@@ -219,8 +230,12 @@ const hasValues = ({ values, route }: PlannedFunction): boolean =>
 /** Elements of the maps `value_plans` and `function_values`, end to end. */
 export function encodeValues({ functions }: ModulePlan): { plans: Buffer; functions: Buffer } {
   const plans: Buffer[] = [];
-  const encoded = functions.map(({ values, route }) => {
-    const element = Buffer.alloc(functionValues.size);
+  const encoded = Buffer.alloc(functions.length * functionValues.size);
+  functions.forEach(({ values, route }, index) => {
+    const element = encoded.subarray(
+      index * functionValues.size,
+      (index + 1) * functionValues.size,
+    );
     element.writeUInt32LE(plans.length, functionValues.first);
     element.writeUInt8(values.arguments.length, functionValues.arguments);
     element.writeUInt8(values.results.length, functionValues.results);
@@ -239,9 +254,8 @@ export function encodeValues({ functions }: ModulePlan): { plans: Buffer; functi
     element.writeUInt8(route === null ? 0 : 1, functionValues.httpHandler);
     const all = [...values.arguments, ...values.results, ...(error?.read ? [error.read] : [])];
     for (const { plan } of all) plans.push(encodeValue(plan));
-    return element;
   });
-  return { plans: Buffer.concat(plans), functions: Buffer.concat(encoded) };
+  return { plans: Buffer.concat(plans), functions: encoded };
 }
 
 function encodeValue(plan: ValuePlan): Buffer {

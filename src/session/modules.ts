@@ -1,7 +1,6 @@
 /** The probes of each rule in each module: planned once, linked to processes, taken back. */
 import { UnderspanError } from '../errors.js';
 import type { Lease, Native } from '../native/native.js';
-import { planKernel } from '../plan/kernel-plan.js';
 import { MAIN, type ModuleRole, requestFor } from '../plan/module-role.js';
 import { planModule, type PlanRequest } from '../plan/plan-module.js';
 import { type ModulePlan, privateBytes, siteCount } from '../plan/plan.js';
@@ -78,9 +77,6 @@ export class Modules {
   /** With nothing to trace, and why. */
   private readonly barren = new Map<string, { error: UnderspanError; stamp: string }>();
   private readonly maps = new Map<TraceRule, Promise<RuleMaps>>();
-  /** Functions that are being planned: two at once must not share the same room. */
-  private loading: Promise<unknown> = Promise.resolve();
-
   private readonly leases: FileLeases;
   private readonly procfs = new Procfs();
 
@@ -176,7 +172,9 @@ export class Modules {
         known ??
         (file
           ? await planModule(native, file.path, target.exe, request())
-          : await planKernel(native, session.features, request()));
+          : await (
+              await import('../plan/kernel-plan.js')
+            ).planKernel(native, session.features, request()));
       const shared = this.isShared(plan, rule, whole, role);
       const attachment = await this.load(plan, rule, shared && !whole);
       const probed: ProbedModule = {
@@ -232,26 +230,28 @@ export class Modules {
     );
   }
 
-  /** One after the other: what was room when it was planned may be taken by now. */
-  private load(plan: ModulePlan, rule: TraceRule, filterTargets: boolean): Promise<ModuleProbes> {
+  private async load(
+    plan: ModulePlan,
+    rule: TraceRule,
+    filterTargets: boolean,
+  ): Promise<ModuleProbes> {
     const { session } = this.options;
-    const loaded = this.loading.then(async () => {
-      if (plan.functions.length > session.room) {
-        plan.module.close();
-        throw new UnderspanError(
-          'usage',
-          NO_ROOM,
-          `${plan.functions.length} functions match, and there is room for ${session.room} more`,
-          'narrow the patterns, or raise the limit of functions',
-        );
-      }
-      return session.add(plan, await this.mapsOf(rule), rule.options, filterTargets);
-    });
-    this.loading = loaded.catch(() => undefined);
-    return loaded;
+    const maps = await this.mapsOf(rule);
+    // What was room when it was planned may be taken by now; add() takes it at once.
+    if (plan.functions.length > session.room) {
+      plan.module.close();
+      throw new UnderspanError(
+        'usage',
+        NO_ROOM,
+        `${plan.functions.length} functions match, and there is room for ${session.room} more`,
+        'narrow the patterns, or raise the limit of functions',
+      );
+    }
+    return session.add(plan, maps, rule.options, filterTargets);
   }
 
-  private mapsOf(rule: TraceRule): Promise<RuleMaps> {
+  /** Common to all modules of the rule. */
+  mapsOf(rule: TraceRule): Promise<RuleMaps> {
     let maps = this.maps.get(rule);
     if (!maps) {
       maps = this.options.session.addRule(rule.request.values.args.length > 0);
@@ -385,7 +385,7 @@ export class Modules {
   }
 
   async close(): Promise<void> {
-    await this.loading;
+    await Promise.allSettled(this.preparing.values());
     for (const { lease, file } of this.probed.values()) {
       lease?.close();
       file?.close();

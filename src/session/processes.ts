@@ -94,12 +94,26 @@ export class Processes {
     libraries: readonly ModuleFile[],
   ): Promise<void> {
     const whole = rule.reach(target) === 'all';
+    if (plan.kind === 'native') this.foreseeLibraries(target, rule);
     try {
       const probed = await this.options.modules.need(rule, target, whole, plan);
       if (probed) await this.link(target, rule, probed, libraries);
       else await this.takeOthers(target.pid, libraries);
     } catch (error) {
       throw this.orEnded(target, error);
+    }
+  }
+
+  /** Those in which stacks change are needed in a moment: they are loaded beside the executable. */
+  private foreseeLibraries({ pid, fileId }: Target, rule: TraceRule): void {
+    const { modules, procfs } = this.options;
+    for (const library of mappedLibraries(pid, procfs)) {
+      if (library.fileId === fileId || !isRuntime(library.exe)) continue;
+      const role = { kind: 'library', path: library.exe } as const;
+      // Functions are numbered in the order in which their modules are loaded.
+      if (requestFor(rule.request, role, library.exe).patterns.length > 0) continue;
+      // What fails is tried, and told, when it is linked.
+      modules.need(rule, library, false, undefined, role).catch(() => undefined);
     }
   }
 
@@ -159,6 +173,8 @@ export class Processes {
       const rule = known?.rule;
       if (!known || !rule || !hasLibraries(known)) return;
       found = false;
+      // At once: the kernel waits for a moment at each.
+      const links: Promise<void>[] = [];
       for (const library of [...expected, ...mappedLibraries(pid, procfs)]) {
         const isKnown = [...known.others].some(({ fileId }) => fileId === library.fileId);
         if (isKnown || library.fileId === known.target.fileId) continue;
@@ -166,16 +182,22 @@ export class Processes {
         const wanted = requestFor(rule.request, role, library.exe).patterns.length > 0;
         if (!wanted && !isRuntime(library.exe)) continue;
         const probed = await modules.need(rule, library, false, undefined, role);
-        if (this.known.get(pid) !== known) return;
+        if (this.known.get(pid) !== known) return all(links);
         if (!probed) {
           if (wanted) this.tellProblem(known.target, rule, library, role);
           continue;
         }
         known.others.add(probed);
         found = true;
-        await modules.link(probed, known.target);
-        if (wanted) onNotice(followed(probed, `in process ${pid}`), rule);
+        const told = wanted ? followed(probed, `in process ${pid}`) : null;
+        const link = modules.link(probed, known.target).then(() => {
+          if (told) onNotice(told, rule);
+        });
+        // Seen to below.
+        link.catch(() => undefined);
+        links.push(link);
       }
+      await all(links);
     }
     await this.judgeTrampolines(pid);
   }
@@ -341,6 +363,12 @@ export class Processes {
       known.others.delete(probed);
     }
   }
+}
+
+/** Throws what one of them does when all have come to an end. */
+async function all(work: readonly Promise<void>[]): Promise<void> {
+  await Promise.allSettled(work);
+  await Promise.all(work);
 }
 
 /** All that a process is linked to. */

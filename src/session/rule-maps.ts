@@ -1,5 +1,5 @@
 /** What a rule's attachments have in common: rates hold for all of them together. */
-import type { BpfMap, Features, Native } from '../native/native.js';
+import type { BpfMap, Features, Native, Programs } from '../native/native.js';
 import { settings as settingsLayout } from '../spans/records.generated.js';
 import { MAPS, objectPath, RULE_MAPS, type SharedMaps } from './attachment.js';
 
@@ -11,6 +11,8 @@ export interface RuleMaps {
   readonly maps: SharedMaps;
   /** On which stack each thread is; from its first module on that is no Go program. */
   threadStacks(): Promise<BpfMap>;
+  /** What is open on the stack of a thread ends with it; before that module is attached. */
+  watchThreads(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -42,52 +44,72 @@ export async function openRuleMaps(
   });
   const own = RULE_MAPS.map((name) => [name, owner.map(name)] as const);
   const maps = Object.fromEntries([...common, ...own]) as SharedMaps;
+  let stacks: Promise<Programs> | null = null;
   let threads: Promise<Threads> | null = null;
+  const threadStacks = async (): Promise<BpfMap> => {
+    stacks ??= loadThreads(native, features, options, maps, null);
+    return (await stacks).map('thread_stacks');
+  };
   return {
     maps,
-    threadStacks: async () => {
-      threads ??= watchThreads(native, features, options, maps);
-      return (await threads).stacks;
+    threadStacks,
+    watchThreads: async () => {
+      threads ??= threadStacks().then((own) => watchThreads(native, features, options, maps, own));
+      await threads;
     },
     close: async () => {
       await (await threads?.catch(() => null))?.close();
+      (await stacks?.catch(() => null))?.close();
       owner.close();
     },
   };
 }
 
 interface Threads {
-  stacks: BpfMap;
   close(): Promise<void>;
 }
 
-/** What is open on the stack of a thread ends with it. */
 async function watchThreads(
   native: Native,
   features: Features,
-  { shards, perfBuffers }: RuleMapsOptions,
+  options: RuleMapsOptions,
   shared: SharedMaps,
+  stacks: BpfMap,
 ): Promise<Threads> {
-  const settings = Buffer.alloc(settingsLayout.size);
-  settings.writeUInt32LE(shards - 1, settingsLayout.shardMask);
-  settings.writeUInt8(perfBuffers ? 1 : 0, settingsLayout.perfBuffers);
-  const programs = await native.load({
-    object: objectPath('threads', features),
-    settings,
-    maps: Object.fromEntries(MAPS.threads.map((name) => [name, { reuse: shared[name] }])),
-    attach: 'perf',
-    sleepable: false,
-    programs: ['thread_exited'],
-  });
+  const programs = await loadThreads(native, features, options, shared, stacks);
   try {
     const link = await programs.attachTracepoint('thread_exited');
     const close = async (): Promise<void> => {
       await link.detach();
       programs.close();
     };
-    return { stacks: programs.map('thread_stacks'), close };
+    return { close };
   } catch (error) {
     programs.close();
     throw error;
   }
+}
+
+/** Without `stacks` only the map of them, for which other programs need not wait so long. */
+function loadThreads(
+  native: Native,
+  features: Features,
+  { shards, perfBuffers }: RuleMapsOptions,
+  shared: SharedMaps,
+  stacks: BpfMap | null,
+): Promise<Programs> {
+  const settings = Buffer.alloc(settingsLayout.size);
+  settings.writeUInt32LE(shards - 1, settingsLayout.shardMask);
+  settings.writeUInt8(perfBuffers ? 1 : 0, settingsLayout.perfBuffers);
+  return native.load({
+    object: objectPath('threads', features),
+    settings,
+    maps: {
+      ...Object.fromEntries(MAPS.threads.map((name) => [name, { reuse: shared[name] }])),
+      ...(stacks ? { thread_stacks: { reuse: stacks } } : {}),
+    },
+    attach: 'perf',
+    sleepable: false,
+    programs: stacks ? ['thread_exited'] : [],
+  });
 }

@@ -112,11 +112,19 @@ export class Running {
     native: Native,
     features: Features,
     options: RunningOptions,
-    first: readonly FirstTarget[],
+    /** What is traced from the start; it is planned while programs are loaded. */
+    planFirst: (() => Promise<readonly FirstTarget[]>) | null = null,
   ): Promise<Running> {
     const running = new Running(native, options);
     try {
-      await running.open(features, first);
+      const [first, opened] = await Promise.allSettled([
+        planFirst?.() ?? [],
+        running.open(features, planFirst !== null),
+      ]);
+      // What is wrong with a pattern is of more interest than what the kernel refuses.
+      if (first.status === 'rejected') throw first.reason;
+      if (opened.status === 'rejected') throw opened.reason;
+      await running.begin(first.value);
     } catch (error) {
       await running.abandon();
       throw error;
@@ -129,16 +137,17 @@ export class Running {
     return this.stopped;
   }
 
-  private async open(features: Features, first: readonly FirstTarget[]): Promise<void> {
+  private async open(features: Features, expectsTargets: boolean): Promise<void> {
     const { native, options } = this;
     const { sinks, transport, ringBytes, maxFunctions, watchesExecs, rules, idleMs } = options;
     const programSpans = sinks.some((sink) => sink.programSpans !== undefined);
-    this.session = await Session.open(
-      native,
-      features,
-      { transport, ringBytes, maxFunctions, everyExec: watchesExecs, programSpans },
-      (batch) => this.pipeline.batch(batch),
-    );
+    this.session = await Session.open(native, features, {
+      transport,
+      ringBytes,
+      maxFunctions,
+      everyExec: watchesExecs,
+      programSpans,
+    });
     const procfs = new Procfs();
     this.modules = new Modules({
       native,
@@ -194,14 +203,15 @@ export class Running {
       modules: this.modules,
       onNotice: (notice, rule) => this.tellOf(notice, rule),
     });
-    process.on('SIGIO', this.onSignal);
-    this.governing.start();
-    await this.begin(first);
+    if (expectsTargets) await Promise.all(rules.map((rule) => this.modules.mapsOf(rule)));
   }
 
   private async begin(first: readonly FirstTarget[]): Promise<void> {
     const { rules, watchesExecs } = this.options;
     const [rule] = rules;
+    process.on('SIGIO', this.onSignal);
+    await this.session.start((batch) => this.pipeline.batch(batch));
+    this.governing.start();
     for (const { target, plan, libraries } of rule ? first : []) {
       if (plan) await this.followed.attach(target, rule as TraceRule, plan, libraries);
       else this.followed.watch(target, rule ?? null);

@@ -11,7 +11,6 @@ import {
   shardCount,
 } from './attachment.js';
 import { numbersFrom, type RuleOptions } from './encode.js';
-import { KernelAttachment } from './kernel-attachment.js';
 import { kernelError } from './kernel-errors.js';
 import { Numbers } from './numbers.js';
 import { allOpenCalls, openCallsOn, type OpenStackCalls } from './open-calls.js';
@@ -52,6 +51,8 @@ export class Session {
   private readonly attachments = new Set<ModuleProbes>();
   /** 0 is that of the runtime's and the SDK's sites. */
   private readonly numbers: Numbers;
+  private tracepoints: Link[] = [];
+  private reader: Reader | null = null;
   /** Numbers of attachments given out; 0 is none. */
   private attached = 0;
   private readonly startedAt = process.hrtime.bigint();
@@ -66,8 +67,6 @@ export class Session {
     private readonly perfBuffers: boolean,
     private readonly shards: number,
     private readonly processes: Programs,
-    private readonly tracepoints: Link[],
-    private readonly reader: Reader,
   ) {
     this.numbers = new Numbers(1, options.maxFunctions);
     this.runTimes = new RunTimes({
@@ -82,13 +81,8 @@ export class Session {
     });
   }
 
-  /** Loads what all modules share and begins to read; `onBatch` gets records end to end. */
-  static async open(
-    native: Native,
-    features: Features,
-    options: SessionOptions,
-    onBatch: (batch: Buffer) => void,
-  ): Promise<Session> {
+  /** Loads what all modules share. */
+  static async open(native: Native, features: Features, options: SessionOptions): Promise<Session> {
     const shards = shardCount(features);
     const perfBuffers = options.transport === 'perf' || !features.ringBuffer;
     const settings = Buffer.alloc(processSettings.size);
@@ -107,11 +101,6 @@ export class Session {
         attach: 'perf',
         sleepable: false,
       });
-      const tracepoints = await Promise.all(
-        Object.keys(WATCHERS).map((program) => processes.attachTracepoint(program)),
-      );
-      const perfBytes = options.ringBytes;
-      const reader = native.read(processes.map('ring'), { ...READER, perfBytes }, onBatch);
       return new Session(
         native,
         // The kernel lets no program sleep that writes to perf buffers.
@@ -120,9 +109,20 @@ export class Session {
         perfBuffers,
         shards,
         processes,
-        tracepoints,
-        reader,
       );
+    } catch (error) {
+      throw kernelError(error);
+    }
+  }
+
+  /** Watches processes and begins to read; `onBatch` gets records end to end. */
+  async start(onBatch: (batch: Buffer) => void): Promise<void> {
+    try {
+      this.tracepoints = await Promise.all(
+        Object.keys(WATCHERS).map((program) => this.processes.attachTracepoint(program)),
+      );
+      const perfBytes = this.options.ringBytes;
+      this.reader = this.native.read(this.map('ring'), { ...READER, perfBytes }, onBatch);
     } catch (error) {
       throw kernelError(error);
     }
@@ -161,16 +161,23 @@ export class Session {
     };
     const common = [native, features, plan, first, all, rule.maps] as const;
     try {
-      const attachment =
-        plan.kind === 'kernel'
-          ? await KernelAttachment.load(...common, await rule.threadStacks())
-          : await Attachment.load(
-              ...common,
-              plan.kind === 'native' ? await rule.threadStacks() : null,
-            );
-      this.attachments.add(attachment);
+      const stacks = plan.kind === 'go' ? null : await rule.threadStacks();
+      const loading =
+        plan.kind === 'kernel' && stacks
+          ? (await import('./kernel-attachment.js')).KernelAttachment.load(...common, stacks)
+          : Attachment.load(...common, stacks);
+      const [loaded, watched] = await Promise.allSettled([
+        loading,
+        stacks ? rule.watchThreads() : null,
+      ]);
+      if (loaded.status === 'rejected') throw loaded.reason;
+      if (watched.status === 'rejected') {
+        loaded.value.close();
+        throw watched.reason;
+      }
+      this.attachments.add(loaded.value);
       this.runTimes.look();
-      return attachment;
+      return loaded.value;
     } catch (error) {
       this.numbers.giveBack(first, plan.functions.length);
       throw kernelError(error);
@@ -301,8 +308,8 @@ export class Session {
     );
   }
 
-  drain(): Promise<void> {
-    return this.reader.drain();
+  async drain(): Promise<void> {
+    await this.reader?.drain();
   }
 
   /** No new call is counted; what is open has `graceMs` to end. Resolves when all is read. */
@@ -319,12 +326,12 @@ export class Session {
       ...this.tracepoints.map((link) => link.detach()),
     ]);
     this.runTimes.close();
-    await this.reader.drain();
+    await this.drain();
     return allOpenCalls(this.map('stacks'));
   }
 
   async close(): Promise<void> {
-    await this.reader.stop();
+    await this.reader?.stop();
     this.runTimes.close();
     for (const attachment of this.attachments) attachment.close();
     this.processes.close();

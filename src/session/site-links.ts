@@ -100,12 +100,6 @@ export class SiteLinks {
     });
   }
 
-  /** No call is counted any more; those that are open may still end. */
-  async detachEntries(): Promise<void> {
-    this.closed = true;
-    await this.work.add(() => this.take(({ program }) => program === 'enter'));
-  }
-
   async detach(): Promise<void> {
     this.closed = true;
     await this.work.add(async () => {

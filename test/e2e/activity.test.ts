@@ -16,18 +16,14 @@ test('what was called is seen once; hits of the runtime count as well', async (t
   const features = await knownFeatures(native);
   const shop = await Shop.start();
   const options = traceOptions(shop.pid, 'main.tick');
-  const session = await Session.open(
-    native,
-    features,
-    {
-      transport: 'ring',
-      ringBytes: 1 << 20,
-      maxFunctions: 10,
-      everyExec: false,
-      programSpans: false,
-    },
-    () => undefined,
-  );
+  const session = await Session.open(native, features, {
+    transport: 'ring',
+    ringBytes: 1 << 20,
+    maxFunctions: 10,
+    everyExec: false,
+    programSpans: false,
+  });
+  await session.start(() => undefined);
   try {
     const { modules, costs } = await planTrace(native, options);
     const [module] = modules;
