@@ -173,8 +173,8 @@ INLINE void drop_call(struct stack *stack, __u32 depth)
 	CALL_SLOT(stack, call->tree)->tree_lost++;
 	if (!stats)
 		return;
-	count_lost(stats,
-		   is_governed(call->function, GOVERNED_UNSEEN) ? LOST_GOVERNOR : LOST_UNPAIRED);
+	count_lost(stats, may_have_returned(call->function, call->changes) ? LOST_GOVERNOR
+									   : LOST_UNPAIRED);
 }
 
 /* Loop counters are 64 bits wide: the verifier forgets a narrower one that is spilled. */
@@ -210,8 +210,8 @@ __noinline int close_deeper(CONTEXT *context, __u64 address, __u64 now, __u64 of
 	if (!stack || !stack->depth || CALL_SLOT(stack, stack->depth - 1)->offset <= offset)
 		return 0;
 	/* It may have returned, unseen. */
-	if (end == END_UNWOUND &&
-	    is_governed(CALL_SLOT(stack, stack->depth - 1)->function, GOVERNED_UNSEEN)) {
+	if (end == END_UNWOUND && may_have_returned(CALL_SLOT(stack, stack->depth - 1)->function,
+						    CALL_SLOT(stack, stack->depth - 1)->changes)) {
 		drop_call(stack, stack->depth);
 		return 1;
 	}
@@ -349,6 +349,7 @@ INLINE struct open_call *enter_call(struct stack *stack, struct hit *hit, __u64 
 	call->has_values = 0;
 	call->http_status = 0;
 	call->http_method = 0;
+	call->changes = changes_of(hit->function);
 	place_call(stack, call, depth, context, hit);
 	stack->depth = depth + 1;
 	return call;
@@ -384,7 +385,8 @@ INLINE bool leave_call(struct stack *stack, struct hit *hit, __u64 offset)
 	if (stack->depth < MAX_OPEN_CALLS) {
 		struct statistics *stats = statistics_of(hit->function);
 
-		if (stats && !is_governed(hit->function, GOVERNED_TWICE | GOVERNED_UNSEEN))
+		if (stats && !is_governed(hit->function,
+					  GOVERNED_TWICE | GOVERNED_WITHDRAWN | GOVERNED_COUNTED))
 			ADD(stats->unpaired_returns, 1);
 	}
 	return false;

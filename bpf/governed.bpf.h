@@ -13,14 +13,25 @@ struct {
 	__type(value, __u32);
 } governed SEC(".maps");
 
-/* Its calls may end unseen. */
-#define GOVERNED_UNSEEN (GOVERNED_WITHDRAWN | GOVERNED_COUNTED)
-
 INLINE bool is_governed(__u32 function, __u32 how)
 {
 	__u32 *bits = bpf_map_lookup_elem(&governed, &function);
 
 	return bits && (*bits & how);
+}
+
+INLINE __u32 changes_of(__u32 function)
+{
+	__u32 *bits = bpf_map_lookup_elem(&governed, &function);
+
+	return bits ? *bits >> GOVERNED_CHANGES_SHIFT : 0;
+}
+
+/* There were moments, since a call began that found so many changes, when returns were not seen. */
+INLINE bool may_have_returned(__u32 function, __u32 changes)
+{
+	return is_governed(function, GOVERNED_WITHDRAWN | GOVERNED_COUNTED) ||
+	       changes_of(function) != changes;
 }
 
 #endif

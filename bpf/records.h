@@ -125,6 +125,8 @@ enum governed {
 	GOVERNED_COUNTED = 8,	/* the probes at its returns are taken back, or about to be */
 };
 
+#define GOVERNED_CHANGES_SHIFT 8	/* the bits above say how often its returns came to be unseen, or seen again */
+
 /* What a value is, and so how it is read once its words are at hand. */
 enum value_kind {
 	VALUE_PLAIN = 1,	/* `size` bytes */
@@ -471,8 +473,10 @@ struct open_call {
 	__u8 has_values;	/* an element of `call_values` is, or was, its own */
 	__u16 http_status;	/* 0: not set yet */
 	__u64 http_method;	/* as in struct http_key; 0: no HTTP request */
+	__u32 changes;		/* of its function when it began, see GOVERNED_CHANGES_SHIFT */
+	__u32 pad;
 };
-_Static_assert(sizeof(struct open_call) == 104, "open_call");
+_Static_assert(sizeof(struct open_call) == 112, "open_call");
 
 /* A span that the SDK started on a goroutine. */
 struct program_span {

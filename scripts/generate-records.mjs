@@ -40,7 +40,9 @@ const defined = (kind) =>
   [...header.matchAll(new RegExp(`^${kind} (\\w+) \\{`, 'gm'))].map((match) => match[1]);
 
 const lines = ['// Generated from bpf/records.h by scripts/generate-records.mjs. Do not edit.', ''];
-for (const [, name, value] of header.matchAll(/^#define ((?:MAX|NO|HISTOGRAM|HTTP)_\w+) (\d+)/gm)) {
+for (const [, name, value] of header.matchAll(
+  /^#define ((?:MAX|NO|HISTOGRAM|HTTP|GOVERNED)_\w+) (\d+)/gm,
+)) {
   lines.push(`export const ${name} = ${value};`);
 }
 lines.push('');

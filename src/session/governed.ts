@@ -1,5 +1,9 @@
 /** What the kernel side knows of the governor's doings: bits for each function. */
 import type { BpfMap } from '../native/native.js';
+import { Governed as Bit, GOVERNED_CHANGES_SHIFT } from '../spans/records.generated.js';
+
+/** Returns of the function are not seen. */
+const UNSEEN = Bit.WITHDRAWN | Bit.COUNTED;
 
 export class Governed {
   /** By function number. */
@@ -14,10 +18,20 @@ export class Governed {
       const before = this.bits.get(index) ?? 0;
       const bits = on ? before | bit : before & ~bit;
       if (bits === before) continue;
-      if (bits === 0) this.bits.delete(index);
-      else this.bits.set(index, bits);
-      changed.push([index, bits]);
+      const after = (bit & UNSEEN) !== 0 ? (bits + (1 << GOVERNED_CHANGES_SHIFT)) >>> 0 : bits;
+      this.bits.set(index, after);
+      changed.push([index, after]);
     }
+    this.write(changed);
+  }
+
+  /** Numbers are free for other functions. */
+  clear(): void {
+    this.write([...this.bits.keys()].map((index) => [index, 0]));
+    this.bits.clear();
+  }
+
+  private write(changed: readonly [index: number, bits: number][]): void {
     if (changed.length === 0) return;
     const keys = Buffer.alloc(changed.length * 4);
     const values = Buffer.alloc(changed.length * 4);
@@ -26,11 +40,5 @@ export class Governed {
       values.writeUInt32LE(bits, at * 4);
     });
     this.map.updateMany(keys, values);
-  }
-
-  /** Numbers are free for other functions. */
-  clear(): void {
-    const known = [...this.bits.keys()];
-    for (const bit of new Set(this.bits.values())) this.set(known, bit, false);
   }
 }

@@ -15,6 +15,7 @@ export const MAX_STACK_FRAMES = 32;
 export const MAX_TARGET_MODULES = 8;
 export const HISTOGRAM_BUCKETS = 128;
 export const HISTOGRAM_FIRST_OCTAVE = 6;
+export const GOVERNED_CHANGES_SHIFT = 8;
 export const MAX_HOLD_NAMES = 16;
 export const MAX_HOLD_NAME = 24;
 export const HTTP_BUCKETS = 16;
@@ -454,7 +455,7 @@ export const stackKey = {
 
 /** Byte offsets in struct open_call. */
 export const openCall = {
-  size: 104,
+  size: 112,
   startNs: 0,
   offset: 8,
   bias: 16,
@@ -479,6 +480,7 @@ export const openCall = {
   hasValues: 93,
   httpStatus: 94,
   httpMethod: 96,
+  changes: 104,
 } as const;
 
 /** Byte offsets in struct program_span. */
@@ -515,7 +517,7 @@ export const openPanic = {
 
 /** Byte offsets in struct stack. */
 export const stack = {
-  size: 2400,
+  size: 2528,
   id: 0,
   stackHi: 8,
   depth: 16,
@@ -532,9 +534,9 @@ export const stack = {
   labels: 192,
   calls: 232,
   callsLength: 16,
-  spans: 1896,
+  spans: 2024,
   spansLength: 8,
-  record: 2280,
+  record: 2408,
 } as const;
 
 /** Byte offsets in struct span_key. */

@@ -59,7 +59,7 @@ test('a hot function is withdrawn, looked at again, and the others are counted e
     assert.ok(told.length === 1 || told.length === 2);
     assert.match(
       told.at(-1)?.message ?? '',
-      /main\.tick costs \d+ % of a CPU, and the budget is 5 %/,
+      /main\.tick costs [\d.]+ % of a CPU, and the budget is 5 %/,
     );
   } finally {
     await shop.stop();
