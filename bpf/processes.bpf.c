@@ -70,6 +70,7 @@ struct mm_struct {
 
 struct task_struct {
 	int tgid;
+	int exit_code;
 	struct signal_struct *signal;
 	struct mm_struct *mm;
 } __attribute__((preserve_access_index));
@@ -111,6 +112,8 @@ struct {
 
 #define SIGCONT 18
 #define SIGSTOP 19
+/* Of an exit code: the signal. The bit above says that a core was dumped. */
+#define EXIT_SIGNAL 0x7f
 #define NS_PER_S 1000000000ULL
 /* From Linux 6.13 on a bit above says that somebody has asked for it (I_CTIME_QUERIED). */
 #define CTIME_NSEC ((1U << 30) - 1)
@@ -171,7 +174,8 @@ static __always_inline bool is_to_wait(struct task_struct *task, const struct fi
 }
 
 static __always_inline void send_event(void *context, __u32 event, __u32 tgid, __u32 parent_tgid,
-				       const struct file_key *file, struct task_struct *may_wait)
+				       __u32 signal, const struct file_key *file,
+				       struct task_struct *may_wait)
 {
 	struct process_record record = {
 		.header = { .kind = RECORD_PROCESS, .size = sizeof(record) },
@@ -179,6 +183,7 @@ static __always_inline void send_event(void *context, __u32 event, __u32 tgid, _
 		.event = event,
 		.tgid = tgid,
 		.parent_tgid = parent_tgid,
+		.signal = signal,
 	};
 	__u32 zero = 0;
 	__u64 *lost;
@@ -217,7 +222,7 @@ int process_forked(struct bpf_raw_tracepoint_args *arguments)
 	verdict = bpf_map_lookup_elem(&trampolines, &parent_tgid);
 	if (verdict)
 		bpf_map_update_elem(&trampolines, &tgid, verdict, BPF_ANY);
-	send_event(arguments, PROCESS_FORKED, tgid, parent_tgid, NULL, NULL);
+	send_event(arguments, PROCESS_FORKED, tgid, parent_tgid, 0, NULL, NULL);
 	return 0;
 }
 
@@ -278,7 +283,7 @@ int process_executed(struct bpf_raw_tracepoint_args *arguments)
 			.changed_ns = changed_ns(inode),
 		};
 
-		send_event(arguments, PROCESS_EXECUTED, tgid, 0, &file,
+		send_event(arguments, PROCESS_EXECUTED, tgid, 0, 0, &file,
 			   settings.every_exec ? task : NULL);
 	}
 	return 0;
@@ -293,13 +298,17 @@ int process_exited(struct bpf_raw_tracepoint_args *arguments)
 {
 	struct task_struct *task = (struct task_struct *)arguments->args[0];
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	__u32 signal;
 
 	if (BPF_CORE_READ(task, signal, live.counter) > 0)
 		return 0;
 	bpf_map_delete_elem(&told, &tgid);
 	bpf_map_delete_elem(&trampolines, &tgid);
-	if (!bpf_map_lookup_elem(&targets, &tgid))
+	/* Of the last thread; a signal ends them all by the same code. */
+	signal = BPF_CORE_READ(task, exit_code) & EXIT_SIGNAL;
+	/* Where probes wait for whoever comes, one may die of them before it is a target. */
+	if (!bpf_map_lookup_elem(&targets, &tgid) && !(settings.every_exec && signal))
 		return 0;
-	send_event(arguments, PROCESS_EXITED, tgid, 0, NULL, NULL);
+	send_event(arguments, PROCESS_EXITED, tgid, 0, signal, NULL, NULL);
 	return 0;
 }

@@ -333,7 +333,8 @@ struct process_record {
 	struct record_header header;
 	__u64 time_ns;
 	struct file_key file;	/* PROCESS_EXECUTED: the executable */
-	__u32 event;		/* enum process_event */
+	__u16 event;		/* enum process_event */
+	__u16 signal;		/* PROCESS_EXITED: which ended it; 0: it exited */
 	__u32 tgid;
 	__u32 parent_tgid;	/* PROCESS_FORKED */
 	__u32 held;		/* PROCESS_EXECUTED: it is stopped before its first instruction */

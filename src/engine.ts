@@ -14,6 +14,7 @@ import {
 import { planModule, type PlanRequest } from './plan/plan-module.js';
 import { type ModulePlan, privateBytes } from './plan/plan.js';
 import { refuseUnclaimed } from './plan/unclaimed.js';
+import { Crashes } from './session/crashes.js';
 import { KERNEL_FILE, type ModuleFile } from './session/modules.js';
 import { kernelError } from './session/kernel-errors.js';
 import { Running } from './session/running.js';
@@ -212,6 +213,8 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
         watchesExecs: selection.pids.length === 0 && selection.command === null,
         // Whoever looks at a program by hand restarts it, and wants to see it again.
         idleMs: Infinity,
+        // Whether a command of the user's own is started again is the user's affair.
+        crashes: launched ? null : new Crashes(),
       },
       targets.map((target) => ({
         target,

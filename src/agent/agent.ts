@@ -4,6 +4,7 @@ import { mayReadOthers, READ_OTHERS } from '../native/host.js';
 import type { Native } from '../native/native.js';
 import { hostCosts } from '../plan/host-costs.js';
 import { requireCapabilities } from '../session/kernel-errors.js';
+import { Crashes } from '../session/crashes.js';
 import type { TraceRule } from '../session/rule.js';
 import { Running } from '../session/running.js';
 import { OtlpSink } from '../sinks/otlp.js';
@@ -116,6 +117,7 @@ export class Agent {
         maxFunctions: config.limits.functions,
         watchesExecs: true,
         idleMs: config.limits.idleMs,
+        crashes: new Crashes(),
         flushMs: FLUSH_MS,
         workloads: this.workloads,
         processAttributes: true,

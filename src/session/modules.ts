@@ -12,6 +12,8 @@ import { EXECUTABLE_GONE, OpenFile, stampOf } from '../targets/open-file.js';
 import { Procfs } from '../targets/procfs.js';
 import type { Target } from '../targets/target.js';
 import type { ModuleProbes } from './attachment.js';
+import { type Blamed, CrashWatch } from './crash-watch.js';
+import { crashKey, CRASHED, type Crashes, diedAttaching } from './crashes.js';
 import { FileLeases } from './file-leases.js';
 import { forgetHttpRequests, type HttpRequests, readHttpRequests } from './http-requests.js';
 import { kernelError } from './kernel-errors.js';
@@ -38,6 +40,8 @@ export interface ProbedModule {
   /** Its links are not those of one process. */
   readonly shared: boolean;
   readonly attachment: ModuleProbes;
+  /** By which it is remembered that a process died of it; null: it never is. */
+  readonly crashKey: string | null;
   readonly pids: Set<number>;
   /** When its last process ended, in ms of performance.now(); null: some run. */
   idleSince: number | null;
@@ -48,11 +52,13 @@ export interface ProbedModule {
 }
 
 /** Why probes are taken back. */
-export type DetachReason = 'idle' | 'file-changed' | 'reload';
+export type DetachReason = 'idle' | 'file-changed' | 'reload' | 'crash';
 
 export interface ModulesOptions {
   native: Native;
   session: Session;
+  /** What is not attached again at once; null: anything is. */
+  crashes: Crashes | null;
   /** Loaded: its functions have numbers now. */
   onAdded: (probed: ProbedModule) => void;
   /** All its records have come; its statistics are still there. `open` are its goroutines. */
@@ -72,11 +78,19 @@ const UNGUARDED_MS = 500;
 const MOST_BARREN = 10_000;
 const NO_ROOM = 'TOO_MANY_FUNCTIONS';
 
+interface Barren {
+  error: UnderspanError;
+  stamp: string;
+  /** By which Crashes says how long; null: for as long as the file stays as it is. */
+  crash: string | null;
+}
+
 export class Modules {
   private readonly probed = new Map<string, ProbedModule>();
   private readonly preparing = new Map<string, Promise<ProbedModule | null>>();
   /** With nothing to trace, and why. */
-  private readonly barren = new Map<string, { error: UnderspanError; stamp: string }>();
+  private readonly barren = new Map<string, Barren>();
+  private readonly crashWatch: CrashWatch | null;
   private readonly maps = new Map<TraceRule, Promise<RuleMaps>>();
   /** Functions that are being planned: two at once must not share the same room. */
   private loading: Promise<unknown> = Promise.resolve();
@@ -86,6 +100,7 @@ export class Modules {
 
   constructor(private readonly options: ModulesOptions) {
     this.leases = new FileLeases(options.native, options.onNotice);
+    this.crashWatch = options.crashes && new CrashWatch(options.crashes);
   }
 
   get all(): Iterable<ProbedModule> {
@@ -105,7 +120,8 @@ export class Modules {
   problemsOf(rule: TraceRule): UnderspanError[] {
     const found = [...this.probed.values()].some((probed) => probed.rule === rule);
     return [...this.barren]
-      .filter(([key, { error }]) => {
+      .filter(([key, { error, crash }]) => {
+        if (crash !== null) return key.startsWith(`${rule.id}\0`);
         if (!key.startsWith(keyOf(rule, '', MAIN))) return false;
         // Where a rule has several modules, not every pattern is meant for all of them.
         return !(found && error.code === 'NO_FUNCTION_MATCHES');
@@ -142,9 +158,9 @@ export class Modules {
     role = MAIN,
   ): Promise<ProbedModule | null> {
     const key = keyOf(rule, target.fileId, role);
+    if (this.isBarren(key, target.file)) return Promise.resolve(null);
     const found = this.probed.get(key);
     if (found) return Promise.resolve(found);
-    if (this.barren.get(key)?.stamp === stampOf(target.file)) return Promise.resolve(null);
     let preparing = this.preparing.get(key);
     if (!preparing) {
       preparing = this.prepare(key, rule, target, whole, role, plan).finally(() =>
@@ -153,6 +169,23 @@ export class Modules {
       this.preparing.set(key, preparing);
     }
     return preparing;
+  }
+
+  private isBarren(key: string, file: string): boolean {
+    const barren = this.barren.get(key);
+    return barren?.stamp === stampOf(file) && !this.isPardoned(barren);
+  }
+
+  /** It has not been attached for long enough, or somebody has decided so. */
+  private isPardoned({ crash }: Barren): boolean {
+    return crash !== null && !this.options.crashes?.refusal(crash);
+  }
+
+  /** Forgets what may be attached again; true if there is any. */
+  pardon(): boolean {
+    const pardoned = [...this.barren].filter(([, barren]) => this.isPardoned(barren));
+    for (const [key] of pardoned) this.barren.delete(key);
+    return pardoned.length > 0;
   }
 
   private async prepare(
@@ -166,6 +199,7 @@ export class Modules {
     const { native, session, onAdded } = this.options;
     const stamp = stampOf(target.file);
     let file: OpenFile | null = null;
+    let crash: string | null = null;
     try {
       file = role.kind === 'kernel' ? null : new OpenFile(target.file, target.exe);
       const request = (): PlanRequest => ({
@@ -177,6 +211,8 @@ export class Modules {
         (file
           ? await planModule(native, file.path, target.exe, request())
           : await planKernel(native, session.features, request()));
+      crash = this.options.crashes && crashKey(plan, target.exe, rule);
+      this.refuseCrashed(plan, crash);
       const shared = this.isShared(plan, rule, whole, role);
       const attachment = await this.load(plan, rule, shared && !whole);
       const probed: ProbedModule = {
@@ -187,6 +223,7 @@ export class Modules {
         whole,
         shared,
         attachment,
+        crashKey: crash,
         pids: new Set(),
         idleSince: performance.now(),
         file,
@@ -199,11 +236,23 @@ export class Modules {
       file?.close();
       if (!(error instanceof UnderspanError) || known) throw error;
       if (error.code === EXECUTABLE_GONE) return null;
-      this.barren.set(key, { error, stamp });
-      const [oldest] = this.barren.keys();
-      if (this.barren.size > MOST_BARREN && oldest !== undefined) this.barren.delete(oldest);
+      // What else went wrong does not pass with time.
+      this.setBarren(key, { error, stamp, crash: error.code === CRASHED ? crash : null });
       return null;
     }
+  }
+
+  private setBarren(key: string, barren: Barren): void {
+    this.barren.set(key, barren);
+    const [oldest] = this.barren.keys();
+    if (this.barren.size > MOST_BARREN && oldest !== undefined) this.barren.delete(oldest);
+  }
+
+  private refuseCrashed(plan: ModulePlan, key: string | null): void {
+    const refusal = key === null ? null : this.options.crashes?.refusal(key);
+    if (!refusal) return;
+    plan.module.close();
+    throw refusal;
   }
 
   /**
@@ -280,7 +329,10 @@ export class Modules {
     probed.idleSince = null;
     try {
       if (!attachment.isAttached(pid)) this.requireMemory(probed, pid);
+      // Before as well: it may die while they are attached.
+      this.crashWatch?.linked(probed, pid);
       await this.attach(probed, shared ? null : pid);
+      this.crashWatch?.linked(probed, pid);
     } catch (error) {
       this.left(probed, target.pid);
       throw error;
@@ -299,10 +351,37 @@ export class Modules {
     return this.attach(probed, null);
   }
 
-  private async attach({ attachment, file }: ProbedModule, pid: number | null): Promise<void> {
+  /**
+   * The process has ended, by this signal or by 0. Says which of its probes it may have died of: they
+   * are not attached again for some time. Those of other processes that run the file stay.
+   */
+  async ended(pid: number, endNs: bigint, signal: number): Promise<Blamed[]> {
+    const watch = this.crashWatch;
+    if (!watch) return [];
+    const { session } = this.options;
+    const open = async (): Promise<ProbedModule[]> => {
+      const stacks = await session.openCallsOf(pid);
+      const functions = stacks.flatMap(({ calls }) => calls.map(functionOf));
+      return [...this.all].filter(({ attachment }) =>
+        functions.some((each) => attachment.has(each)),
+      );
+    };
+    const blamed = await watch.ended(pid, endNs, signal, open);
+    for (const { probed, error } of blamed) {
+      const { rule, role, fileId, file, crashKey: crash } = probed;
+      this.setBarren(keyOf(rule, fileId, role), { error, stamp: stampOf(file?.path ?? ''), crash });
+    }
+    return blamed;
+  }
+
+  private async attach(probed: ProbedModule, pid: number | null): Promise<void> {
+    const { attachment, file, exe, crashKey: key } = probed;
+    const { crashes } = this.options;
     if (attachment.isAttached(pid)) return;
+    const attach = (): Promise<void> => attachment.attach(file?.path ?? '', pid);
     try {
-      await attachment.attach(file?.path ?? '', pid);
+      if (crashes) await crashes.marked(key, diedAttaching(exe, attachment.plan), attach);
+      else await attach();
     } catch (error) {
       throw kernelError(error);
     }
@@ -311,6 +390,7 @@ export class Modules {
   /** The process has ended, or runs something else now. */
   unlink(probed: ProbedModule, pid: number): Promise<void> {
     this.options.session.targets.removeModule(pid, probed.attachment.number);
+    this.crashWatch?.unlinked(probed, pid);
     this.left(probed, pid);
     return probed.attachment.detach(pid);
   }

@@ -116,4 +116,6 @@ export interface ProcessRecord {
   changedNs: bigint;
   /** Of an exec: it is stopped before its first instruction. */
   held: boolean;
+  /** Of an exit: the signal that ended it; 0: none. */
+  signal: number;
 }

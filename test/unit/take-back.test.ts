@@ -96,6 +96,7 @@ class World {
     this.modules = new Modules({
       native: { leaseFile } as unknown as Native,
       session: session as unknown as Session,
+      crashes: null,
       onAdded: () => undefined,
       onNotice: () => undefined,
       onRemoved: async (_, open) => void this.removed.push([...open]),
