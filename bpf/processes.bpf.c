@@ -112,8 +112,8 @@ struct {
 
 #define SIGCONT 18
 #define SIGSTOP 19
-/* Of an exit code: the signal. The bit above says that a core was dumped. */
-#define EXIT_SIGNAL 0x7f
+/* What may be a crash: a signal in the low bits, or Go's exit status. */
+#define MAY_BE_CRASH(code) (((code) & 0x7f) || (code) == 2 << 8)
 #define NS_PER_S 1000000000ULL
 /* From Linux 6.13 on a bit above says that somebody has asked for it (I_CTIME_QUERIED). */
 #define CTIME_NSEC ((1U << 30) - 1)
@@ -174,7 +174,7 @@ static __always_inline bool is_to_wait(struct task_struct *task, const struct fi
 }
 
 static __always_inline void send_event(void *context, __u32 event, __u32 tgid, __u32 parent_tgid,
-				       __u32 signal, const struct file_key *file,
+				       __u16 exit_code, const struct file_key *file,
 				       struct task_struct *may_wait)
 {
 	struct process_record record = {
@@ -183,7 +183,7 @@ static __always_inline void send_event(void *context, __u32 event, __u32 tgid, _
 		.event = event,
 		.tgid = tgid,
 		.parent_tgid = parent_tgid,
-		.signal = signal,
+		.exit_code = exit_code,
 	};
 	__u32 zero = 0;
 	__u64 *lost;
@@ -298,17 +298,17 @@ int process_exited(struct bpf_raw_tracepoint_args *arguments)
 {
 	struct task_struct *task = (struct task_struct *)arguments->args[0];
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	__u32 signal;
+	__u16 code;
 
 	if (BPF_CORE_READ(task, signal, live.counter) > 0)
 		return 0;
 	bpf_map_delete_elem(&told, &tgid);
 	bpf_map_delete_elem(&trampolines, &tgid);
-	/* Of the last thread; a signal ends them all by the same code. */
-	signal = BPF_CORE_READ(task, exit_code) & EXIT_SIGNAL;
+	/* Of the last thread; whatever ends the process ends them all by the same code. */
+	code = BPF_CORE_READ(task, exit_code);
 	/* Where probes wait for whoever comes, one may die of them before it is a target. */
-	if (!bpf_map_lookup_elem(&targets, &tgid) && !(settings.every_exec && signal))
+	if (!bpf_map_lookup_elem(&targets, &tgid) && !(settings.every_exec && MAY_BE_CRASH(code)))
 		return 0;
-	send_event(arguments, PROCESS_EXITED, tgid, 0, signal, NULL, NULL);
+	send_event(arguments, PROCESS_EXITED, tgid, 0, code, NULL, NULL);
 	return 0;
 }

@@ -1,13 +1,23 @@
 /** Which probes a process may have died of. */
+import { statSync } from 'node:fs';
 import type { UnderspanError } from '../errors.js';
 import { duration, plural } from '../sinks/tree-format.js';
-import { type Crashes, deadlySignal, isSoon } from './crashes.js';
+import type { ProcessRecord } from '../spans/call.js';
+import { crashOf, type Crashes, isSoon } from './crashes.js';
 import type { ProbedModule } from './modules.js';
 
 /** Probes of which a process may have died, and why they are not attached again at once. */
 export interface Blamed {
   probed: ProbedModule;
   error: UnderspanError;
+}
+
+export interface ProcessEnd {
+  pid: number;
+  /** By CLOCK_MONOTONIC. */
+  endNs: bigint;
+  /** As wait(2) tells it; 0 also where it is not known. */
+  exitCode: number;
 }
 
 export class CrashWatch {
@@ -27,32 +37,23 @@ export class CrashWatch {
     if (links?.size === 0) this.links.delete(pid);
   }
 
-  /**
-   * The process has ended by this signal, or by 0. Where probes are there for whoever comes, it may
-   * have ended before it was linked to them: `open` says in whose functions it was.
-   */
-  async ended(
-    pid: number,
-    endNs: bigint,
-    signal: number,
-    open: () => Promise<ProbedModule[]>,
-  ): Promise<Blamed[]> {
+  ended(end: ProcessEnd, all: Iterable<ProbedModule>, executed?: ProcessRecord): Blamed[] {
+    const { pid, endNs, exitCode } = end;
     const links = this.links.get(pid) ?? new Map<ProbedModule, bigint>();
     this.links.delete(pid);
-    const name = deadlySignal(signal);
-    if (name === null) return [];
-    const soon = [...links].filter(([, at]) => isSoon(at, endNs));
-    // It has borne probes for longer.
-    if (links.size > 0 && soon.length === 0) return [];
-    const how = `process ${pid} died of ${name}`;
-    const unlinked = (await open()).filter((probed) => !links.has(probed));
-    return [
-      ...soon.flatMap(([probed, at]) => {
-        const when = endNs > at ? `${duration(Number(endNs - at))} after` : 'while';
-        return this.blame(probed, `${how} ${when}`);
-      }),
-      ...unlinked.flatMap((probed) => this.blame(probed, `${how} while`)),
-    ];
+    if (exitCode === 0) return [];
+    // Where probes are there for whoever comes, it may have ended before it was linked to them.
+    for (const probed of executed ? all : []) {
+      if (probed.whole && !links.has(probed) && isOf(probed, executed as ProcessRecord)) {
+        links.set(probed, (executed as ProcessRecord).timeNs);
+      }
+    }
+    return [...links].flatMap(([probed, at]) => {
+      const how = crashOf(exitCode, probed.attachment.plan.kind === 'go');
+      if (how === null || !isSoon(at, endNs)) return [];
+      const when = endNs > at ? `${duration(Number(endNs - at))} after` : 'while';
+      return this.blame(probed, `process ${pid} ${how} ${when}`);
+    });
   }
 
   private blame(probed: ProbedModule, how: string): Blamed[] {
@@ -61,9 +62,15 @@ export class CrashWatch {
     if (key === null || role.kind === 'kernel') return [];
     const count = attachment.plan.functions.length;
     const were = count === 1 ? 'was' : 'were';
-    const what = `${plural(count, 'function')} of ${exe} ${were} probed`;
-    this.crashes.remember(key, `${how} ${what}`);
+    this.crashes.remember(key, `${how} ${plural(count, 'function')} of ${exe} ${were} probed`);
     const error = this.crashes.refusal(key);
     return error ? [{ probed, error }] : [];
   }
+}
+
+/** The kernel's device need not be that of stat(2); its inode and its ctime are. */
+function isOf({ file }: ProbedModule, { inode, changedNs }: ProcessRecord): boolean {
+  if (!file) return false;
+  const { ino, ctimeNs } = statSync(file.path, { bigint: true });
+  return ino === inode && ctimeNs === changedNs;
 }

@@ -42,9 +42,15 @@ interface Mark {
   startTime: number;
 }
 
-/** The name of a signal that ends a process in which something went wrong; null: it is no such. */
-export const deadlySignal = (signal: number): string | null =>
-  DEADLY.find(({ number }) => number === signal)?.name ?? null;
+/** Go's runtime catches those signals, and exits like this. */
+const GO_STATUS = 2;
+
+/** How a process has ended in which something went wrong, by its exit code; null: it need not have. */
+export function crashOf(exitCode: number, isGo: boolean): string | null {
+  const name = DEADLY.find(({ number }) => number === (exitCode & 0x7f))?.name;
+  if (name !== undefined) return `died of ${name}`;
+  return isGo && exitCode === GO_STATUS << 8 ? `crashed (status ${GO_STATUS})` : null;
+}
 
 /** Whether a process that ended then may have died of what was attached at that time. */
 export const isSoon = (attachedNs: bigint, endNs: bigint): boolean => endNs - attachedNs < SOON_NS;

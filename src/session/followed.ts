@@ -23,12 +23,16 @@ export interface FollowedOptions extends ProcessesOptions {
   onEmpty: () => void;
 }
 
+const RECENT_NS = 10_000_000_000n;
+
 export class Followed {
   private readonly processes: Processes;
   private readonly untold: Untold;
   private readonly removals: Removals;
   /** Processes of which it is not known yet which rule they fall under. */
   private readonly undecided = new Set<number>();
+  /** Of processes that have executed something in the last seconds, by pid. */
+  private readonly execs = new Map<number, ProcessRecord>();
   /** Processes that were gone before they could be read. */
   private readonly unseen = new Set<number>();
   private rules: readonly TraceRule[];
@@ -97,6 +101,8 @@ export class Followed {
     const anew = lost !== this.lostEvents;
     this.lostEvents = lost;
     if (anew) this.rescan();
+    const old = process.hrtime.bigint() - RECENT_NS;
+    for (const [pid, { timeNs }] of this.execs) if (timeNs < old) this.execs.delete(pid);
     for (const target of this.untold.ended()) this.ended(target);
     this.reconsider();
     if (this.options.modules.pardon()) this.takeUp();
@@ -189,6 +195,7 @@ export class Followed {
     const { tgid, timeNs } = event;
     if (event.event === ProcessEvent.EXECUTED) {
       this.options.holds.note(event);
+      this.execs.set(tgid, event);
       // At once: what the new program says of itself may come with the next record.
       this.options.resources.delete(tgid);
     }
@@ -204,7 +211,7 @@ export class Followed {
       case ProcessEvent.EXECUTED:
         return this.enqueue(tgid, () => this.executed(tgid));
       case ProcessEvent.EXITED:
-        return this.enqueue(tgid, () => this.exited(tgid, timeNs, event.signal));
+        return this.enqueue(tgid, () => this.exited(tgid, timeNs, event.exitCode));
     }
   }
 
@@ -315,11 +322,12 @@ export class Followed {
     return rule?.followExecs ? { rule, whole: false } : decision;
   }
 
-  private async exited(pid: number, endNs: bigint, signal = 0): Promise<void> {
+  private async exited(pid: number, endNs: bigint, exitCode = 0): Promise<void> {
     const wasKnown = this.processes.get(pid) !== null;
     this.undecided.delete(pid);
     this.options.holds.release(pid, false);
-    const blamed = await this.options.modules.ended(pid, endNs, signal);
+    const blamed = this.options.modules.ended({ pid, endNs, exitCode }, this.execs.get(pid));
+    this.execs.delete(pid);
     for (const probed of await this.processes.exited(pid, endNs)) this.unlink(probed, pid);
     for (const each of blamed) await this.giveUp(each);
     if (wasKnown && this.count === 0) this.options.onEmpty();

@@ -6,13 +6,14 @@ import { MAIN, type ModuleRole, requestFor } from '../plan/module-role.js';
 import { planModule, type PlanRequest } from '../plan/plan-module.js';
 import { type ModulePlan, privateBytes, siteCount } from '../plan/plan.js';
 import type { Notice } from '../sinks/sink.js';
+import type { ProcessRecord } from '../spans/call.js';
 import { memoryGroups, memoryShortage } from '../targets/cgroup-memory.js';
 import { moduleBias } from '../targets/mapped.js';
 import { EXECUTABLE_GONE, OpenFile, stampOf } from '../targets/open-file.js';
 import { Procfs } from '../targets/procfs.js';
 import type { Target } from '../targets/target.js';
 import type { ModuleProbes } from './attachment.js';
-import { type Blamed, CrashWatch } from './crash-watch.js';
+import { type Blamed, CrashWatch, type ProcessEnd } from './crash-watch.js';
 import { crashKey, CRASHED, type Crashes, diedAttaching } from './crashes.js';
 import { FileLeases } from './file-leases.js';
 import { forgetHttpRequests, type HttpRequests, readHttpRequests } from './http-requests.js';
@@ -352,21 +353,11 @@ export class Modules {
   }
 
   /**
-   * The process has ended, by this signal or by 0. Says which of its probes it may have died of: they
-   * are not attached again for some time. Those of other processes that run the file stay.
+   * Says which of its probes a process may have died of: they are not attached again for some time.
+   * Those of other processes that run the file stay. `executed`: what it has last executed, and when.
    */
-  async ended(pid: number, endNs: bigint, signal: number): Promise<Blamed[]> {
-    const watch = this.crashWatch;
-    if (!watch) return [];
-    const { session } = this.options;
-    const open = async (): Promise<ProbedModule[]> => {
-      const stacks = await session.openCallsOf(pid);
-      const functions = stacks.flatMap(({ calls }) => calls.map(functionOf));
-      return [...this.all].filter(({ attachment }) =>
-        functions.some((each) => attachment.has(each)),
-      );
-    };
-    const blamed = await watch.ended(pid, endNs, signal, open);
+  ended(end: ProcessEnd, executed?: ProcessRecord): Blamed[] {
+    const blamed = this.crashWatch?.ended(end, this.all, executed) ?? [];
     for (const { probed, error } of blamed) {
       const { rule, role, fileId, file, crashKey: crash } = probed;
       this.setBarren(keyOf(rule, fileId, role), { error, stamp: stampOf(file?.path ?? ''), crash });

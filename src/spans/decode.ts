@@ -209,7 +209,7 @@ export class Decoder {
             inode: view.getBigUint64(at + processRecord.file + fileKey.inode, true),
             changedNs: view.getBigUint64(at + processRecord.file + fileKey.changedNs, true),
             held: view.getUint32(at + processRecord.held, true) !== 0,
-            signal: view.getUint16(at + processRecord.signal, true),
+            exitCode: view.getUint16(at + processRecord.exitCode, true),
           });
         return;
       case RecordKind.TRACER:

@@ -1,16 +1,18 @@
 /** What is not attached again at once. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { BootCache } from '../../src/native/boot-cache.js';
 import type { ModulePlan } from '../../src/plan/plan.js';
 import { CrashWatch } from '../../src/session/crash-watch.js';
-import { crashKey, Crashes, deadlySignal } from '../../src/session/crashes.js';
+import { crashKey, Crashes } from '../../src/session/crashes.js';
 import type { ProbedModule } from '../../src/session/modules.js';
 import type { TraceRule } from '../../src/session/rule.js';
+import type { ProcessRecord } from '../../src/spans/call.js';
+import type { OpenFile } from '../../src/targets/open-file.js';
 import { Procfs } from '../../src/targets/procfs.js';
 
 const BOOT = { id: 'this', kernel: '6', cpu: 'x' };
@@ -138,36 +140,54 @@ test('the same probes in the same file are told from others', () => {
   assert.equal(key(plan('id', '1:2 100 3 4')), null);
 });
 
-function probed(name: string, role: ProbedModule['role']['kind'] = 'main'): ProbedModule {
-  const attachment = { plan: { functions: [{}] } };
-  return { role: { kind: role }, exe: name, crashKey: name, attachment } as unknown as ProbedModule;
+function probed(name: string, others: Partial<ProbedModule> = {}, kind = 'native'): ProbedModule {
+  const attachment = { plan: { kind, functions: [{}] } };
+  const each = { role: { kind: 'main' }, exe: name, crashKey: name, attachment, ...others };
+  return each as unknown as ProbedModule;
 }
 
-test('probes are to blame that came in the last two seconds', async () => {
+test('probes are to blame that came in the last two seconds', () => {
   now = 0;
   const watch = new CrashWatch(crashes());
-  const none = async (): Promise<ProbedModule[]> => [];
-  const [main, kernel, waiting] = [probed('a'), probed('b', 'kernel'), probed('c')];
+  const main = probed('a');
+  const kernel = probed('b', { role: { kind: 'kernel' } });
+  const inGo = probed('c', {}, 'go');
   const at = process.hrtime.bigint();
-  const end = async (pid: number, afterMs: number, signal: string): Promise<string[]> => {
-    watch.linked(main, pid);
-    watch.linked(kernel, pid);
-    const ended = watch.ended(pid, at + BigInt(afterMs * 1e6), signals[signal] ?? 0, none);
-    return (await ended).map(({ probed: { exe } }) => exe);
+  const after = (ms: number): bigint => at + BigInt(ms * 1e6);
+  const names = (blamed: ReturnType<CrashWatch['ended']>): string[] =>
+    blamed.map(({ probed: { exe } }) => exe);
+  const end = (pid: number, ms: number, exitCode: number): string[] => {
+    for (const each of [main, kernel, inGo]) watch.linked(each, pid);
+    return names(watch.ended({ pid, endNs: after(ms), exitCode }, []));
   };
-  const signals: Record<string, number> = { SIGSEGV: 11, SIGKILL: 9 };
-  assert.deepEqual(await end(1, 1_000, 'SIGKILL'), []);
-  assert.deepEqual(await end(2, 1_000, 'none'), []);
-  assert.deepEqual(await end(3, 5_000, 'SIGSEGV'), []);
-  assert.deepEqual(await end(4, 1_000, 'SIGSEGV'), ['a']);
-  // It was never looked at; its open calls say which probes were there.
-  const unseen = await watch.ended(5, at, 11, async () => [waiting]);
-  assert.deepEqual(
-    unseen.map(({ error }) => error.message.replace(/:.*/, '')),
-    ['process 5 died of SIGSEGV while 1 function of c was probed'],
-  );
+  assert.deepEqual(end(1, 1_000, 9), []);
+  assert.deepEqual(end(2, 1_000, 0), []);
+  assert.deepEqual(end(2, 1_000, 1 << 8), []);
+  assert.deepEqual(end(3, 5_000, 11), []);
+  // With a core dumped.
+  assert.deepEqual(end(4, 1_000, 128 + 11), ['a', 'c']);
+  // As Go's runtime does.
+  assert.deepEqual(end(5, 1_000, 2 << 8), ['c']);
   watch.linked(main, 6);
   watch.unlinked(main, 6);
-  assert.deepEqual(await watch.ended(6, at, 11, none), []);
-  assert.equal(deadlySignal(15), null);
+  assert.deepEqual(watch.ended({ pid: 6, endNs: after(1), exitCode: 11 }, []), []);
+});
+
+test('so are those that were there before a process that ended at once', () => {
+  now = 0;
+  const watch = new CrashWatch(crashes());
+  const file = { path: process.execPath, close: () => undefined } as unknown as OpenFile;
+  const waiting = probed('a', { whole: true, file });
+  const own = probed('b', { whole: false, file });
+  const { ino, ctimeNs } = statSync(process.execPath, { bigint: true });
+  const executed = { timeNs: 1_000_000n, inode: ino, changedNs: ctimeNs } as ProcessRecord;
+  const end = { pid: 7, endNs: 6_000_000n, exitCode: 11 };
+  const [blamed, ...others] = watch.ended(end, [waiting, own], executed);
+  assert.deepEqual(others, []);
+  assert.match(
+    blamed?.error.message ?? '',
+    /^process 7 died of SIGSEGV 5.00 ms after 1 function of a was probed: /,
+  );
+  const another = { ...executed, changedNs: 5n };
+  assert.deepEqual(watch.ended(end, [waiting], another), []);
 });

@@ -59,7 +59,7 @@ class FakeModules {
   }
   find = ({ id }: TraceRule): ProbedModule | null => this.probed.get(id) ?? null;
   problem = (): null => null;
-  ended = async (): Promise<[]> => [];
+  ended = (): [] => [];
   pardon = (): boolean => false;
   due = (): object[] => this.dueNow;
   need = async (of: TraceRule, target: Target, whole: boolean): Promise<ProbedModule> => {
@@ -154,7 +154,7 @@ class World {
       inode: 0n,
       changedNs: 0n,
       held: false,
-      signal: 0,
+      exitCode: 0,
     });
   }
 
