@@ -200,7 +200,7 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
       return { targets, modules: [], costs, notices: [] } satisfies Plan;
     });
     const plan = showKernel(planned, ofKernel, request);
-    const { sinks, transport, ringBytes, maxFunctions } = options;
+    const { sinks, transport, ringBytes } = options;
     const running = await Running.start(
       native,
       features,
@@ -209,10 +209,11 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
         sinks,
         transport,
         ringBytes,
-        maxFunctions,
+        maxFunctions: request.maxFunctions,
         watchesExecs: selection.pids.length === 0 && selection.command === null,
         // Whoever looks at a program by hand restarts it, and wants to see it again.
         idleMs: Infinity,
+        hostBudget: Infinity,
         // Whether a command of the user's own is started again is the user's affair.
         crashes: launched ? null : new Crashes(),
       },

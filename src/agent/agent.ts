@@ -11,7 +11,7 @@ import { OtlpSink } from '../sinks/otlp.js';
 import type { Notice, Sink, Summary } from '../sinks/sink.js';
 import { Procfs } from '../targets/procfs.js';
 import { NodeWorkloads } from '../targets/node-workloads.js';
-import type { AgentConfig } from './config/config.js';
+import { type AgentConfig, MAX_FUNCTIONS } from './config/config.js';
 import { type ParsedConfig, readConfig } from './config/parse.js';
 import { ControlServer } from './control/server.js';
 import { FileWatch } from './file-watch.js';
@@ -20,7 +20,7 @@ import { createLog, type Log } from './log.js';
 import { Exemplars } from './metrics/exemplars.js';
 import { AgentMetrics } from './metrics.js';
 import { RuleSet } from './rule-set.js';
-import { type AgentState, rulesOf, snapshotOf } from './state.js';
+import { type AgentState, hostBudget, rulesOf, snapshotOf } from './state.js';
 
 export interface AgentOptions {
   native: Native;
@@ -114,7 +114,8 @@ export class Agent {
         sinks,
         transport: config.limits.transport,
         ringBytes: config.limits.ringBytes,
-        maxFunctions: config.limits.functions,
+        maxFunctions: config.limits.functions ?? MAX_FUNCTIONS,
+        hostBudget: hostBudget(config),
         watchesExecs: true,
         idleMs: config.limits.idleMs,
         crashes: new Crashes(),
@@ -276,9 +277,12 @@ export class Agent {
 /** Sections that are not taken in while the agent runs, as text. */
 function atStart(config: AgentConfig): Record<string, string> {
   const { metrics, control, kubernetes, log } = config;
-  const { functions, transport, ringBytes } = config.limits;
+  const { functions, maxOverhead, transport, ringBytes } = config.limits;
   const sections = { export: config.export, metrics, control, kubernetes, log };
-  const all = Object.entries({ ...sections, limits: { functions, transport, ringBytes } });
+  const all = Object.entries({
+    ...sections,
+    limits: { functions, maxOverhead, transport, ringBytes },
+  });
   return Object.fromEntries(all.map(([key, value]) => [key, JSON.stringify(value)]));
 }
 

@@ -59,6 +59,8 @@ export interface RunningOptions extends ResourceSources {
   watchesExecs: boolean;
   /** How long the probes of a module stay that no process runs, in ms. */
   idleMs: number;
+  /** What tracing may cost the host, of all rules together, in CPUs; Infinity: any cost. */
+  hostBudget: number;
   /** What processes have died of; null: they may die of it again. */
   crashes: Crashes | null;
   /** How long sinks may take at the end to deliver what is left, in ms. */
