@@ -263,7 +263,8 @@ export class Modules {
    */
   private isShared(plan: ModulePlan, rule: TraceRule, whole: boolean, role: ModuleRole): boolean {
     if (whole || role.kind === 'kernel') return true;
-    if (!this.options.session.features.uprobeMulti) return true;
+    // A link for one process would leave out all its threads but one.
+    if (!this.options.session.features.uprobeMultiThreads) return true;
     return plan.kind === 'native' && role.kind === 'main' && rule.followForks;
   }
 
