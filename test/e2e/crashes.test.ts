@@ -14,6 +14,7 @@ import { trace, Tracer } from '../tools/tracer.js';
 
 /** Longer than one that is attached to lives. */
 const SURVIVES_MS = 1_500;
+const TRIES = 10;
 
 interface World {
   folder: string;
@@ -50,6 +51,17 @@ const ruleFor = (executable: string, symbols = 'work'): object => ({
   rules: [{ name: 'wary', select: { executable }, trace: { symbols } }],
   export: { otlp: false },
 });
+
+const marks = (folder: string): string[] =>
+  readdirSync(folder).filter((file) => /^attaching-.*\.json$/.test(file));
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has been.
+  }
+}
 
 const crashFiles = (folder: string): string[] =>
   readdirSync(folder).filter((file) => file.startsWith('crash-'));
@@ -115,17 +127,21 @@ test('an agent that was killed while it attached does not begin with the same', 
   await inWorld(async ({ folder, env }) => {
     const shop = await buildTarget('shop');
     const target = await RunningProcess.start(shop, [], { OTEL_TRACES_EXPORTER: 'none' });
-    const config = ruleFor(shop, '/^net\\/http/');
     const cache = env.UNDERSPAN_CACHE_DIR;
     let agent = await AgentProcess.start(folder, { config: ruleFor('/nothing'), env });
     const watcher = watch(cache, (_, file) => {
-      if (file?.startsWith('attaching-') === true) agent.process.child.kill('SIGKILL');
+      const [, pid] = /^attaching-(\d+)-/.exec(file ?? '') ?? [];
+      if (pid !== undefined) kill(Number(pid));
     });
     try {
-      await agent.configure(config);
+      await agent.configure(ruleFor(shop, '/^net\\/http/'));
       await until('killed', () => (agent.process.running ? null : true));
+      // It may have been done by the time that it was killed.
+      for (let tries = 0; tries < TRIES && marks(cache).length === 0; tries++) {
+        await assert.rejects(agent.again({ env }));
+      }
       watcher.close();
-      assert.equal(agent.process.child.signalCode, 'SIGKILL');
+      assert.equal(marks(cache).length, 1);
       agent = await agent.again({ env });
       const told = await agent.hear('a tracer was killed while it attached');
       assert.equal(told.code, 'CRASHED_BEFORE');
