@@ -113,7 +113,7 @@ struct {
 #define SIGCONT 18
 #define SIGSTOP 19
 /* What may be a crash: a signal in the low bits, or Go's exit status. */
-#define MAY_BE_CRASH(code) (((code) & 0x7f) || (code) == 2 << 8)
+#define MAY_BE_CRASH(code) (((code)&0x7f) || (code) == 2 << 8)
 #define NS_PER_S 1000000000ULL
 /* From Linux 6.13 on a bit above says that somebody has asked for it (I_CTIME_QUERIED). */
 #define CTIME_NSEC ((1U << 30) - 1)
