@@ -70,6 +70,7 @@ struct mm_struct {
 
 struct task_struct {
 	int tgid;
+	int exit_code;
 	struct signal_struct *signal;
 	struct mm_struct *mm;
 } __attribute__((preserve_access_index));
@@ -120,6 +121,8 @@ struct {
 
 #define SIGCONT 18
 #define SIGSTOP 19
+/* What may be a crash: a signal in the low bits, or Go's exit status. */
+#define MAY_BE_CRASH(code) (((code)&0x7f) || (code) == 2 << 8)
 #define NS_PER_S 1000000000ULL
 /* From Linux 6.13 on a bit above says that somebody has asked for it (I_CTIME_QUERIED). */
 #define CTIME_NSEC ((1U << 30) - 1)
@@ -188,7 +191,8 @@ static __always_inline void count_run(__u32 event)
 }
 
 static __always_inline void send_event(void *context, __u32 event, __u32 tgid, __u32 parent_tgid,
-				       const struct file_key *file, struct task_struct *may_wait)
+				       __u16 exit_code, const struct file_key *file,
+				       struct task_struct *may_wait)
 {
 	struct process_record record = {
 		.header = { .kind = RECORD_PROCESS, .size = sizeof(record) },
@@ -196,6 +200,7 @@ static __always_inline void send_event(void *context, __u32 event, __u32 tgid, _
 		.event = event,
 		.tgid = tgid,
 		.parent_tgid = parent_tgid,
+		.exit_code = exit_code,
 	};
 	__u32 zero = 0;
 	__u64 *lost;
@@ -235,7 +240,7 @@ int process_forked(struct bpf_raw_tracepoint_args *arguments)
 	verdict = bpf_map_lookup_elem(&trampolines, &parent_tgid);
 	if (verdict)
 		bpf_map_update_elem(&trampolines, &tgid, verdict, BPF_ANY);
-	send_event(arguments, PROCESS_FORKED, tgid, parent_tgid, NULL, NULL);
+	send_event(arguments, PROCESS_FORKED, tgid, parent_tgid, 0, NULL, NULL);
 	return 0;
 }
 
@@ -297,7 +302,7 @@ int process_executed(struct bpf_raw_tracepoint_args *arguments)
 			.changed_ns = changed_ns(inode),
 		};
 
-		send_event(arguments, PROCESS_EXECUTED, tgid, 0, &file,
+		send_event(arguments, PROCESS_EXECUTED, tgid, 0, 0, &file,
 			   settings.every_exec ? task : NULL);
 	}
 	return 0;
@@ -312,14 +317,18 @@ int process_exited(struct bpf_raw_tracepoint_args *arguments)
 {
 	struct task_struct *task = (struct task_struct *)arguments->args[0];
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	__u16 code;
 
 	count_run(PROCESS_EXITED);
 	if (BPF_CORE_READ(task, signal, live.counter) > 0)
 		return 0;
 	bpf_map_delete_elem(&told, &tgid);
 	bpf_map_delete_elem(&trampolines, &tgid);
-	if (!bpf_map_lookup_elem(&targets, &tgid))
+	/* Of the last thread; whatever ends the process ends them all by the same code. */
+	code = BPF_CORE_READ(task, exit_code);
+	/* Where probes wait for whoever comes, one may die of them before it is a target. */
+	if (!bpf_map_lookup_elem(&targets, &tgid) && !(settings.every_exec && MAY_BE_CRASH(code)))
 		return 0;
-	send_event(arguments, PROCESS_EXITED, tgid, 0, NULL, NULL);
+	send_event(arguments, PROCESS_EXITED, tgid, 0, code, NULL, NULL);
 	return 0;
 }

@@ -336,7 +336,8 @@ struct process_record {
 	struct record_header header;
 	__u64 time_ns;
 	struct file_key file;	/* PROCESS_EXECUTED: the executable */
-	__u32 event;		/* enum process_event */
+	__u16 event;		/* enum process_event */
+	__u16 exit_code;	/* PROCESS_EXITED: as wait(2) tells it */
 	__u32 tgid;
 	__u32 parent_tgid;	/* PROCESS_FORKED */
 	__u32 held;		/* PROCESS_EXECUTED: it is stopped before its first instruction */

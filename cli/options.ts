@@ -20,7 +20,6 @@ import {
   parseTimeout,
 } from './values.js';
 
-export const MAX_FUNCTIONS = 2_000;
 /** Of one CPU. */
 const MAX_OVERHEAD = 0.05;
 const RING_BYTES = 8 << 20;
@@ -126,7 +125,7 @@ export interface AttachValues extends SelectionValues, SinkValues, AgentValues {
   roots: boolean;
   unsampled?: true;
   followForks: boolean;
-  maxFunctions: number;
+  maxFunctions?: number;
   maxOverhead: number;
   transport: Transport;
   ringSize: number;
@@ -143,9 +142,8 @@ export function addTracing(command: Command): Command {
     .option('--exclude <pattern>', 'not these', collect(text))
     .option(
       '--max-functions <n>',
-      'refuse to trace more functions at once',
+      'refuse to trace more functions at once; by default 2000, or 100 where probes are attached one by one',
       parsePositive,
-      MAX_FUNCTIONS,
     )
     .option(
       '--max-overhead <share>',
@@ -258,7 +256,7 @@ export function toTraceOptions(
     redact: values.redact === false ? null : Array.isArray(values.redact) ? values.redact : [],
     roots: values.roots,
     unsampled: values.unsampled ?? false,
-    maxFunctions: values.maxFunctions,
+    maxFunctions: values.maxFunctions ?? null,
     maxOverhead: values.maxOverhead,
     transport: values.transport,
     ringBytes: values.ringSize,

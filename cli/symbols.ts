@@ -8,11 +8,15 @@ import {
   type ListedFunction,
 } from '../src/plan/list-functions.js';
 import { listKernelFunctions } from '../src/plan/list-kernel.js';
+import { isMeant, MAIN, type ModuleRole, wantsLibraries } from '../src/plan/module-role.js';
 import { plural } from '../src/sinks/tree-format.js';
 import { parsePattern, type Pattern } from '../src/symbols/patterns.js';
 import { hintFor, refuseShellExpanded } from '../src/symbols/suggest.js';
 import { interpreterOf, resolveExecutable } from '../src/targets/executable.js';
+import { findLibraries } from '../src/targets/library-search.js';
+import { mappedLibraries } from '../src/targets/mapped.js';
 import { selectTargets } from '../src/targets/select.js';
+import type { Target } from '../src/targets/target.js';
 import { type Context, say, sayProgress } from './context.js';
 
 export interface SymbolsOptions {
@@ -22,9 +26,10 @@ export interface SymbolsOptions {
   json: boolean;
 }
 
-interface Executable {
-  file: string;
-  shownAs: string;
+type Module = Pick<Target, 'exe' | 'file' | 'fileId'>;
+
+interface Listed extends Pick<Target, 'exe' | 'file'> {
+  role: ModuleRole;
   pids: number[];
 }
 
@@ -48,10 +53,13 @@ export async function symbols(context: Context, options: SymbolsOptions): Promis
       context.stdout.write(options.json ? renderJson(list, pids) : renderText(list, pids));
     }
   };
-  const chosen = ofPrograms.length > 0 ? await executables(context, options.selection()) : [];
-  for (const { file, shownAs, pids } of chosen) {
-    sayProgress(context, `reading ${shownAs}…`);
-    show(await listFunctions(native, file, shownAs, ofPrograms), ofPrograms, pids);
+  const chosen =
+    ofPrograms.length > 0 ? await modulesOf(context, options.selection(), ofPrograms) : [];
+  for (const { role, file, exe, pids } of chosen) {
+    const asked = ofPrograms.filter((pattern) => isMeant(pattern, role, exe));
+    if (asked.length === 0) continue;
+    sayProgress(context, `reading ${exe}…`);
+    show(await listFunctions(native, file, exe, asked), asked, pids);
   }
   if (ofKernel.length > 0) {
     const functions = readKernelFunctions(dirname(context.procfs.root));
@@ -60,8 +68,12 @@ export async function symbols(context: Context, options: SymbolsOptions): Promis
   const missing = patterns.filter((pattern) => !matched.has(pattern));
   for (const pattern of missing) {
     const list = readFor.get(pattern);
-    const message = `no function of ${list?.file ?? ''} matches '${pattern.text}'`;
-    const hint = hintFor(pattern, list?.names ?? '');
+    const message = list
+      ? `no function of ${list.file} matches '${pattern.text}'`
+      : `none of the chosen processes has the file of '${pattern.text}'`;
+    const hint = list
+      ? hintFor(pattern, list.names)
+      : 'name a library as it is called in /proc/PID/maps';
     if (missing.length === patterns.length) {
       throw new UnderspanError('not-found', 'NO_FUNCTION_MATCHES', message, hint);
     }
@@ -69,25 +81,43 @@ export async function symbols(context: Context, options: SymbolsOptions): Promis
   }
 }
 
-async function executables(context: Context, selection: Selection): Promise<Executable[]> {
+/** Executables; and libraries, as they are mapped, or where a command would find them. */
+async function modulesOf(
+  context: Context,
+  selection: Selection,
+  patterns: readonly Pattern[],
+): Promise<Listed[]> {
+  const found = new Map<string, Listed>();
+  const add = (role: ModuleRole, { fileId, file, exe }: Module, pids: number[]): void => {
+    const known = found.get(fileId);
+    if (known) known.pids.push(...pids);
+    else found.set(fileId, { role, file, exe, pids: [...pids] });
+  };
+  const library = (module: Module): ModuleRole => ({ kind: 'library', path: module.exe });
   if (selection.command) {
     const path = resolveExecutable(selection.command[0] ?? '');
     const interpreter = interpreterOf(path);
     const file = interpreter === null ? path : resolveExecutable(interpreter);
     if (interpreter !== null) say(context, `${path} is a script: these are of ${file}`);
-    return [{ file, shownAs: file, pids: [] }];
+    add(MAIN, { fileId: file, file, exe: file }, []);
+    for (const { module } of patterns) {
+      if (module.kind !== 'library') continue;
+      for (const each of findLibraries(module.file)) add(library(each), each, []);
+    }
+    return [...found.values()];
   }
   const targets = await selectTargets(selection, {
     procfs: context.procfs,
     onWait: (description) => say(context, `waiting for ${description}…`),
   });
-  const byFile = new Map<string, Executable>();
-  for (const { fileId, file, exe, pid } of targets) {
-    const known = byFile.get(fileId);
-    if (known) known.pids.push(pid);
-    else byFile.set(fileId, { file, shownAs: exe, pids: [pid] });
+  for (const target of targets) add(MAIN, target, [target.pid]);
+  if (!wantsLibraries({ patterns })) return [...found.values()];
+  for (const { pid, fileId } of targets) {
+    for (const each of mappedLibraries(pid, context.procfs)) {
+      if (each.fileId !== fileId) add(library(each), each, [pid]);
+    }
   }
-  return [...byFile.values()];
+  return [...found.values()];
 }
 
 const hex = (address: number | null): string | null =>

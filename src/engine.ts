@@ -13,6 +13,7 @@ import {
 import { planModule, type PlanRequest } from './plan/plan-module.js';
 import { type ModulePlan, privateBytes } from './plan/plan.js';
 import { refuseUnclaimed } from './plan/unclaimed.js';
+import { Crashes } from './session/crashes.js';
 import { KERNEL_FILE, type ModuleFile } from './session/modules.js';
 import { kernelError } from './session/kernel-errors.js';
 import { type FirstTarget, Running } from './session/running.js';
@@ -207,7 +208,7 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
     }));
   };
   try {
-    const { sinks, transport, ringBytes, maxFunctions } = options;
+    const { sinks, transport, ringBytes } = options;
     const running = await Running.start(
       native,
       features,
@@ -216,10 +217,13 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
         sinks,
         transport,
         ringBytes,
-        maxFunctions,
+        maxFunctions: request.maxFunctions,
         watchesExecs: selection.pids.length === 0 && selection.command === null,
         // Whoever looks at a program by hand restarts it, and wants to see it again.
         idleMs: Infinity,
+        hostBudget: Infinity,
+        // Whether a command of the user's own is started again is the user's affair.
+        crashes: launched ? null : new Crashes(),
       },
       planFirst,
     );

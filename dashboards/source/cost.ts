@@ -134,15 +134,19 @@ export const costDashboard = dashboard(
         }),
         timeSeries({
           size: [12, 8],
-          title: 'Budget by rule',
+          title: 'Budgets',
           description:
-            'CPU time that tracing may add to a process; 100 % is one CPU, and no limit.',
+            'CPU time that tracing may add to a process, by rule, where 100 % is one CPU, and no limit; and to a host, by all rules together.',
           unit: 'percentunit',
           min: 0,
           queries: [
             {
               expr: `max by (rule) (${select('underspan_overhead_budget_ratio')})`,
               legend: '{{rule}}',
+            },
+            {
+              expr: `max(${select('underspan_overhead_host_budget_ratio')})`,
+              legend: 'all rules on a host',
             },
           ],
         }),

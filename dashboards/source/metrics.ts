@@ -25,6 +25,7 @@ export const METRICS = {
   underspan_overhead_predicted_cpu_seconds_total: ATTACHMENT,
   underspan_overhead_budget_ratio: ['rule'],
   underspan_governor_counted_functions: ['rule'],
+  underspan_overhead_host_budget_ratio: [],
   underspan_governor_withdrawn_functions: ['rule'],
   underspan_governor_withdrawals_total: ['rule'],
   underspan_governor_thinned: ['rule'],

@@ -4,13 +4,14 @@ import { mayReadOthers, READ_OTHERS } from '../native/host.js';
 import type { Native } from '../native/native.js';
 import { hostCosts } from '../plan/host-costs.js';
 import { requireCapabilities } from '../session/kernel-errors.js';
+import { Crashes } from '../session/crashes.js';
 import type { TraceRule } from '../session/rule.js';
 import { Running } from '../session/running.js';
 import { OtlpSink } from '../sinks/otlp.js';
 import type { Notice, Sink, Summary } from '../sinks/sink.js';
 import { Procfs } from '../targets/procfs.js';
 import { NodeWorkloads } from '../targets/node-workloads.js';
-import type { AgentConfig } from './config/config.js';
+import { type AgentConfig, MAX_FUNCTIONS } from './config/config.js';
 import { type ParsedConfig, readConfig } from './config/parse.js';
 import { ControlServer } from './control/server.js';
 import { FileWatch } from './file-watch.js';
@@ -19,7 +20,7 @@ import { createLog, type Log } from './log.js';
 import { Exemplars } from './metrics/exemplars.js';
 import { AgentMetrics } from './metrics.js';
 import { RuleSet } from './rule-set.js';
-import { type AgentState, rulesOf, snapshotOf } from './state.js';
+import { type AgentState, hostBudget, rulesOf, snapshotOf } from './state.js';
 
 export interface AgentOptions {
   native: Native;
@@ -110,9 +111,11 @@ export class Agent {
       sinks,
       transport: config.limits.transport,
       ringBytes: config.limits.ringBytes,
-      maxFunctions: config.limits.functions,
+      maxFunctions: config.limits.functions ?? MAX_FUNCTIONS,
+      hostBudget: hostBudget(config),
       watchesExecs: true,
       idleMs: config.limits.idleMs,
+      crashes: new Crashes(),
       flushMs: FLUSH_MS,
       workloads: this.workloads,
       processAttributes: true,
@@ -269,9 +272,12 @@ export class Agent {
 /** Sections that are not taken in while the agent runs, as text. */
 function atStart(config: AgentConfig): Record<string, string> {
   const { metrics, control, kubernetes, log } = config;
-  const { functions, transport, ringBytes } = config.limits;
+  const { functions, maxOverhead, transport, ringBytes } = config.limits;
   const sections = { export: config.export, metrics, control, kubernetes, log };
-  const all = Object.entries({ ...sections, limits: { functions, transport, ringBytes } });
+  const all = Object.entries({
+    ...sections,
+    limits: { functions, maxOverhead, transport, ringBytes },
+  });
   return Object.fromEntries(all.map(([key, value]) => [key, JSON.stringify(value)]));
 }
 

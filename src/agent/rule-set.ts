@@ -5,11 +5,11 @@ import type { Features } from '../native/native.js';
 import type { HostCosts } from '../plan/host-costs.js';
 import { hasGuard } from '../session/hold-guard.js';
 import type { TraceRule } from '../session/rule.js';
-import { ruleOf, type TraceWishes } from '../session/wishes.js';
+import { functionsAtMost, ruleOf, type TraceWishes } from '../session/wishes.js';
 import { MAX_HOLD_NAMES } from '../spans/records.generated.js';
 import type { Procfs } from '../targets/procfs.js';
 import type { Workloads } from '../targets/workload.js';
-import type { AgentConfig, RuleConfig } from './config/config.js';
+import { type AgentConfig, MAX_FUNCTIONS, type RuleConfig } from './config/config.js';
 import { nameBeginsWith } from './config/glob.js';
 import { selectsOf } from './selects.js';
 
@@ -47,8 +47,9 @@ export class RuleSet {
     }
     const known = new Map<string, TraceRule>();
     for (const config of rules) {
-      const text = JSON.stringify([config, limits.functions]);
-      known.set(text, this.known.get(text) ?? this.make(config, limits.functions));
+      const most = limits.functions ?? functionsAtMost(this.options.features, MAX_FUNCTIONS);
+      const text = JSON.stringify([config, most]);
+      known.set(text, this.known.get(text) ?? this.make(config, most));
     }
     // Only now: where one cannot be made, all others stay the same objects.
     this.known = known;

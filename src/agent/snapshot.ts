@@ -17,6 +17,8 @@ export interface AgentSnapshot {
   /** Matching functions that got no probes, by reason. */
   refused: { rule: string; executable: string; reason: string; functions: number }[];
   rules: RuleSnapshot[];
+  /** What tracing may cost the host, in CPUs; Infinity: any cost. */
+  hostBudget: number;
   /** By BPF program. */
   programs: { program: string; runTimeNs: number; runCount: number }[];
   /** By BPF map. */

@@ -1,4 +1,5 @@
 /** What runs → what metrics and health say of it. */
+import { cpus } from 'node:os';
 import { type ProbedModule, sitesOf } from '../session/modules.js';
 import type { Running } from '../session/running.js';
 import type { TraceRule } from '../session/rule.js';
@@ -61,12 +62,17 @@ export async function snapshotOf(agent: AgentState): Promise<AgentSnapshot> {
     detached: { ...running.detached },
     refused: probed.flatMap(refusedOf),
     rules: rulesOf(agent),
+    hostBudget: hostBudget(agent.config),
     programs: programsOf(running),
     maps,
     sinks: sinks.flatMap((sink) => sink.state?.() ?? []),
     targets: running.followed.count,
   };
 }
+
+/** In CPUs: those of the host, not those that this process may use. */
+export const hostBudget = ({ limits: { maxOverhead } }: Pick<AgentConfig, 'limits'>): number =>
+  maxOverhead >= 1 ? Infinity : maxOverhead * cpus().length;
 
 export function rulesOf({ running, config, rules, settled }: AgentState): RuleSnapshot[] {
   return rules.map((rule, index) => {

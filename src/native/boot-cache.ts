@@ -19,6 +19,7 @@ import { join } from 'node:path';
 
 const DIRECTORY = '/run/underspan';
 const LARGEST = 4 << 20;
+const SUFFIX = '.json';
 
 /** What must be the same for a finding to hold. */
 export interface Boot {
@@ -46,7 +47,10 @@ export class BootCache {
   read(name: string, circumstances: unknown): unknown {
     if (!this.boot) return null;
     try {
-      const { of, found } = JSON.parse(readOwn(this.path(name))) as { of: unknown; found: unknown };
+      const { of, found } = JSON.parse(readOwn(this.pathOf(name))) as {
+        of: unknown;
+        found: unknown;
+      };
       return JSON.stringify(of) === this.key(circumstances) ? (found ?? null) : null;
     } catch {
       // It is not there, somebody else's, or broken: it will be found out again.
@@ -54,21 +58,39 @@ export class BootCache {
     }
   }
 
-  write(name: string, circumstances: unknown, found: unknown): void {
-    if (!this.boot) return;
-    const path = this.path(name);
+  /** Whether it could be kept. */
+  write(name: string, circumstances: unknown, found: unknown): boolean {
+    if (!this.boot) return false;
+    const path = this.pathOf(name);
     const unfinished = `${path}.${randomBytes(6).toString('hex')}`;
     try {
       // Whatever the umask is: the agent's socket lies there too.
       if (mkdirSync(this.directory, { recursive: true })) chmodSync(this.directory, 0o755);
       const of: unknown = JSON.parse(this.key(circumstances));
       const text = `${JSON.stringify({ of, found })}\n`;
-      if (text.length > LARGEST) return;
+      if (text.length > LARGEST) return false;
       writeFileSync(unfinished, text, { mode: 0o600, flag: 'wx' });
       renameSync(unfinished, path);
+      return true;
     } catch {
       // Where nothing can be kept it is found out at each start.
-      rmSync(unfinished, { force: true });
+      removeFile(unfinished);
+      return false;
+    }
+  }
+
+  remove(name: string): void {
+    removeFile(this.pathOf(name));
+  }
+
+  /** Findings whose names begin so, of whatever boot. */
+  names(prefix: string): string[] {
+    try {
+      return readdirSync(this.directory)
+        .filter((file) => file.startsWith(prefix) && file.endsWith(SUFFIX))
+        .map((file) => file.slice(0, -SUFFIX.length));
+    } catch {
+      return [];
     }
   }
 
@@ -86,12 +108,20 @@ export class BootCache {
     }
   }
 
-  private path(name: string): string {
-    return join(this.directory, `${name}.json`);
+  pathOf(name: string): string {
+    return join(this.directory, name + SUFFIX);
   }
 
   private key(circumstances: unknown): string {
     return JSON.stringify({ boot: this.boot, circumstances });
+  }
+}
+
+function removeFile(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // It is not this user's to remove, or no path of a file.
   }
 }
 

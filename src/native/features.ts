@@ -45,7 +45,8 @@ export const FEATURES: Record<
   uprobeMulti: {
     name: 'uprobe_multi',
     gives: 'thousands of probes in milliseconds',
-    without: 'probes are attached one by one: seconds for a thousand, minutes to detach',
+    without:
+      'probes are attached one by one, and to all processes that run the file: seconds for a thousand, minutes to detach. 100 functions at once, unless told otherwise',
     since: 'Linux 6.6',
   },
   uprobeMultiThreads: {

@@ -23,7 +23,7 @@ const fileName = (path: string): string => path.slice(path.lastIndexOf('/') + 1)
 export const isRuntime = (path: string): boolean => RUNTIMES.test(fileName(path));
 
 /** "libssl.so" is any version of it, "libssl.so.3" that one. */
-function isMeant({ module }: Pattern, role: ModuleRole, exe: string): boolean {
+export function isMeant({ module }: Pattern, role: ModuleRole, exe: string): boolean {
   if (role.kind === 'kernel' || module.kind === 'kernel') return role.kind === module.kind;
   const path = role.kind === 'main' ? exe : role.path;
   switch (module.kind) {
@@ -54,5 +54,5 @@ export const wantsKernel = ({ patterns }: PlanRequest): boolean =>
   patterns.some(({ module }) => module.kind === 'kernel');
 
 /** Functions of libraries are wanted too. */
-export const wantsLibraries = ({ patterns }: PlanRequest): boolean =>
+export const wantsLibraries = ({ patterns }: Pick<PlanRequest, 'patterns'>): boolean =>
   patterns.some(({ module }) => module.kind === 'library' || module.kind === 'path');

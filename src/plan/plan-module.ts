@@ -117,11 +117,14 @@ function refusedByName(
     }));
 }
 
+const ONE_BY_ONE =
+  '; this kernel has no uprobe_multi (Linux 6.6) and attaches probes one by one, and far more slowly takes them back';
+
 /** Refuses what matches nothing or too much; notices for patterns that match nothing. */
 async function planMatches(
   module: Module,
   shownAs: string,
-  { patterns, maxFunctions }: PlanRequest,
+  { patterns, maxFunctions, maxSites }: PlanRequest,
   names: string,
   found: Matches,
 ): Promise<ModulePlan['notices']> {
@@ -129,7 +132,8 @@ async function planMatches(
     throw new UnderspanError(
       'usage',
       'TOO_MANY_FUNCTIONS',
-      `${found.indexes.length.toLocaleString('en')} functions match, more than the ${maxFunctions.toLocaleString('en')} that are allowed at once`,
+      `${found.indexes.length.toLocaleString('en')} functions match, more than the ${maxFunctions.toLocaleString('en')} that are allowed at once` +
+        (maxSites === Infinity ? '' : ONE_BY_ONE),
       `narrow the patterns or --exclude some, or raise the limit with --max-functions ${found.indexes.length}`,
     );
   }

@@ -3,6 +3,7 @@ import type { ModulePlan } from '../plan/plan.js';
 import type { ProcessRecord } from '../spans/call.js';
 import { ProcessEvent } from '../spans/records.generated.js';
 import { isRunning, type Target, tryReadTarget } from '../targets/target.js';
+import type { Blamed } from './crash-watch.js';
 import type { ModuleFile, ProbedModule } from './modules.js';
 import type { Holds } from './holds.js';
 import { Processes, type ProcessesOptions } from './processes.js';
@@ -22,12 +23,16 @@ export interface FollowedOptions extends ProcessesOptions {
   onEmpty: () => void;
 }
 
+const RECENT_NS = 10_000_000_000n;
+
 export class Followed {
   private readonly processes: Processes;
   private readonly untold: Untold;
   private readonly removals: Removals;
   /** Processes of which it is not known yet which rule they fall under. */
   private readonly undecided = new Set<number>();
+  /** Of processes that have executed something in the last seconds, by pid. */
+  private readonly execs = new Map<number, ProcessRecord>();
   /** Processes that were gone before they could be read. */
   private readonly unseen = new Set<number>();
   private rules: readonly TraceRule[];
@@ -96,8 +101,11 @@ export class Followed {
     const anew = lost !== this.lostEvents;
     this.lostEvents = lost;
     if (anew) this.rescan();
+    const old = process.hrtime.bigint() - RECENT_NS;
+    for (const [pid, { timeNs }] of this.execs) if (timeNs < old) this.execs.delete(pid);
     for (const target of this.untold.ended()) this.ended(target);
     this.reconsider();
+    if (this.options.modules.pardon()) this.takeUp();
     this.tidy();
     if (anew || this.unseen.size > 0) this.sweep();
   }
@@ -120,6 +128,16 @@ export class Followed {
   /** Looks again at processes of which something was not known. */
   private reconsider(): void {
     for (const pid of this.undecided) this.enqueue(pid, () => this.executed(pid));
+  }
+
+  /** What was not attached for some time may be again. */
+  private takeUp(): void {
+    // Who was let pass since nothing could be attached.
+    void this.options.holds.forgetPasses();
+    for (const [pid, { probed }] of this.processes.all) {
+      this.enqueue(pid, () => (probed ? this.processes.takeLibraries(pid) : this.executed(pid)));
+    }
+    this.rescan();
   }
 
   /** Takes back probes that are not needed, or that somebody waits for. */
@@ -177,6 +195,7 @@ export class Followed {
     const { tgid, timeNs } = event;
     if (event.event === ProcessEvent.EXECUTED) {
       this.options.holds.note(event);
+      this.execs.set(tgid, event);
       // At once: what the new program says of itself may come with the next record.
       this.options.resources.delete(tgid);
     }
@@ -192,7 +211,7 @@ export class Followed {
       case ProcessEvent.EXECUTED:
         return this.enqueue(tgid, () => this.executed(tgid));
       case ProcessEvent.EXITED:
-        return this.enqueue(tgid, () => this.exited(tgid, timeNs));
+        return this.enqueue(tgid, () => this.exited(tgid, timeNs, event.exitCode));
     }
   }
 
@@ -303,12 +322,24 @@ export class Followed {
     return rule?.followExecs ? { rule, whole: false } : decision;
   }
 
-  private async exited(pid: number, endNs: bigint): Promise<void> {
+  private async exited(pid: number, endNs: bigint, exitCode = 0): Promise<void> {
     const wasKnown = this.processes.get(pid) !== null;
     this.undecided.delete(pid);
     this.options.holds.release(pid, false);
+    const blamed = this.options.modules.ended({ pid, endNs, exitCode }, this.execs.get(pid));
+    this.execs.delete(pid);
     for (const probed of await this.processes.exited(pid, endNs)) this.unlink(probed, pid);
+    for (const each of blamed) await this.giveUp(each);
     if (wasKnown && this.count === 0) this.options.onEmpty();
+  }
+
+  /** Where processes have it from their first instruction on, it is taken back from all of them. */
+  private async giveUp({ probed, error: { message, hint } }: Blamed): Promise<void> {
+    this.options.onNotice(
+      { code: 'TARGET_CRASHED', message, ...(hint ? { hint } : {}) },
+      probed.rule,
+    );
+    if (probed.shared) await this.removals.remove(probed, 'crash');
   }
 
   /** The kernel takes its time to close links, and nobody waits for it. */

@@ -2,6 +2,7 @@
 import { callCostNs, countCostNs, spanCostNs, supportCostNs } from '../plan/cost.js';
 import type { Notice } from '../sinks/sink.js';
 import { type GovernedCost, Governor, type GovernorAction } from './governor.js';
+import { HostShare } from './host-share.js';
 import type { Modules, ProbedModule } from './modules.js';
 import type { TraceRule } from './rule.js';
 import type { Session } from './session.js';
@@ -20,6 +21,8 @@ const BACK_SECONDS = 0.5;
 const NEAR = 0.3;
 
 export interface GoverningOptions {
+  /** What all rules together may cost, in CPUs; Infinity: no limit. */
+  hostBudget: number;
   session: Session;
   modules: Modules;
   onNotice: (notice: Notice, rule: TraceRule) => void;
@@ -63,7 +66,13 @@ export class Governing {
   private timer: NodeJS.Timeout | null = null;
   private stopped = false;
 
-  constructor(private readonly options: GoverningOptions) {}
+  private readonly host: HostShare;
+  /** Of their budgets, what rules may spend. */
+  private share = 1;
+
+  constructor(private readonly options: GoverningOptions) {
+    this.host = new HostShare(options.hostBudget * 1e9);
+  }
 
   start(): void {
     this.schedule(QUICK_MS);
@@ -108,14 +117,15 @@ export class Governing {
     const byRule = new Map<TraceRule, ProbedModule[]>();
     for (const probed of modules.all) {
       const { rule } = probed;
-      // All that a CPU has is no budget.
-      if (rule.maxOverhead >= 1) continue;
+      // All that a CPU has is no budget of a rule's own.
+      if (rule.maxOverhead >= 1 && this.options.hostBudget === Infinity) continue;
       const known = byRule.get(rule);
       if (known) known.push(probed);
       else byRule.set(rule, [probed]);
     }
     this.forgetOthers(byRule);
     let isNear = now < this.newUntil;
+    let spending = 0;
     for (const [rule, present] of byRule) {
       if (!this.rules.has(rule)) this.newUntil = now + NEW_SECONDS * 1e3;
       const ruled = this.ruledBy(rule, targetsOf(present));
@@ -129,15 +139,17 @@ export class Governing {
         this.act(action, rule, ruled, present);
       }
       this.tellOther(rule, ruled);
+      spending += ruled.governor.spending + ruled.governor.otherSpending;
       if (ruled.governor.load > NEAR) isNear = true;
     }
+    this.share = this.host.step(seconds, spending);
     this.before = calls;
     return isNear ? QUICK_MS : SLOW_MS;
   }
 
   /** Its budget is that of all its targets. */
   private ruledBy(rule: TraceRule, targets: number): Ruled {
-    const budget = rule.maxOverhead * targets * 1e9;
+    const budget = rule.maxOverhead * targets * this.share * 1e9;
     let ruled = this.rules.get(rule);
     if (!ruled) {
       ruled = { governor: new Governor(budget), withdrawals: 0, told: new Map(), toldOther: false };

@@ -128,6 +128,11 @@ export class Governor {
     return this.spending / this.budget;
   }
 
+  /** What belongs to no function, in nanoseconds a second. */
+  get otherSpending(): number {
+    return this.otherRate;
+  }
+
   forget(index: number): void {
     this.known.delete(index);
   }

@@ -5,12 +5,15 @@ import { MAIN, type ModuleRole, requestFor } from '../plan/module-role.js';
 import { planModule, type PlanRequest } from '../plan/plan-module.js';
 import { type ModulePlan, privateBytes, siteCount } from '../plan/plan.js';
 import type { Notice } from '../sinks/sink.js';
+import type { ProcessRecord } from '../spans/call.js';
 import { memoryGroups, memoryShortage } from '../targets/cgroup-memory.js';
 import { moduleBias } from '../targets/mapped.js';
 import { EXECUTABLE_GONE, OpenFile, stampOf } from '../targets/open-file.js';
 import { Procfs } from '../targets/procfs.js';
 import type { Target } from '../targets/target.js';
 import type { ModuleProbes } from './attachment.js';
+import { type Blamed, CrashWatch, type ProcessEnd } from './crash-watch.js';
+import { crashKey, CRASHED, type Crashes, diedAttaching } from './crashes.js';
 import { FileLeases } from './file-leases.js';
 import { forgetHttpRequests, type HttpRequests, readHttpRequests } from './http-requests.js';
 import { kernelError } from './kernel-errors.js';
@@ -37,6 +40,8 @@ export interface ProbedModule {
   /** Its links are not those of one process. */
   readonly shared: boolean;
   readonly attachment: ModuleProbes;
+  /** By which it is remembered that a process died of it; null: it never is. */
+  readonly crashKey: string | null;
   readonly pids: Set<number>;
   /** When its last process ended, in ms of performance.now(); null: some run. */
   idleSince: number | null;
@@ -47,11 +52,13 @@ export interface ProbedModule {
 }
 
 /** Why probes are taken back. */
-export type DetachReason = 'idle' | 'file-changed' | 'reload';
+export type DetachReason = 'idle' | 'file-changed' | 'reload' | 'crash';
 
 export interface ModulesOptions {
   native: Native;
   session: Session;
+  /** What is not attached again at once; null: anything is. */
+  crashes: Crashes | null;
   /** Loaded: its functions have numbers now. */
   onAdded: (probed: ProbedModule) => void;
   /** All its records have come; its statistics are still there. `open` are its goroutines. */
@@ -71,17 +78,26 @@ const UNGUARDED_MS = 500;
 const MOST_BARREN = 10_000;
 const NO_ROOM = 'TOO_MANY_FUNCTIONS';
 
+interface Barren {
+  error: UnderspanError;
+  stamp: string;
+  /** By which Crashes says how long; null: for as long as the file stays as it is. */
+  crash: string | null;
+}
+
 export class Modules {
   private readonly probed = new Map<string, ProbedModule>();
   private readonly preparing = new Map<string, Promise<ProbedModule | null>>();
   /** With nothing to trace, and why. */
-  private readonly barren = new Map<string, { error: UnderspanError; stamp: string }>();
+  private readonly barren = new Map<string, Barren>();
+  private readonly crashWatch: CrashWatch | null;
   private readonly maps = new Map<TraceRule, Promise<RuleMaps>>();
   private readonly leases: FileLeases;
   private readonly procfs = new Procfs();
 
   constructor(private readonly options: ModulesOptions) {
     this.leases = new FileLeases(options.native, options.onNotice);
+    this.crashWatch = options.crashes && new CrashWatch(options.crashes);
   }
 
   get all(): Iterable<ProbedModule> {
@@ -101,7 +117,8 @@ export class Modules {
   problemsOf(rule: TraceRule): UnderspanError[] {
     const found = [...this.probed.values()].some((probed) => probed.rule === rule);
     return [...this.barren]
-      .filter(([key, { error }]) => {
+      .filter(([key, { error, crash }]) => {
+        if (crash !== null) return key.startsWith(`${rule.id}\0`);
         if (!key.startsWith(keyOf(rule, '', MAIN))) return false;
         // Where a rule has several modules, not every pattern is meant for all of them.
         return !(found && error.code === 'NO_FUNCTION_MATCHES');
@@ -138,9 +155,9 @@ export class Modules {
     role = MAIN,
   ): Promise<ProbedModule | null> {
     const key = keyOf(rule, target.fileId, role);
+    if (this.isBarren(key, target.file)) return Promise.resolve(null);
     const found = this.probed.get(key);
     if (found) return Promise.resolve(found);
-    if (this.barren.get(key)?.stamp === stampOf(target.file)) return Promise.resolve(null);
     let preparing = this.preparing.get(key);
     if (!preparing) {
       preparing = this.prepare(key, rule, target, whole, role, plan).finally(() =>
@@ -149,6 +166,23 @@ export class Modules {
       this.preparing.set(key, preparing);
     }
     return preparing;
+  }
+
+  private isBarren(key: string, file: string): boolean {
+    const barren = this.barren.get(key);
+    return barren?.stamp === stampOf(file) && !this.isPardoned(barren);
+  }
+
+  /** It has not been attached for long enough, or somebody has decided so. */
+  private isPardoned({ crash }: Barren): boolean {
+    return crash !== null && !this.options.crashes?.refusal(crash);
+  }
+
+  /** Forgets what may be attached again; true if there is any. */
+  pardon(): boolean {
+    const pardoned = [...this.barren].filter(([, barren]) => this.isPardoned(barren));
+    for (const [key] of pardoned) this.barren.delete(key);
+    return pardoned.length > 0;
   }
 
   private async prepare(
@@ -162,6 +196,7 @@ export class Modules {
     const { native, session, onAdded } = this.options;
     const stamp = stampOf(target.file);
     let file: OpenFile | null = null;
+    let crash: string | null = null;
     try {
       file = role.kind === 'kernel' ? null : new OpenFile(target.file, target.exe);
       const request = (): PlanRequest => ({
@@ -175,6 +210,8 @@ export class Modules {
           : await (
               await import('../plan/kernel-plan.js')
             ).planKernel(native, session.features, request()));
+      crash = this.options.crashes && crashKey(plan, target.exe, rule);
+      this.refuseCrashed(plan, crash);
       const shared = this.isShared(plan, rule, whole, role);
       const attachment = await this.load(plan, rule, shared && !whole);
       const probed: ProbedModule = {
@@ -185,6 +222,7 @@ export class Modules {
         whole,
         shared,
         attachment,
+        crashKey: crash,
         pids: new Set(),
         idleSince: performance.now(),
         file,
@@ -197,11 +235,23 @@ export class Modules {
       file?.close();
       if (!(error instanceof UnderspanError) || known) throw error;
       if (error.code === EXECUTABLE_GONE) return null;
-      this.barren.set(key, { error, stamp });
-      const [oldest] = this.barren.keys();
-      if (this.barren.size > MOST_BARREN && oldest !== undefined) this.barren.delete(oldest);
+      // What else went wrong does not pass with time.
+      this.setBarren(key, { error, stamp, crash: error.code === CRASHED ? crash : null });
       return null;
     }
+  }
+
+  private setBarren(key: string, barren: Barren): void {
+    this.barren.set(key, barren);
+    const [oldest] = this.barren.keys();
+    if (this.barren.size > MOST_BARREN && oldest !== undefined) this.barren.delete(oldest);
+  }
+
+  private refuseCrashed(plan: ModulePlan, key: string | null): void {
+    const refusal = key === null ? null : this.options.crashes?.refusal(key);
+    if (!refusal) return;
+    plan.module.close();
+    throw refusal;
   }
 
   /**
@@ -211,7 +261,8 @@ export class Modules {
    */
   private isShared(plan: ModulePlan, rule: TraceRule, whole: boolean, role: ModuleRole): boolean {
     if (whole || role.kind === 'kernel') return true;
-    if (!this.options.session.features.uprobeMulti) return true;
+    // A link for one process would leave out all its threads but one.
+    if (!this.options.session.features.uprobeMultiThreads) return true;
     return plan.kind === 'native' && role.kind === 'main' && rule.followForks;
   }
 
@@ -280,7 +331,10 @@ export class Modules {
     probed.idleSince = null;
     try {
       if (!attachment.isAttached(pid)) this.requireMemory(probed, pid);
+      // Before as well: it may die while they are attached.
+      this.crashWatch?.linked(probed, pid);
       await this.attach(probed, shared ? null : pid);
+      this.crashWatch?.linked(probed, pid);
     } catch (error) {
       this.left(probed, target.pid);
       throw error;
@@ -299,11 +353,27 @@ export class Modules {
     return this.attach(probed, null);
   }
 
-  private async attach({ attachment, file }: ProbedModule, pid: number | null): Promise<void> {
+  /**
+   * Says which of its probes a process may have died of: they are not attached again for some time.
+   * Those of other processes that run the file stay. `executed`: what it has last executed, and when.
+   */
+  ended(end: ProcessEnd, executed?: ProcessRecord): Blamed[] {
+    const blamed = this.crashWatch?.ended(end, this.all, executed) ?? [];
+    for (const { probed, error } of blamed) {
+      const { rule, role, fileId, file, crashKey: crash } = probed;
+      this.setBarren(keyOf(rule, fileId, role), { error, stamp: stampOf(file?.path ?? ''), crash });
+    }
+    return blamed;
+  }
+
+  private async attach(probed: ProbedModule, pid: number | null): Promise<void> {
+    const { attachment, file, exe, crashKey: key } = probed;
+    const { crashes, session } = this.options;
     if (attachment.isAttached(pid)) return;
+    const attach = (): Promise<void> => attachment.attach(file?.path ?? '', pid);
     try {
-      await this.options.session.whileAttaching(attachment, () =>
-        attachment.attach(file?.path ?? '', pid),
+      await session.whileAttaching(attachment, () =>
+        crashes ? crashes.marked(key, diedAttaching(exe, attachment.plan), attach) : attach(),
       );
     } catch (error) {
       throw kernelError(error);
@@ -313,6 +383,7 @@ export class Modules {
   /** The process has ended, or runs something else now. */
   unlink(probed: ProbedModule, pid: number): Promise<void> {
     this.options.session.targets.removeModule(pid, probed.attachment.number);
+    this.crashWatch?.unlinked(probed, pid);
     this.left(probed, pid);
     return probed.attachment.detach(pid);
   }

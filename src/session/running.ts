@@ -18,6 +18,7 @@ import {
   type ProbedModule,
   sitesOf,
 } from './modules.js';
+import type { Crashes } from './crashes.js';
 import { Followed } from './followed.js';
 import { Governing } from './governing.js';
 import { Holds } from './holds.js';
@@ -58,6 +59,10 @@ export interface RunningOptions extends ResourceSources {
   watchesExecs: boolean;
   /** How long the probes of a module stay that no process runs, in ms. */
   idleMs: number;
+  /** What tracing may cost the host, of all rules together, in CPUs; Infinity: any cost. */
+  hostBudget: number;
+  /** What processes have died of; null: they may die of it again. */
+  crashes: Crashes | null;
   /** How long sinks may take at the end to deliver what is left, in ms. */
   flushMs?: number;
   /** What has to do with one rule, what was found in its modules included; else sinks get it. */
@@ -86,7 +91,12 @@ export class Running {
   /** By number; where none is, the number is free. */
   readonly functions: (NumberedFunction | undefined)[] = [];
   /** Sites whose probes were taken back. */
-  readonly detached: Record<DetachReason, number> = { idle: 0, 'file-changed': 0, reload: 0 };
+  readonly detached: Record<DetachReason, number> = {
+    idle: 0,
+    'file-changed': 0,
+    reload: 0,
+    crash: 0,
+  };
   session!: Session;
   pipeline!: Pipeline;
   followed!: Followed;
@@ -152,6 +162,7 @@ export class Running {
     this.modules = new Modules({
       native,
       session: this.session,
+      crashes: options.crashes,
       onAdded: (probed) => this.register(probed),
       onRemoved: (probed, open, why) => this.unregister(probed, open, why),
       onNotice: (notice) => this.pipeline.notice(notice),
@@ -199,6 +210,7 @@ export class Running {
       },
     });
     this.governing = new Governing({
+      hostBudget: options.hostBudget,
       session: this.session,
       modules: this.modules,
       onNotice: (notice, rule) => this.tellOf(notice, rule),

@@ -49,12 +49,21 @@ export interface TraceWishes {
   returnTrampoline: boolean;
   /** What tracing may cost a target, as a share of one CPU; 1: any cost. */
   maxOverhead: number;
-  /** Functions that may be attached in one executable. */
-  maxFunctions: number;
+  /** Functions that may be attached in one executable; null: what this kernel bears. */
+  maxFunctions: number | null;
 }
 
 /** Sites that are attached one by one, where the kernel has no uprobe_multi. */
 const MAX_SINGLE_SITES = 1_000;
+const MAX_FUNCTIONS = 2_000;
+/** To detach a probe takes the kernel some tens of milliseconds where each is on its own. */
+export const MAX_SINGLE_FUNCTIONS = 100;
+
+/** How many functions are traced at once where nobody says; `usual`: where they are attached at once. */
+export const functionsAtMost = (
+  { uprobeMulti }: Pick<Features, 'uprobeMulti'>,
+  usual = MAX_FUNCTIONS,
+): number => (uprobeMulti ? usual : Math.min(usual, MAX_SINGLE_FUNCTIONS));
 
 export function planRequest(
   wishes: TraceWishes,
@@ -80,7 +89,7 @@ export function planRequest(
       errors: wishes.errors,
     },
     costs: wishes.emulateReturns ? costs : { ...costs, carriedOutNs: null },
-    maxFunctions: wishes.maxFunctions,
+    maxFunctions: wishes.maxFunctions ?? functionsAtMost(features),
     maxSites: features.uprobeMulti ? Infinity : MAX_SINGLE_SITES,
   };
 }

@@ -116,4 +116,6 @@ export interface ProcessRecord {
   changedNs: bigint;
   /** Of an exec: it is stopped before its first instruction. */
   held: boolean;
+  /** Of an exit: as wait(2) tells it, the signal in the low bits or the status above. */
+  exitCode: number;
 }

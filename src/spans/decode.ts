@@ -202,13 +202,14 @@ export class Decoder {
         else
           this.handler.process({
             timeNs: view.getBigUint64(at + processRecord.timeNs, true),
-            event: view.getUint32(at + processRecord.event, true),
+            event: view.getUint16(at + processRecord.event, true),
             tgid: view.getUint32(at + processRecord.tgid, true),
             parentTgid: view.getUint32(at + processRecord.parentTgid, true),
             device: view.getBigUint64(at + processRecord.file + fileKey.device, true),
             inode: view.getBigUint64(at + processRecord.file + fileKey.inode, true),
             changedNs: view.getBigUint64(at + processRecord.file + fileKey.changedNs, true),
             held: view.getUint32(at + processRecord.held, true) !== 0,
+            exitCode: view.getUint16(at + processRecord.exitCode, true),
           });
         return;
       case RecordKind.TRACER:

@@ -337,6 +337,7 @@ export const processRecord = {
   timeNs: 8,
   file: 16,
   event: 40,
+  exitCode: 42,
   tgid: 44,
   parentTgid: 48,
   held: 52,

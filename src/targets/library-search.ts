@@ -1,5 +1,5 @@
 /** Where the dynamic linker would look for a library, for a command that does not run yet. */
-import { readdirSync, readFileSync, realpathSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, readSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileId } from './procfs.js';
 import type { Target } from './target.js';
@@ -50,12 +50,31 @@ export function findLibraries(name: string, environment = process.env): Library[
   for (const folder of folders(environment)) {
     for (const each of namesIn(folder)) {
       if (each !== name && !each.startsWith(`${name}.`)) continue;
-      for (const library of libraryAt(join(folder, each))) {
+      for (const library of libraryAt(join(folder, each)).filter(({ file }) => isElf(file))) {
         if (!found.has(library.fileId)) found.set(library.fileId, library);
       }
     }
   }
   return [...found.values()];
+}
+
+/** `libc.so` of a compiler is a script for its linker. */
+function isElf(file: string): boolean {
+  let descriptor: number;
+  try {
+    descriptor = openSync(file, 'r');
+  } catch {
+    return false;
+  }
+  try {
+    const magic = Buffer.alloc(4);
+    readSync(descriptor, magic);
+    return magic.equals(Buffer.from('\x7fELF'));
+  } catch {
+    return false;
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 /** The library at a path, by its real path; none where that leads nowhere. */

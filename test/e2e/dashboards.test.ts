@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
@@ -302,10 +302,11 @@ async function expectations(): Promise<Record<string, Expected>> {
       { checkout: 0, 'checkout-canary': 0 },
       'rule',
     ),
-    'cost.json: Budget by rule A': exactly(
+    'cost.json: Budgets A': exactly(
       { checkout: 1, 'checkout-canary': 1, strained: 0.000001, leaving: 0.05, unready: 0.05 },
       'rule',
     ),
+    'cost.json: Budgets B': exactly({ '': 0.9 * cpus().length }),
     'cost.json: Spans that wait A': exactly({ otlp: 0 }, 'sink'),
     'cost.json: Spans that wait B': exactly({ otlp: 0 }, 'sink'),
     'cost.json: Series beyond the cap A': (series) => {

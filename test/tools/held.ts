@@ -43,4 +43,5 @@ export const heldEvent = (tgid: number, timeNs = process.hrtime.bigint()): Proce
   inode: 2n,
   changedNs: 3n,
   held: true,
+  exitCode: 0,
 });

@@ -79,7 +79,7 @@ const configuration = (
     queueSize: '1MiB',
     spool: { directory: join(folder, 'spool'), size: '1MiB' },
   },
-  limits: { idle: '1s', ringSize: '32KiB' },
+  limits: { idle: '1s', ringSize: '32KiB', maxOverhead: '90%' },
 });
 
 /** All functions of the shop come to 100 series or less; those of math/big are beyond. */

@@ -14,6 +14,7 @@ export function emptySnapshot(): AgentSnapshot {
     detached: {},
     refused: [],
     rules: [],
+    hostBudget: Infinity,
     programs: [],
     maps: [],
     sinks: [],

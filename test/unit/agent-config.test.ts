@@ -97,7 +97,13 @@ test('an agent that is told a rule alone does as little as it may', () => {
     },
     kubernetes: { source: 'auto', nodeName: null, url: null },
     log: { level: 'info' },
-    limits: { functions: 4_000, transport: 'ring', ringBytes: 8 << 20, idleMs: 600_000 },
+    limits: {
+      functions: null,
+      maxOverhead: 0.1,
+      transport: 'ring',
+      ringBytes: 8 << 20,
+      idleMs: 600_000,
+    },
   });
 });
 
@@ -452,10 +458,10 @@ test('values come from the environment', () => {
   ];
   for (const [written, expected] of table) assert.equal(name(written), expected, written);
 
-  const limits = (written: string): number =>
+  const limits = (written: string): number | null =>
     parse(`${RULE}limits:\n  functions: ${written}`, environment).config.limits.functions;
   assert.equal(limits('${env:NUMBER}'), 7);
-  assert.equal(limits('${env:MISSING}'), 4_000);
+  assert.equal(limits('${env:MISSING}'), null);
   assert.equal(
     refusal(`${RULE}limits:\n  functions: '\${env:NUMBER}'`, environment).message,
     "a.yaml:6:14: 'functions' must be a whole number, not '7'",

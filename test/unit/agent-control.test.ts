@@ -113,7 +113,7 @@ test('all wishes reach the engine, and what is left out is as for trace attach',
         roots: true,
         unsampled: false,
         maxOverhead: 0.05,
-        maxFunctions: 2_000,
+        maxFunctions: null,
         ringBytes: 8 << 20,
       },
       ...{

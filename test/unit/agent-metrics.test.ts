@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
+import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { AgentMetrics, type AgentMetricsOptions } from '../../src/agent/metrics.js';
@@ -12,7 +13,9 @@ import {
 import { Exemplars } from '../../src/agent/metrics/exemplars.js';
 import { DROPPED_SERIES, families } from '../../src/agent/metrics/families.js';
 import { canonicalNumber } from '../../src/agent/metrics/open-metrics.js';
+import type { LimitsConfig } from '../../src/agent/config/config.js';
 import type { AgentSnapshot } from '../../src/agent/snapshot.js';
+import { hostBudget } from '../../src/agent/state.js';
 import { HISTOGRAM_BUCKETS } from '../../src/spans/records.generated.js';
 import { projectRoot } from '../tools/go.js';
 import { OpenMetricsText } from '../tools/openmetrics.js';
@@ -494,3 +497,14 @@ function fullSnapshot(): AgentSnapshot {
     targets: 2,
   };
 }
+
+test('the budget of the host is told where there is one', async () => {
+  const name = 'underspan_overhead_host_budget_ratio';
+  const told = async (maxOverhead: number): Promise<number[]> => {
+    const limits = { maxOverhead } as LimitsConfig;
+    const text = await parsed(metricsOf({ hostBudget: hostBudget({ limits }) }));
+    return text.samples(name).map(({ value }) => value);
+  };
+  assert.deepEqual(await told(0.1), [0.1 * cpus().length]);
+  assert.deepEqual(await told(1), []);
+});

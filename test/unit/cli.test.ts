@@ -242,7 +242,7 @@ test('defaults are those of the documentation', async () => {
       options?.maxRate,
       options?.maxFunctions,
     ],
-    [true, true, 1, 0, 2_000],
+    [true, true, 1, 0, null],
   );
   assert.equal(options?.selection.waitMs, 0);
 });
@@ -596,7 +596,7 @@ test('help and version are results', async () => {
   assert.match(help.stdout, /attach[\s\S]*symbols[\s\S]*agent[\s\S]*doctor/);
   assert.doesNotMatch(help.stdout, /^ +why/m);
   const attach = await trace(['attach', '--help']);
-  assert.match(attach.stdout, /--max-functions <n>[\s\S]*default:\s+2000/);
+  assert.match(attach.stdout, /--max-functions <n>[\s\S]*by\s+default\s+2000/);
   assert.match((await trace(['--version'])).stdout, /^\d+\.\d+\.\d+\n$/);
   const nothing = await trace([]);
   assert.deepEqual([nothing.status, nothing.stdout], [2, '']);

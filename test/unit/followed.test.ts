@@ -59,6 +59,8 @@ class FakeModules {
   }
   find = ({ id }: TraceRule): ProbedModule | null => this.probed.get(id) ?? null;
   problem = (): null => null;
+  ended = (): [] => [];
+  pardon = (): boolean => false;
   due = (): object[] => this.dueNow;
   need = async (of: TraceRule, target: Target, whole: boolean): Promise<ProbedModule> => {
     await this.planning.get(of);
@@ -152,6 +154,7 @@ class World {
       inode: 0n,
       changedNs: 0n,
       held: false,
+      exitCode: 0,
     });
   }
 

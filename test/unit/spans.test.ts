@@ -136,7 +136,8 @@ test('a span of the program, also with a name that was cut off within a characte
 test('a process event', () => {
   const bytes = record(RecordKind.PROCESS, processRecord.size);
   bytes.writeBigUInt64LE(7n, processRecord.timeNs);
-  bytes.writeUInt32LE(1, processRecord.event);
+  bytes.writeUInt16LE(1, processRecord.event);
+  bytes.writeUInt16LE(11, processRecord.exitCode);
   bytes.writeUInt32LE(43, processRecord.tgid);
   bytes.writeUInt32LE(42, processRecord.parentTgid);
   bytes.writeBigUInt64LE(0x103n, processRecord.file + fileKey.device);
@@ -153,6 +154,7 @@ test('a process event', () => {
       inode: 99n,
       changedNs: 5n,
       held: true,
+      exitCode: 11,
     },
   ]);
 });

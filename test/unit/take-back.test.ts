@@ -62,7 +62,7 @@ class World {
   readonly removed: OpenStackCalls[][] = [];
   readonly modules: Modules;
 
-  constructor(uprobeMulti: boolean, leases = true) {
+  constructor(uprobeMultiThreads: boolean, leases = true) {
     const attachment = {
       plan: PLAN,
       firstFunction: 3,
@@ -74,7 +74,7 @@ class World {
       detachEntries: () => Promise.resolve(),
     } as unknown as Attachment;
     const session = {
-      features: { uprobeMulti },
+      features: { uprobeMulti: true, uprobeMultiThreads },
       room: 10,
       addRule: () =>
         Promise.resolve({
@@ -97,6 +97,7 @@ class World {
     this.modules = new Modules({
       native: { leaseFile } as unknown as Native,
       session: session as unknown as Session,
+      crashes: null,
       onAdded: () => undefined,
       onNotice: () => undefined,
       onRemoved: async (_, open) => void this.removed.push([...open]),
@@ -112,16 +113,16 @@ class World {
 }
 
 test('a file is guarded wherever probes in it outlive its processes', async () => {
-  for (const [uprobeMulti, whole, pid, leased] of [
+  for (const [ofProcesses, whole, pid, leased] of [
     [true, false, 7, 0],
     [true, true, null, 1],
     [false, false, null, 1],
     [false, true, null, 1],
   ] as const) {
-    const world = new World(uprobeMulti);
+    const world = new World(ofProcesses);
     const probed = await world.attached(whole);
     assert.deepEqual(world.links, [pid]);
-    assert.equal(world.leased, leased, `${uprobeMulti} ${whole}`);
+    assert.equal(world.leased, leased, `${ofProcesses} ${whole}`);
     await world.modules.remove(probed, 'idle');
     assert.equal(world.closed, leased);
   }

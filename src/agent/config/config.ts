@@ -151,9 +151,14 @@ export interface LogConfig {
   level: 'debug' | 'info' | 'warn' | 'error';
 }
 
+/** Where nobody says. */
+export const MAX_FUNCTIONS = 4_000;
+
 export interface LimitsConfig {
-  /** Traced at once, of all rules together. */
-  functions: number;
+  /** Traced at once, of all rules together; null: MAX_FUNCTIONS, or of a rule fewer on old kernels. */
+  functions: number | null;
+  /** What tracing may cost the host, as a share of all its CPUs; 1: any cost. */
+  maxOverhead: number;
   transport: Transport;
   ringBytes: number;
   /** How long the probes of an executable stay that nothing runs. */

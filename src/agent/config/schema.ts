@@ -309,7 +309,16 @@ const logSchema = z.strictObject({
 
 const limitsSchema = z
   .strictObject({
-    functions: count.default(4_000).describe('Functions traced at once, of all rules together.'),
+    functions: count
+      .optional()
+      .describe(
+        'Functions traced at once, of all rules together. By default 4000, and where the kernel attaches probes one by one (before Linux 6.6) 100 of a rule.',
+      ),
+    maxOverhead: budget
+      .prefault('10%')
+      .describe(
+        "CPU time that tracing may add to the host, of all rules together, as a share of all its CPUs; 100% is no limit. It holds beside the rules' own: see docs/cost.md.",
+      ),
     transport: z
       .enum(TRANSPORTS)
       .default('ring')
@@ -323,7 +332,12 @@ const limitsSchema = z
       .prefault('10m')
       .describe('How long the probes of an executable stay that nothing runs.'),
   })
-  .transform(({ ringSize, idle, ...rest }) => ({ ...rest, ringBytes: ringSize, idleMs: idle }));
+  .transform(({ functions, ringSize, idle, ...rest }) => ({
+    ...rest,
+    functions: functions ?? null,
+    ringBytes: ringSize,
+    idleMs: idle,
+  }));
 
 export const agentSchema = z.strictObject({
   rules: z

@@ -59,7 +59,7 @@ const SCHEMA = z.strictObject({
   roots: flag(true),
   unsampled: flag(false),
   maxOverhead: z.number().gt(0).max(1).default(0.05),
-  maxFunctions: z.number().int().min(1).max(MAX_FUNCTIONS).default(2_000),
+  maxFunctions: z.number().int().min(1).max(MAX_FUNCTIONS).nullable().default(null),
   transport: z.enum(TRANSPORTS).default('ring'),
   ringBytes: z
     .number()

@@ -132,6 +132,14 @@ const TARGETS: Family[] = [
     read: perRule(({ counted }) => counted),
   },
   {
+    name: 'underspan_overhead_host_budget_ratio',
+    type: 'gauge',
+    help: 'CPU time that tracing may add to the host, of all rules together, as a share of one CPU; absent: no limit.',
+    labels: [],
+    read: ({ hostBudget }) =>
+      hostBudget === Infinity ? [] : [{ labels: [], counts: [hostBudget] }],
+  },
+  {
     name: 'underspan_governor_withdrawn_functions',
     type: 'gauge',
     help: 'Functions that are not traced at the moment, since they cost more than the budget.',
