@@ -209,7 +209,7 @@ describe('counts', { skip: missingBpf() }, () => {
   test('probes that were taken back', async () => {
     assert.ok(scene.sitesOfLeft > 0);
     const taken = await added('underspan_probes_detached_total', 'reason');
-    assert.deepEqual(taken, { idle: scene.sitesOfLeft, 'file-changed': 0, reload: 0 });
+    assert.deepEqual(taken, { idle: scene.sitesOfLeft, 'file-changed': 0, crash: 0, reload: 0 });
   });
 });
 
