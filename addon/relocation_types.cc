@@ -331,6 +331,8 @@ std::vector<char> contents(const char *path) {
     return all;
 }
 
+std::string path_of(const Fd &file) { return "/proc/self/fd/" + std::to_string(file.get()); }
+
 Fd make(const std::set<std::string> &names) {
     std::vector<char> file = contents(KERNEL);
     KernelTypes kernel(file);
@@ -345,6 +347,9 @@ Fd make(const std::set<std::string> &names) {
             throw Malformed{};
         done += count;
     }
+    // Where libbpf could not open it, as by a policy of the host, it has to do without.
+    if (!Fd(open(path_of(made).c_str(), O_RDONLY | O_CLOEXEC)))
+        throw Malformed{};
     return made;
 }
 
@@ -366,7 +371,7 @@ std::string relocation_types_for(const std::string &object) {
             made = make(names);
             known = names;
         }
-        return "/proc/self/fd/" + std::to_string(made.get());
+        return path_of(made);
     } catch (const Malformed &) {
         return "";
     } catch (const std::bad_alloc &) {

@@ -90,6 +90,11 @@ export class Pipeline {
     this.maker.clockOffsetNs = offset;
   }
 
+  /** Some tree waits, to be looked at by tick(). */
+  get waits(): boolean {
+    return this.keeper.waits;
+  }
+
   /** Looks at trees that have been held for long. */
   tick(): Promise<void> {
     return this.keeper.tick();

@@ -1,5 +1,5 @@
 /** Tracing from its start to its summary: session, pipeline and followed processes together. */
-import { setTimeout } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Features, Native } from '../native/native.js';
 import type { ModulePlan } from '../plan/plan.js';
 import type { Notice, Sink, Summary } from '../sinks/sink.js';
@@ -46,7 +46,7 @@ const FLUSH_MS = 5_000;
 /** How long the end waits for modules that are being planned; nothing is attached any more. */
 const SETTLE_MS = 500;
 
-const waited = (): Promise<void> => setTimeout(SETTLE_MS, undefined, { ref: false });
+const waited = (): Promise<void> => sleep(SETTLE_MS, undefined, { ref: false });
 
 export interface RunningOptions extends ResourceSources {
   rules: readonly TraceRule[];
@@ -109,6 +109,7 @@ export class Running {
   private resources!: ProcessResources;
   private signalEnd!: () => void;
   private readonly timers: NodeJS.Timeout[] = [];
+  private ticker: NodeJS.Timeout | null = null;
   private stopped: Promise<Summary> | null = null;
 
   private constructor(
@@ -222,20 +223,30 @@ export class Running {
     const { rules, watchesExecs } = this.options;
     const [rule] = rules;
     process.on('SIGIO', this.onSignal);
-    await this.session.start((batch) => this.pipeline.batch(batch));
+    await this.session.start((batch) => {
+      this.pipeline.batch(batch);
+      this.watchTrees();
+    });
     this.governing.start();
     for (const { target, plan, libraries } of rule ? first : []) {
       if (plan) await this.followed.attach(target, rule as TraceRule, plan, libraries);
       else this.followed.watch(target, rule ?? null);
     }
     if (watchesExecs) this.followed.rescan();
-    this.every(TICK_MS, () => {
+    this.every(CHECK_MS, () => this.check());
+    this.every(CLOCK_MS, () => (this.pipeline.clockOffsetNs = this.native.clockOffset()));
+  }
+
+  /** Only while there are any: a program that is not called costs nobody anything. */
+  private watchTrees(): void {
+    if (this.ticker || this.stopped || !this.pipeline.waits) return;
+    this.ticker = setTimeout(() => {
+      this.ticker = null;
       this.pipeline.tick().catch((error: unknown) => {
         this.pipeline.notice({ code: 'TREES_NOT_CHECKED', message: String(error) });
       });
-    });
-    this.every(CHECK_MS, () => this.check());
-    this.every(CLOCK_MS, () => (this.pipeline.clockOffsetNs = this.native.clockOffset()));
+      this.watchTrees();
+    }, TICK_MS);
   }
 
   private tellOf(notice: Notice, rule: TraceRule): void {
@@ -346,12 +357,17 @@ export class Running {
   }
 
   private async finish(): Promise<Summary> {
-    this.timers.forEach(clearInterval);
+    this.stopTimers();
     try {
       return await this.conclude();
     } finally {
       await this.close();
     }
+  }
+
+  private stopTimers(): void {
+    this.timers.forEach(clearInterval);
+    if (this.ticker) clearTimeout(this.ticker);
   }
 
   private async conclude(): Promise<Summary> {
@@ -384,7 +400,7 @@ export class Running {
 
   /** Attaching failed: whatever is there is taken back. */
   private async abandon(): Promise<void> {
-    this.timers.forEach(clearInterval);
+    this.stopTimers();
     (this.governing as Governing | undefined)?.stop();
     // Not yet open if that is what failed.
     const session = this.session as Session | undefined;

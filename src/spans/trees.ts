@@ -76,6 +76,11 @@ export class TreeKeeper {
     return this.total.held;
   }
 
+  /** Some tree waits, to be looked at by tick(). */
+  get waits(): boolean {
+    return this.trees.size > 0;
+  }
+
   add(call: Call): void {
     const outermost = call.spanId === call.treeId;
     if (outermost && call.treeSpans <= 1) {
