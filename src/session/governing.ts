@@ -13,6 +13,8 @@ const QUICK_MS = 10;
 const LOOKING = 0.1;
 /** Else. */
 const SLOW_MS = 100;
+/** While nothing has a budget. */
+const NOTHING_TO_DO_MS = 500;
 /** How long something is new, in seconds. */
 const NEW_SECONDS = 2;
 /** And something that is back. */
@@ -112,8 +114,6 @@ export class Governing {
     const now = performance.now();
     const seconds = (now - this.at) / 1e3;
     this.at = now;
-    // To sum the counts of thousands of functions takes a millisecond.
-    const calls = session.wasActive() ? session.calls() : this.before;
     const byRule = new Map<TraceRule, ProbedModule[]>();
     for (const probed of modules.all) {
       const { rule } = probed;
@@ -124,6 +124,9 @@ export class Governing {
       else byRule.set(rule, [probed]);
     }
     this.forgetOthers(byRule);
+    if (byRule.size === 0) return NOTHING_TO_DO_MS;
+    // To sum the counts of thousands of functions takes a millisecond.
+    const calls = session.wasActive() ? session.calls() : this.before;
     let isNear = now < this.newUntil;
     let spending = 0;
     for (const [rule, present] of byRule) {
