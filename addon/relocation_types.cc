@@ -98,11 +98,12 @@ std::set<std::string> names_beside(const std::string &object) {
     std::string ending = file.substr(std::min(file.find('.'), file.size()));
     collect_names(object, names);
     std::error_code error;
-    for (const auto &entry : std::filesystem::directory_iterator(path.parent_path(), error)) {
-        std::string other = entry.path().filename();
+    std::filesystem::directory_iterator entries(path.parent_path(), error), end;
+    for (; !error && entries != end; entries.increment(error)) {
+        std::string other = entries->path().filename();
         size_t dot = other.find('.');
         if (dot != std::string::npos && other.substr(dot) == ending && other != file)
-            collect_names(entry.path(), names);
+            collect_names(entries->path(), names);
     }
     return names;
 }
@@ -358,20 +359,22 @@ Fd make(const std::set<std::string> &names) {
 std::string relocation_types_for(const std::string &object) {
     static std::mutex lock;
     static std::set<std::string> known;
-    static Fd made;
+    // Somebody may still be opening an older one by its path.
+    static std::vector<Fd> made;
     std::lock_guard guard(lock);
     try {
         std::set<std::string> names;
-        if (made)
+        if (!made.empty())
             collect_names(object, names);
         else
             names = names_beside(object);
-        if (!std::includes(known.begin(), known.end(), names.begin(), names.end()) || !made) {
+        if (!std::includes(known.begin(), known.end(), names.begin(), names.end()) ||
+            made.empty()) {
             names.insert(known.begin(), known.end());
-            made = make(names);
+            made.push_back(make(names));
             known = names;
         }
-        return path_of(made);
+        return path_of(made.back());
     } catch (const Malformed &) {
         return "";
     } catch (const std::bad_alloc &) {

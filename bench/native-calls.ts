@@ -16,6 +16,7 @@ import { range, twoDigits } from './tools/text.js';
 const CALLS = 20_000;
 const ROUNDS = 5;
 const FUNCTION = 'work';
+const FIRST_LOOK_MS = 400;
 
 export interface NativeCost {
   what: string;
@@ -49,6 +50,9 @@ async function measure(target: Asked): Promise<{ costs: NativeCost[]; found: Fou
   const burn = (): Promise<number> => target.number(String(CALLS));
   const traced = (options: Partial<TraceOptions>) => async (): Promise<number> => {
     const trace = await startTrace(native, traceOptions(target.pid, FUNCTION, options));
+    // Run times are measured at first, and then no more than now and then.
+    await target.number('100');
+    await new Promise((resolve) => setTimeout(resolve, FIRST_LOOK_MS));
     const ns = await burn();
     await trace.stop();
     return ns;

@@ -13,6 +13,8 @@ import { spread } from './tools/rounds.js';
 import { range, twoDigits } from './tools/text.js';
 
 const ROUNDS = 5;
+/** What there is to do after the start is done by then. */
+const SETTLED_MS = 10_000;
 const IDLE_MS = 30_000;
 const HUNDRED = String.raw`/^big\/pkg000\.Step1\d\d$/`;
 /** Of their sites there are some more than 5,000. */
@@ -67,9 +69,10 @@ export function measureStartUp(): Promise<Found> {
 
 export function measureFootprint(): Promise<Found> {
   return withBig(async (pid) => {
-    const limit = ['--max-functions', '5000'];
+    const limit = ['--max-functions', '5000', '--max-overhead', '5%'];
     const tracer = await Tracer.attach(['--pid', String(pid), ...limit, MANY]);
     try {
+      await new Promise((resolve) => setTimeout(resolve, SETTLED_MS));
       const before = await cpuNs(tracer.pid);
       await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
       const percent = ((await cpuNs(tracer.pid)) - before) / IDLE_MS / 1e4;

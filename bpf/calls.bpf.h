@@ -371,6 +371,15 @@ INLINE struct open_call *call_to_leave(struct stack *stack, struct hit *hit, __u
 	return call->offset == offset && call->function == hit->function ? call : NULL;
 }
 
+/* Counts the return of a call that was begun before this session. */
+INLINE void count_unpaired(__u32 function)
+{
+	struct statistics *stats = statistics_of(function);
+
+	if (stats && !is_governed(function, GOVERNED_TWICE | GOVERNED_WITHDRAWN | GOVERNED_COUNTED))
+		ADD(stats->unpaired_returns, 1);
+}
+
 /* A traced function ends. Returns whether that was an open call. */
 INLINE bool leave_call(struct stack *stack, struct hit *hit, __u64 offset)
 {
@@ -381,14 +390,9 @@ INLINE bool leave_call(struct stack *stack, struct hit *hit, __u64 offset)
 		close_call(stack, stack->depth, hit, END_RETURNED);
 		return true;
 	}
-	/* Begun before this session, or too deep to be kept. */
-	if (stack->depth < MAX_OPEN_CALLS) {
-		struct statistics *stats = statistics_of(hit->function);
-
-		if (stats && !is_governed(hit->function,
-					  GOVERNED_TWICE | GOVERNED_WITHDRAWN | GOVERNED_COUNTED))
-			ADD(stats->unpaired_returns, 1);
-	}
+	/* Or it was too deep to be kept. */
+	if (stack->depth < MAX_OPEN_CALLS)
+		count_unpaired(hit->function);
 	return false;
 }
 

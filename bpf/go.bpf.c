@@ -97,7 +97,6 @@ int leave(struct pt_regs *regs)
 	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns(), .stack = key.stack };
 	struct function_values *wanted;
 	struct stack *goroutine;
-	struct statistics *stats;
 	struct open_call *call;
 	struct site *site;
 	__u64 stack_pointer, offset, error[2];
@@ -127,9 +126,7 @@ int leave(struct pt_regs *regs)
 			carry_out_return(regs, site, &hit);
 		return 0;
 	}
-	stats = statistics_of(site->function);
-	if (stats)
-		ADD(stats->unpaired_returns, 1);
+	count_unpaired(site->function);
 	return 0;
 }
 

@@ -147,7 +147,6 @@ int leave(struct pt_regs *regs)
 	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns() };
 	struct function_values *wanted;
 	struct target *target = NULL;
-	struct statistics *stats;
 	struct open_call *call;
 	struct place at = {};
 	struct site *site;
@@ -158,9 +157,7 @@ int leave(struct pt_regs *regs)
 	if (!site)
 		return 0;
 	if (!find_place(STACK_POINTER(regs), hit.tgid, &at) || !at.stack) {
-		stats = statistics_of(site->function);
-		if (stats)
-			ADD(stats->unpaired_returns, 1);
+		count_unpaired(site->function);
 		return 0;
 	}
 	/* Or the compiler keeps the address of a register, which the verifier takes no more. */

@@ -5,7 +5,8 @@
 
 #include "common.bpf.h"
 
-/* By thread (pid_tgid). What is forgotten is found again. */
+/* By thread (pid_tgid). What is forgotten is found again, where it is looked for: see
+ * threads.bpf.h. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);

@@ -32,6 +32,10 @@ int thread_exited(struct bpf_raw_tracepoint_args *arguments)
 		key.stack = on->stack;
 		bpf_map_delete_elem(&thread_stacks, &thread);
 		end_stack(&hit, &key);
+	} else if (!IS_MAIN(thread)) {
+		/* Of many threads those are forgotten that are always on their own stacks. */
+		key.stack = OWN_STACK_KEY | own_stack_end(thread);
+		end_stack(&hit, &key);
 	}
 	key.stack = TASK_KEY | (__u32)thread;
 	end_stack(&hit, &key);

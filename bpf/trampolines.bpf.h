@@ -38,7 +38,8 @@ INLINE bool is_indirect_call(__u64 bytes, __u32 length)
 /*
  * The word that a function finds on top of its stack is a return address only if it was called: not
  * in a program's first function, in what a signal handler returns to, in what the dynamic linker
- * jumps to. No function is entered both ways, so that one look at each is enough (site->called).
+ * jumps to. No function is called that is entered in such a way too, so that one look at each is
+ * enough (site->called); but for signal handlers, whose return address is one in any case.
  */
 INLINE bool follows_call(__u64 address)
 {

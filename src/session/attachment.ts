@@ -1,6 +1,7 @@
 /** One module's programs, loaded with its settings, and their links. */
 import { availableParallelism } from 'node:os';
 import { randomBytes } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { BpfMap, Features, Module, Native, Programs } from '../native/native.js';
 import type { ModulePlan } from '../plan/plan.js';
@@ -17,7 +18,7 @@ import {
 } from './encode.js';
 import { Governed as Bit, valuePlan } from '../spans/records.generated.js';
 import { Governed } from './governed.js';
-import { SiteLinks, type SiteProgram, wavesOf } from './site-links.js';
+import { GRACE_MS, SiteLinks, type SiteProgram, wavesOf } from './site-links.js';
 
 /** Compiled objects lie beside the addon, whether run from a checkout or installed. */
 const OBJECTS = fileURLToPath(new URL('../../../build/bpf/', import.meta.url));
@@ -113,6 +114,10 @@ export class Attachment implements ModuleProbes {
   private readonly away = new Set<number>();
   /** Of what it lets only the entries be seen. */
   private readonly counted = new Set<number>();
+  /** Functions that it has let be counted at some time. */
+  private readonly apart = new Set<number>();
+  /** In how many processes a function's links are being replaced. */
+  private readonly replacing = new Map<number, number>();
 
   private constructor(
     readonly plan: ModulePlan,
@@ -194,12 +199,14 @@ export class Attachment implements ModuleProbes {
           offsets: Float64Array.from(sites, ({ address }) => this.offsetOf(address)),
           cookies: Float64Array.from(sites, ({ index }) => index),
         }),
-      onTwice: (functions, twice) => this.governed.set(functions, Bit.TWICE, twice),
+      isWanted: (program, index) =>
+        !this.away.has(index) && !(program === 'leave' && this.counted.has(index)),
+      isApart: (index) => this.apart.has(index),
+      onTwice: (functions, twice) => this.twice(functions, twice),
     });
     this.links.set(pid, links);
     try {
-      await links.attach(wavesOf(this.numbers().filter((index) => !this.away.has(index))));
-      if (this.counted.size > 0) await links.count([...this.counted]);
+      await links.attach(wavesOf(this.numbers()));
     } catch (error) {
       this.links.delete(pid);
       throw error;
@@ -207,32 +214,52 @@ export class Attachment implements ModuleProbes {
   }
 
   async withdraw(functions: readonly number[]): Promise<void> {
-    for (const each of functions) {
-      this.away.add(each);
-      this.counted.delete(each);
-    }
+    for (const each of functions) this.away.add(each);
     this.governed.set(functions, Bit.WITHDRAWN, true);
-    await Promise.all([...this.links.values()].map((links) => links.withdraw(functions)));
-    this.governed.set(
-      functions.filter((each) => this.away.has(each)),
-      Bit.COUNTED,
-      false,
-    );
+    await this.reconcile(functions);
   }
 
   async count(functions: readonly number[]): Promise<void> {
-    for (const each of functions) this.counted.add(each);
-    this.governed.set(functions, Bit.COUNTED, true);
-    await Promise.all([...this.links.values()].map((links) => links.count(functions)));
+    for (const each of functions) this.apart.add(each);
+    // What only counts cannot tell whether it sees a hit a second time.
+    await this.reconcile(functions);
+    const present = functions.filter((each) => this.apart.has(each) && !this.away.has(each));
+    for (const each of present) this.counted.add(each);
+    this.governed.set(present, Bit.COUNTED, true);
+    await setTimeout(GRACE_MS);
+    await this.reconcile(present);
   }
 
   async restore(functionIndex: number): Promise<void> {
+    const functions = [functionIndex];
     this.away.delete(functionIndex);
     this.counted.delete(functionIndex);
-    this.governed.set([functionIndex], Bit.WITHDRAWN, false);
-    await Promise.all([...this.links.values()].map((links) => links.restore(functionIndex)));
-    // Only now are all their returns seen.
-    if (!this.counted.has(functionIndex)) this.governed.set([functionIndex], Bit.COUNTED, false);
+    this.governed.set(functions, Bit.WITHDRAWN, false);
+    try {
+      await this.reconcile(functions);
+    } finally {
+      // Only now are all its returns seen.
+      if (!this.counted.has(functionIndex)) this.governed.set(functions, Bit.COUNTED, false);
+    }
+  }
+
+  /** In all processes, also if it fails in some. */
+  private async reconcile(functions: readonly number[]): Promise<void> {
+    const all = [...this.links.values()].map((links) => links.reconcile(functions));
+    const failed = (await Promise.allSettled(all)).find(({ status }) => status === 'rejected');
+    if (failed?.status === 'rejected') throw failed.reason;
+  }
+
+  /** The kernel knows it by function, while each process's links are replaced for themselves. */
+  private twice(functions: Iterable<number>, twice: boolean): void {
+    const changed: number[] = [];
+    for (const each of functions) {
+      const count = (this.replacing.get(each) ?? 0) + (twice ? 1 : -1);
+      if (count === 0) this.replacing.delete(each);
+      else this.replacing.set(each, count);
+      if (count === (twice ? 1 : 0)) changed.push(each);
+    }
+    this.governed.set(changed, Bit.TWICE, twice);
   }
 
   thin(on: boolean): void {

@@ -71,6 +71,6 @@ export class CrashWatch {
 /** The kernel's device need not be that of stat(2); its inode and its ctime are. */
 function isOf({ file }: ProbedModule, { inode, changedNs }: ProcessRecord): boolean {
   if (!file) return false;
-  const { ino, ctimeNs } = statSync(file.path, { bigint: true });
-  return ino === inode && ctimeNs === changedNs;
+  const found = statSync(file.path, { bigint: true, throwIfNoEntry: false });
+  return found?.ino === inode && found.ctimeNs === changedNs;
 }

@@ -65,6 +65,8 @@ export class Governing {
   private before: Float64Array = new Float64Array(0);
   private at = performance.now();
   private newUntil = 0;
+  /** Nothing was looked at the last time. */
+  private isBehind = false;
   private timer: NodeJS.Timeout | null = null;
   private stopped = false;
 
@@ -78,6 +80,11 @@ export class Governing {
 
   start(): void {
     this.schedule(QUICK_MS);
+  }
+
+  /** There are probes to look at. */
+  wake(): void {
+    if (this.isBehind) this.schedule(0);
   }
 
   stop(): void {
@@ -96,6 +103,7 @@ export class Governing {
 
   private schedule(ms: number): void {
     if (this.stopped) return;
+    if (this.timer) clearTimeout(this.timer);
     this.timer = setTimeout(() => {
       let next = SLOW_MS;
       const begin = performance.now();
@@ -124,7 +132,14 @@ export class Governing {
       else byRule.set(rule, [probed]);
     }
     this.forgetOthers(byRule);
-    if (byRule.size === 0) return NOTHING_TO_DO_MS;
+    if (byRule.size === 0) {
+      this.isBehind = true;
+      return NOTHING_TO_DO_MS;
+    }
+    if (this.isBehind) {
+      this.isBehind = false;
+      this.before = session.calls();
+    }
     // To sum the counts of thousands of functions takes a millisecond.
     const calls = session.wasActive() ? session.calls() : this.before;
     let isNear = now < this.newUntil;

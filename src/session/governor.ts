@@ -212,13 +212,17 @@ export class Governor {
       actions.push({ do: 'thin' });
     }
     let rest = this.spending;
+    // Threads that do little else call the faster the less a call costs.
+    const isBusy = rest >= BUSY;
     const before = new Map<number, { state: State; cost: number }>();
     while (rest > allowed) {
       const [index, known] = this.dearest() ?? [];
       if (index === undefined || !known) break;
       const cost = this.costOf(known);
       if (!before.has(index)) before.set(index, { state: known.state, cost });
-      known.state = this.isCountable(known, allowed) ? 'counted' : 'withdrawn';
+      const isEnough =
+        known.state === 'whole' && !isBusy && (known.countRate ?? Infinity) <= allowed;
+      known.state = isEnough ? 'counted' : 'withdrawn';
       rest -= cost - this.costOf(known);
     }
     for (const [index, { state }] of before) {
@@ -237,11 +241,6 @@ export class Governor {
       if (functions.length > 0) actions.push({ do: what, functions, share: saved / 1e9 });
     }
     return actions;
-  }
-
-  private isCountable({ rate, countRate, state }: Known, allowed: number): boolean {
-    // A thread that does little else calls the faster the less a call costs.
-    return state === 'whole' && countRate !== null && rate < BUSY && countRate <= allowed;
   }
 
   private dearest(): [number, Known] | null {

@@ -449,7 +449,8 @@ export class Modules {
   async forget(rule: TraceRule): Promise<void> {
     const maps = this.maps.get(rule);
     this.maps.delete(rule);
-    await (await maps)?.close();
+    // If they could not be made, whoever needed them has been told.
+    await (await maps?.catch(() => null))?.close();
     for (const key of [...this.barren.keys()]) {
       if (key.startsWith(`${rule.id}\0`)) this.barren.delete(key);
     }

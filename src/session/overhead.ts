@@ -1,5 +1,5 @@
 /** What tracing has cost its targets, in nanoseconds of their threads. */
-import { callCostNs, kernelCostNs, supportCostNs } from '../plan/cost.js';
+import { callCostNs, countCostNs, kernelCostNs, supportCostNs } from '../plan/cost.js';
 import type { HostCosts } from '../plan/host-costs.js';
 import type { ModulePlan } from '../plan/plan.js';
 import type { ProgramTime } from './run-times.js';
@@ -41,7 +41,11 @@ export function spentOn(
     const { calls, returns, unpairedReturns, spans } = counted;
     const { entryNs, returnNs } = kernelCostNs(fn, costs);
     spent.kernelNs += calls * entryNs + (returns + unpairedReturns) * returnNs;
-    spent.predictedNs += calls * callCostNs(fn, costs) + spans * costs.spanNs;
+    // Of the others only the entries were seen: their functions cost too much, or their ends are hidden.
+    const whole = Math.min(calls, returns + unpairedReturns);
+    const callNs = callCostNs(fn, costs);
+    spent.predictedNs += whole * callNs + (calls - whole) * (countCostNs(fn, costs) ?? callNs);
+    spent.predictedNs += spans * costs.spanNs;
   });
   return spent;
 }

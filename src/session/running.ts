@@ -278,6 +278,7 @@ export class Running {
   }
 
   private register(probed: ProbedModule): void {
+    this.governing.wake();
     const { plan, firstFunction } = probed.attachment;
     const addresses = new ModuleNames(plan.module);
     const { filter } = probed.rule;

@@ -51,7 +51,7 @@ export class Session {
   private readonly attachments = new Set<ModuleProbes>();
   /** 0 is that of the runtime's and the SDK's sites. */
   private readonly numbers: Numbers;
-  private tracepoints: Link[] = [];
+  private readonly tracepoints: Link[] = [];
   private reader: Reader | null = null;
   /** Numbers of attachments given out; 0 is none. */
   private attached = 0;
@@ -118,9 +118,9 @@ export class Session {
   /** Watches processes and begins to read; `onBatch` gets records end to end. */
   async start(onBatch: (batch: Buffer) => void): Promise<void> {
     try {
-      this.tracepoints = await Promise.all(
-        Object.keys(WATCHERS).map((program) => this.processes.attachTracepoint(program)),
-      );
+      for (const program of Object.keys(WATCHERS)) {
+        this.tracepoints.push(await this.processes.attachTracepoint(program));
+      }
       const perfBytes = this.options.ringBytes;
       this.reader = this.native.read(this.map('ring'), { ...READER, perfBytes }, onBatch);
     } catch (error) {

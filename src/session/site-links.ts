@@ -13,6 +13,10 @@ export type SiteProgram = 'support' | 'leave' | 'around' | 'enter';
 export interface SiteLinksOptions {
   encoded: EncodedSites;
   link: (program: SiteProgram, sites: readonly NumberedSite[]) => Promise<Link>;
+  /** Which functions' sites of which program are to be linked. It may change: see reconcile(). */
+  isWanted: (program: FunctionProgram, index: number) => boolean;
+  /** The function's entry is to have a link of its own, so that its hits never come twice. */
+  isApart: (index: number) => boolean;
   /** Each hit of these functions is seen twice now, or no more. */
   onTwice: (functions: Iterable<number>, twice: boolean) => void;
   /** One function a link: where sites are attached one by one, and can be detached so. */
@@ -22,16 +26,16 @@ export interface SiteLinksOptions {
 /** Of one program, at the sites of some functions. */
 interface Group {
   program: FunctionProgram;
-  functions: Set<number>;
+  functions: ReadonlySet<number>;
   link: Link;
 }
 
 /** Returns before entries, so that no call is seen to begin whose end would be missed. */
 const PROGRAMS = ['leave', 'around', 'enter'] as const;
-type FunctionProgram = (typeof PROGRAMS)[number];
+export type FunctionProgram = (typeof PROGRAMS)[number];
 
 /** Calls that have begun have that long to end before their returns are not seen any more, in ms. */
-const GRACE_MS = 5;
+export const GRACE_MS = 5;
 /** The kernel forgets calls of a session probe that is closed while they are open. */
 const AROUND_GRACE_MS = 100;
 /** Functions of the first wave, and how many times more each next one has. */
@@ -52,21 +56,29 @@ export function wavesOf(functions: readonly number[]): number[][] {
 export class SiteLinks {
   private support: Link | null = null;
   private groups: Group[] = [];
-  private readonly away = new Set<number>();
-  /** Their returns are away. */
-  private readonly counted = new Set<number>();
+  private readonly sites: Record<FunctionProgram, Map<number, NumberedSite[]>>;
   private readonly work = new WorkQueue();
   private closed = false;
 
-  constructor(private readonly options: SiteLinksOptions) {}
+  constructor(private readonly options: SiteLinksOptions) {
+    const { returns, around, entries } = options.encoded;
+    this.sites = {
+      leave: byFunction(returns),
+      around: byFunction(around),
+      enter: byFunction(entries),
+    };
+  }
 
   async attach(waves: readonly (readonly number[])[]): Promise<void> {
     const { encoded, link } = this.options;
     try {
-      if (encoded.support.length > 0) this.support = await link('support', encoded.support);
+      await this.work.add(async () => {
+        if (this.closed || encoded.support.length === 0) return;
+        this.support = await link('support', encoded.support);
+      });
       for (const [index, functions] of waves.entries()) {
         if (index > 0) await setTimeout(WAVE_MS);
-        await this.work.add(() => this.add(functions));
+        await this.reconcile(functions);
       }
     } catch (error) {
       await this.detach();
@@ -74,97 +86,104 @@ export class SiteLinks {
     }
   }
 
-  /** Their calls count no more; what is open has a moment to end. */
-  withdraw(functions: readonly number[]): Promise<void> {
-    for (const each of functions) {
-      this.away.add(each);
-      this.counted.delete(each);
-    }
-    return this.work.add(() => this.replace(functions));
-  }
-
-  /** Their returns are seen no more; what is open has a moment to end. */
-  count(functions: readonly number[]): Promise<void> {
-    for (const each of functions) this.counted.add(each);
+  /** Sees to it that of these functions what is wanted is linked, and nothing else. */
+  reconcile(functions: readonly number[]): Promise<void> {
     return this.work.add(async () => {
-      await setTimeout(GRACE_MS);
-      await this.replace(functions);
-    });
-  }
-
-  restore(index: number): Promise<void> {
-    return this.work.add(async () => {
-      if (this.closed) return;
-      if (this.away.delete(index)) await this.add([index]);
-      else if (this.counted.delete(index)) await this.open('leave', new Set([index]));
+      if (!this.closed) await this.replace(new Set(functions));
     });
   }
 
   async detach(): Promise<void> {
     this.closed = true;
     await this.work.add(async () => {
-      const { support } = this;
+      const { support, groups } = this;
       this.support = null;
-      await Promise.all([this.take(() => true), support?.detach()]);
+      this.groups = [];
+      await Promise.all([closeAll(groups), support?.detach()]);
     });
   }
 
-  private async add(functions: readonly number[]): Promise<void> {
-    if (this.closed) return;
-    const present = functions.filter((each) => !this.away.has(each));
-    const parts = this.options.single ? present.map((each) => [each]) : [present];
-    for (const part of parts) {
-      for (const program of PROGRAMS) await this.open(program, new Set(part));
-    }
-  }
-
-  /** Nothing where they have no such sites. */
-  private async open(program: FunctionProgram, functions: Set<number>): Promise<void> {
-    const { encoded, link } = this.options;
-    const all = { leave: encoded.returns, around: encoded.around, enter: encoded.entries };
-    const sites = all[program].filter((site) => functions.has(site.function));
-    if (sites.length === 0) return;
-    this.groups.push({ program, functions, link: await link(program, sites) });
-  }
-
-  /** Whether the function's sites of that program are to be linked. */
-  private isWanted(program: FunctionProgram, index: number): boolean {
-    return !this.away.has(index) && !(program === 'leave' && this.counted.has(index));
-  }
-
-  /** The links that have some of these functions, by such as have what is wanted. */
-  private async replace(functions: readonly number[]): Promise<void> {
-    const old = this.groups
-      .filter((group) => functions.some((each) => group.functions.has(each)))
-      .map((group) => {
-        const wanted = [...group.functions].filter((each) => this.isWanted(group.program, each));
-        return { group, rest: new Set(wanted) };
-      })
-      .filter(({ group, rest }) => rest.size < group.functions.size);
-    const twice = new Set(old.flatMap(({ rest }) => [...rest]));
-    this.options.onTwice(twice, true);
+  private async replace(functions: ReadonlySet<number>): Promise<void> {
+    const { onTwice } = this.options;
+    const old = this.groups.filter((group) => has(group, functions) && !this.isRight(group));
+    const kept = this.groups.filter((group) => !old.includes(group));
+    const made: Group[] = [];
+    const twice = old.flatMap((group) =>
+      [...group.functions].filter((each) => this.options.isWanted(group.program, each)),
+    );
+    onTwice(twice, true);
     try {
-      for (const program of PROGRAMS) {
-        for (const { group, rest } of old) {
-          if (group.program === program && !this.closed) await this.open(program, rest);
-        }
-      }
-      const gone = new Set(old.map(({ group }) => group));
-      const isGone = (...programs: FunctionProgram[]): ((group: Group) => boolean) => {
-        return (group) => gone.has(group) && programs.includes(group.program);
-      };
-      const entries = this.take(isGone('enter'));
-      const isAround = old.some(({ group }) => group.program === 'around');
-      await setTimeout(isAround ? AROUND_GRACE_MS : GRACE_MS);
-      await Promise.all([entries, this.take(isGone('leave', 'around'))]);
+      for (const program of PROGRAMS) await this.open(program, functions, old, kept, made);
+      this.groups = [...kept, ...made];
+      const [entries, others] = [old.filter(isEntry), old.filter((group) => !isEntry(group))];
+      const closing = closeAll(entries);
+      const isAround = old.some(({ program }) => program === 'around');
+      if (old.length > 0) await setTimeout(isAround ? AROUND_GRACE_MS : GRACE_MS);
+      await Promise.all([closing, closeAll(others)]);
+    } catch (error) {
+      // As it was: what is there is neither missed nor seen twice.
+      if (this.groups.some((group) => old.includes(group))) await closeAll(made);
+      throw error;
     } finally {
-      this.options.onTwice(twice, false);
+      onTwice(twice, false);
     }
   }
 
-  private async take(which: (group: Group) => boolean): Promise<void> {
-    const taken = this.groups.filter(which);
-    this.groups = this.groups.filter((group) => !which(group));
-    await Promise.all(taken.map(({ link }) => link.detach()));
+  /** Links the program where it is wanted and not there: at these functions, and those of old groups. */
+  private async open(
+    program: FunctionProgram,
+    functions: ReadonlySet<number>,
+    old: readonly Group[],
+    kept: readonly Group[],
+    made: Group[],
+  ): Promise<void> {
+    const { isWanted, isApart, link, single } = this.options;
+    const sites = this.sites[program];
+    if (sites.size === 0) return;
+    const there = new Set<number>();
+    for (const group of kept) {
+      if (group.program === program) for (const each of group.functions) there.add(each);
+    }
+    const touched = new Set(functions);
+    for (const group of old) {
+      if (group.program === program) for (const each of group.functions) touched.add(each);
+    }
+    const missing = [...touched].filter(
+      (each) => sites.has(each) && !there.has(each) && isWanted(program, each),
+    );
+    const isAlone = (each: number): boolean => single || (program === 'enter' && isApart(each));
+    const together = missing.filter((each) => !isAlone(each));
+    const parts = [together, ...missing.filter(isAlone).map((each) => [each])];
+    for (const part of parts) {
+      if (part.length === 0) continue;
+      const all = part.flatMap((each) => sites.get(each) ?? []);
+      made.push({ program, functions: new Set(part), link: await link(program, all) });
+    }
+  }
+
+  private isRight({ program, functions }: Group): boolean {
+    const { isWanted, isApart } = this.options;
+    const mayShare = functions.size === 1 || program !== 'enter';
+    return [...functions].every((each) => isWanted(program, each) && (mayShare || !isApart(each)));
   }
 }
+
+function byFunction(sites: readonly NumberedSite[]): Map<number, NumberedSite[]> {
+  const found = new Map<number, NumberedSite[]>();
+  for (const site of sites) {
+    const known = found.get(site.function);
+    if (known) known.push(site);
+    else found.set(site.function, [site]);
+  }
+  return found;
+}
+
+function has(group: Group, functions: ReadonlySet<number>): boolean {
+  for (const each of functions) if (group.functions.has(each)) return true;
+  return false;
+}
+
+const isEntry = ({ program }: Group): boolean => program === 'enter';
+
+const closeAll = (groups: readonly Group[]): Promise<unknown> =>
+  Promise.all(groups.map(({ link }) => link.detach()));

@@ -46,8 +46,8 @@ export class Targets {
   /** The process is followed; hits in none of its modules count yet. */
   add(pid: number, followForks: boolean): void {
     this.entries.set(pid, { modules: [], followForks });
-    this.tellRemoval();
     this.write(pid);
+    this.tellRemoval();
   }
 
   /** A child that was forked is to the kernel what its parent was: what is added comes on top. */
@@ -77,8 +77,8 @@ export class Targets {
     const entry = this.entries.get(pid);
     if (!entry?.modules.some((module) => module.attachment === attachment)) return;
     entry.modules = entry.modules.filter((module) => module.attachment !== attachment);
-    this.tellRemoval();
     this.write(pid);
+    this.tellRemoval();
   }
 
   /** The process runs Go: what the kernel does for a goroutine can be told from then on. */
@@ -102,12 +102,12 @@ export class Targets {
   remove(pid: number): void {
     this.entries.delete(pid);
     this.threadContexts.delete(pid);
-    this.tellRemoval();
     this.maps.targets.delete(pidKey(pid));
     this.maps.verdicts.delete(pidKey(pid));
+    this.tellRemoval();
   }
 
-  /** Before it is done: what programs keep of targets holds no more. */
+  /** After it is done: what programs keep of targets holds no more. */
   private tellRemoval(): void {
     this.facts.removals = (this.facts.removals + 1) >>> 0;
     this.writeFacts();
