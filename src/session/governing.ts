@@ -13,6 +13,8 @@ const QUICK_MS = 10;
 const LOOKING = 0.1;
 /** Else. */
 const SLOW_MS = 100;
+/** While nothing is called: to wake up is most of what an idle tracer does. */
+const AT_REST_MS = 150;
 /** While nothing has a budget. */
 const NOTHING_TO_DO_MS = 500;
 /** How long something is new, in seconds. */
@@ -65,6 +67,9 @@ export class Governing {
   private before: Float64Array = new Float64Array(0);
   private at = performance.now();
   private newUntil = 0;
+  private activity = -1;
+  /** Nothing comes of looking while nothing is called. */
+  private isAtRest = false;
   /** Nothing was looked at the last time. */
   private isBehind = false;
   private timer: NodeJS.Timeout | null = null;
@@ -82,9 +87,10 @@ export class Governing {
     this.schedule(QUICK_MS);
   }
 
-  /** There are probes to look at. */
+  /** There will be new probes in a moment. */
   wake(): void {
-    if (this.isBehind) this.schedule(0);
+    this.newUntil = performance.now() + NEW_SECONDS * 1e3;
+    this.schedule(QUICK_MS);
   }
 
   stop(): void {
@@ -122,6 +128,10 @@ export class Governing {
     const now = performance.now();
     const seconds = (now - this.at) / 1e3;
     this.at = now;
+    const activity = session.activity();
+    const isQuiet = activity === this.activity;
+    this.activity = activity;
+    if (isQuiet && this.isAtRest && now > this.newUntil) return AT_REST_MS;
     const byRule = new Map<TraceRule, ProbedModule[]>();
     for (const probed of modules.all) {
       const { rule } = probed;
@@ -134,6 +144,7 @@ export class Governing {
     this.forgetOthers(byRule);
     if (byRule.size === 0) {
       this.isBehind = true;
+      this.isAtRest = false;
       return NOTHING_TO_DO_MS;
     }
     if (this.isBehind) {
@@ -141,17 +152,16 @@ export class Governing {
       this.before = session.calls();
     }
     // To sum the counts of thousands of functions takes a millisecond.
-    const calls = session.wasActive() ? session.calls() : this.before;
+    const calls = isQuiet ? this.before : session.calls();
     let isNear = now < this.newUntil;
     let spending = 0;
     for (const [rule, present] of byRule) {
-      if (!this.rules.has(rule)) this.newUntil = now + NEW_SECONDS * 1e3;
       const ruled = this.ruledBy(rule, targetsOf(present));
       // One that came while the others make no spans.
       for (const probed of ruled.governor.isThinned ? present : []) {
         if (!this.costs.has(probed)) probed.attachment.thin(true);
       }
-      const costs = present.flatMap((probed) => this.costsOf(probed, calls));
+      const costs = isQuiet ? [] : present.flatMap((probed) => this.costsOf(probed, calls));
       const other = this.supportNs(present, calls);
       for (const action of ruled.governor.step(seconds, costs, other)) {
         this.act(action, rule, ruled, present);
@@ -162,6 +172,8 @@ export class Governing {
     }
     this.share = this.host.step(seconds, spending);
     this.before = calls;
+    this.isAtRest =
+      this.share === 1 && [...this.rules.values()].every((each) => each.governor.isAtRest);
     return isNear ? QUICK_MS : SLOW_MS;
   }
 

@@ -41,11 +41,11 @@ const OWN = 0.5;
 /** What was spent beyond the budget is made up for, up to that much of it, in seconds. */
 const MOST_DEBT_SECONDS = 10;
 /** Rates are averages over about that time, in seconds. */
-const MEMORY_SECONDS = 0.2;
+const MEMORY_SECONDS = 0.05;
 /** A rate that is as good as none, in nanoseconds a second. */
 const NOTHING = 1;
-/** Calls that cost so much take most of a thread, in nanoseconds a second. */
-const BUSY = 0.8e9;
+/** Calls that cost so much take a good part of a thread, in nanoseconds a second. */
+const BUSY = 0.5e9;
 /** A function that is withdrawn is called at its full price for about so long, in seconds. */
 const REACTION_SECONDS = 0.025;
 /** How long there must have been room for spans before they come back, in seconds. */
@@ -96,6 +96,16 @@ export class Governor {
 
   get isThinned(): boolean {
     return this.thinned;
+  }
+
+  /** Everything is whole, and nothing was called for some time. */
+  get isAtRest(): boolean {
+    return (
+      !this.thinned &&
+      this.known.size === 0 &&
+      this.otherRate < NOTHING &&
+      this.bucket >= this.budget * FULL_SECONDS
+    );
   }
 
   get functions(): number[] {

@@ -35,6 +35,8 @@ export interface RunTimesOptions {
   enable: (() => { close(): void }) | null;
   /** The kernel times all runs, since somebody else has asked for it. */
   areOn: () => boolean;
+  /** A number that is another one if there may have been hits since. */
+  activity: () => number;
   /** All that is loaded, by the attachment. */
   read: () => Iterable<readonly [attachment: object, programs: readonly ProgramCounts[]]>;
 }
@@ -189,7 +191,16 @@ export class RunTimes {
     }
     this.fresh.clear();
     this.shut();
-    this.timer = setTimeout(() => this.open(LATER_MS), EVERY_MS).unref();
+    this.rest();
+  }
+
+  /** Until the next window. Where nothing has been hit there is nothing to be learnt. */
+  private rest(): void {
+    const before = this.options.activity();
+    this.timer = setTimeout(() => {
+      if (this.options.activity() === before) this.rest();
+      else this.open(LATER_MS);
+    }, EVERY_MS).unref();
   }
 
   private hasTimed(attachments: Iterable<object>): boolean {

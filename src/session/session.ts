@@ -55,6 +55,7 @@ export class Session {
   private reader: Reader | null = null;
   /** Numbers of attachments given out; 0 is none. */
   private attached = 0;
+  private activities = 0;
   private readonly startedAt = process.hrtime.bigint();
   private readonly runTimes: RunTimes;
   /** Of attachments that were removed. */
@@ -73,6 +74,7 @@ export class Session {
       enable: features.runTimeStatistics ? () => native.enableRunTimeStatistics() : null,
       areOn: runTimesAreOn,
       read: () => this.counts(),
+      activity: () => this.activity(),
     });
     this.targets = new Targets({
       targets: this.map('targets'),
@@ -229,12 +231,17 @@ export class Session {
     return readStatistics(this.map('statistics'), this.numbers.used, this.shards);
   }
 
-  /** Whether calls may have been counted since it was asked last; ask before the counts are read. */
-  wasActive(): boolean {
+  /**
+   * A number that is another one if calls may have been counted since it was asked for the last time;
+   * ask before the counts are read.
+   */
+  activity(): number {
     const activity = this.map('activity');
-    if (activity.read(0, 1).readUInt32LE() === 0) return false;
-    activity.update(Buffer.alloc(4), Buffer.alloc(4));
-    return true;
+    if (activity.read(0, 1).readUInt32LE() !== 0) {
+      activity.update(Buffer.alloc(4), Buffer.alloc(4));
+      this.activities++;
+    }
+    return this.activities;
   }
 
   /** Calls so far, by function number; the first is of the support sites' hits. */

@@ -26,6 +26,10 @@ class Host {
     this.runCount += runs;
   }
 
+  activity(): number {
+    return this.hits;
+  }
+
   counts() {
     const { hits, runTimeNs, runCount } = this;
     return { program: 'enter', hits, runTimeNs, runCount };
@@ -40,6 +44,7 @@ function timesOf(host: Host, canEnable = true): RunTimes {
     enable: canEnable ? host.enable : null,
     areOn: () => host.forEveryone,
     read: () => [[attachment, [host.counts()]]],
+    activity: () => host.activity(),
   });
   times.look();
   return times;
@@ -68,6 +73,7 @@ test('runs are timed for a moment after programs were attached, and seldom later
   assert.equal(host.isTiming, true);
   pass(1);
   assert.equal(host.isTiming, false);
+  host.run(1, 200);
   pass(4_999);
   assert.equal(host.isTiming, false);
   pass(1);
@@ -77,6 +83,19 @@ test('runs are timed for a moment after programs were attached, and seldom later
   // A process more is no reason to time anything.
   await times.whileAttaching(attachment, attach);
   assert.equal(host.isTiming, false);
+  assert.equal(host.windows, 2);
+  times.close();
+});
+
+test('where nothing is hit nothing is timed', async () => {
+  const host = new Host();
+  const times = timesOf(host);
+  await times.whileAttaching(attachment, attach);
+  host.run(10, 200);
+  pass(30_000);
+  assert.equal(host.windows, 1);
+  host.run(1, 200);
+  pass(5_000);
   assert.equal(host.windows, 2);
   times.close();
 });
@@ -197,12 +216,14 @@ test('nothing is lost where the kernel cannot be asked for the moment', async ()
     },
     areOn: () => false,
     read: () => [[attachment, [host.counts()]]],
+    activity: () => host.activity(),
   });
   times.look();
   await times.whileAttaching(attachment, attach);
-  host.run(4, 100);
+  host.run(3, 100);
   fails = false;
   pass(2_100);
+  host.run(1, 100);
   pass(5_000);
   assert.equal(host.isTiming, true);
   host.run(1, 100);
