@@ -14,7 +14,7 @@ const LOOKING = 0.1;
 /** Else. */
 const SLOW_MS = 100;
 /** While nothing is called: to wake up is most of what an idle tracer does. */
-const AT_REST_MS = 150;
+const AT_REST_MS = 200;
 /** While nothing has a budget. */
 const NOTHING_TO_DO_MS = 500;
 /** How long something is new, in seconds. */
