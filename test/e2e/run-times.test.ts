@@ -6,15 +6,18 @@ import { knownFeatures, runTimesAreOn } from '../../src/native/features.js';
 import { loadNative } from '../../src/native/load.js';
 import type { Native, Programs } from '../../src/native/native.js';
 import { traceOptions } from '../tools/options.js';
-import { requireBpf } from '../tools/require.js';
+import { need, requireBpf } from '../tools/require.js';
 import { Shop } from '../tools/shop.js';
 
 const CALLS = 20_000;
 /** Others on this host may have runs timed for a moment too. */
 const ATTEMPTS = 300;
 
-const isAskable = async (): Promise<boolean> =>
-  (await knownFeatures(loadNative())).runTimeStatistics && !runTimesAreOn();
+/** Why there are no moments to be seen. */
+async function withoutMoments(): Promise<string | null> {
+  if (!(await knownFeatures(loadNative())).runTimeStatistics) return 'no BPF run times';
+  return runTimesAreOn() ? 'runs of BPF programs are timed all the time' : null;
+}
 
 /** The addon, with what it has loaded and when it lets runs be timed in sight. */
 function watch(native: Native): {
@@ -54,7 +57,7 @@ function watch(native: Native): {
 
 test('runs are timed for a moment, and hits tell of the rest', { timeout: 120_000 }, async (t) => {
   if (!requireBpf(t)) return;
-  if (!(await isAskable())) return t.skip('no BPF run times here, or all the time');
+  if (!need(t, await withoutMoments())) return;
   const shop = await Shop.start();
   const { native, runs, windows, closed } = watch(loadNative());
   const trace = await startTrace(native, traceOptions(shop.pid, 'main.tick', { sample: 0 }));
@@ -89,7 +92,7 @@ test('runs are timed for a moment, and hits tell of the rest', { timeout: 120_00
 
 test('a trace that ends at once has timed what it saw', async (t) => {
   if (!requireBpf(t)) return;
-  if (!(await isAskable())) return t.skip('no BPF run times here, or all the time');
+  if (!need(t, await withoutMoments())) return;
   const shop = await Shop.start();
   const { native, runs, windows } = watch(loadNative());
   const trace = await startTrace(native, traceOptions(shop.pid, 'main.tick'));

@@ -30,7 +30,8 @@ function optional(reason: string | null): string | null {
   return reason;
 }
 
-function need(t: Skippable, reason: string | null): boolean {
+/** The same for what only one test needs: `reason` is why it cannot be had. */
+export function need(t: Skippable, reason: string | null): boolean {
   if (optional(reason) === null) return true;
   t.skip(reason ?? undefined);
   return false;
