@@ -89,6 +89,7 @@ const plan: Plan = {
           goidOffset: 0,
           labelsOffset: 0,
           labelsAreMap: false,
+          waitKinds: [],
           currentOffset: 0,
           threadOffset: 0,
           requestContextOffset: 0,
