@@ -576,15 +576,6 @@ struct open_panic {
 	__u64 data;
 };
 
-/* A goroutine that has an open call and does not run. */
-struct wait {
-	__u64 since_ns;		/* 0: it runs */
-	__u64 ready_ns;		/* since when it could; 0: not yet */
-	struct waker waker;
-	__u32 kind;		/* enum wait_kind */
-	__u32 pad;
-};
-
 /* All that is known of a stack, a goroutine's or a thread's, while something runs on it. */
 struct stack {
 	__u64 id;		/* of the goroutine; 0 where none has an id of its own */
@@ -597,7 +588,7 @@ struct stack {
 	__u64 high;		/* is on it. 0: look at its struct thread_stack */
 	__u32 attachment;	/* whose target the process was when last looked at, by its number */
 	__u32 removals;		/* as in struct target_facts, at that time */
-	struct wait wait;
+	struct wait_record wait;	/* as it will be told; start_ns is 0 while it runs */
 	struct open_panic panics[MAX_OPEN_PANICS];
 	struct inherited inherited;	/* from the go statement that started it */
 	struct inherited labels;	/* as they were when last looked at */

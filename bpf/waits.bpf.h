@@ -43,53 +43,43 @@ INLINE struct waits *waits_of(__u64 span_id)
 	return known ? &known->waits : NULL;
 }
 
+/* On a stack that has open calls. */
 INLINE void begin_wait(struct stack *stack, __u64 now, __u32 kind)
 {
-	stack->wait.since_ns = now;
+	stack->wait.start_ns = now;
 	stack->wait.ready_ns = 0;
 	stack->wait.kind = kind;
 	stack->wait.waker.goroutine_id = 0;
 	stack->wait.waker.function = 0;
 }
 
-/* Others may wait for the same, and be made ready, but not by this one. */
-INLINE void tell_wait(void *context, struct stack *stack, struct open_call *call, __u64 now)
-{
-	struct wait_record told = {};
-
-	told.header.kind = RECORD_WAIT;
-	told.header.size = sizeof(told);
-	told.start_ns = stack->wait.since_ns;
-	told.ready_ns = stack->wait.ready_ns;
-	told.end_ns = now;
-	store8(told.span_id, load8(call->span_id));
-	told.waker = stack->wait.waker;
-	told.kind = stack->wait.kind;
-	output_record(context, &told, sizeof(told));
-}
-
 INLINE void end_wait(void *context, struct stack *stack, __u64 now)
 {
-	struct wait *wait = &stack->wait;
-	__u64 since = wait->since_ns, ready = wait->ready_ns ?: now;
+	struct wait_record *wait = &stack->wait;
+	__u64 start = wait->start_ns, ready = wait->ready_ns ?: now;
 	__u32 depth = stack->depth;
 	struct open_call *call;
 	struct waits *waits;
 
-	if (!since)
+	if (!start)
 		return;
-	if (depth && now > since) {
+	if (depth && now > start) {
 		call = CALL_SLOT(stack, depth - 1);
 		waits = waits_of(load8(call->span_id));
 		if (waits) {
 			call->has_waits = 1;
-			ADD(waits->ns[slot_index(wait->kind, WAIT_KINDS)], ready - since);
+			ADD(waits->ns[slot_index(wait->kind, WAIT_KINDS)], ready - start);
 			ADD(waits->ns[WAIT_RUNNABLE], now - ready);
-			if (now - since >= settings.min_wait_ns && !call->dropped)
-				tell_wait(context, stack, call, now);
+			if (now - start >= settings.min_wait_ns && !call->dropped) {
+				wait->header.kind = RECORD_WAIT;
+				wait->header.size = sizeof(*wait);
+				wait->end_ns = now;
+				store8(wait->span_id, load8(call->span_id));
+				output_record(context, wait, sizeof(*wait));
+			}
 		}
 	}
-	wait->since_ns = 0;
+	wait->start_ns = 0;
 }
 
 /*

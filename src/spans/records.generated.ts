@@ -590,18 +590,9 @@ export const openPanic = {
   data: 16,
 } as const;
 
-/** Byte offsets in struct wait. */
-export const wait = {
-  size: 64,
-  sinceNs: 0,
-  readyNs: 8,
-  waker: 16,
-  kind: 56,
-} as const;
-
 /** Byte offsets in struct stack. */
 export const stack = {
-  size: 2592,
+  size: 2616,
   id: 0,
   stackHi: 8,
   depth: 16,
@@ -613,15 +604,15 @@ export const stack = {
   attachment: 48,
   removals: 52,
   wait: 56,
-  panics: 120,
+  panics: 144,
   panicsLength: 4,
-  inherited: 216,
-  labels: 256,
-  calls: 296,
+  inherited: 240,
+  labels: 280,
+  calls: 320,
   callsLength: 16,
-  spans: 2088,
+  spans: 2112,
   spansLength: 8,
-  record: 2472,
+  record: 2496,
 } as const;
 
 /** Byte offsets in struct span_key. */
