@@ -1,7 +1,7 @@
 // Command waits calls functions each of which waits for something else, and says how long each took
 // and how many it called, so that a tracer's account can be compared.
 //
-//	waits ROUNDS
+//	waits ROUNDS FILE
 package main
 
 import (
@@ -97,7 +97,7 @@ func runner() { spin(wait) }
 //
 //go:noinline
 func outer() {
-	sleeper()
+	inner()
 	inner()
 }
 
@@ -153,5 +153,10 @@ func main() {
 		measure("main.runner", 0, runner)
 		measure("main.outer", 2*wait, outer)
 	}
-	json.NewEncoder(os.Stdout).Encode(counted)
+	file, err := os.Create(os.Args[2])
+	if err != nil {
+		panic(err)
+	}
+	json.NewEncoder(file).Encode(counted)
+	file.Close()
 }
