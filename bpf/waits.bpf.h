@@ -82,12 +82,16 @@ INLINE void end_wait(void *context, struct stack *stack, __u64 now)
 	wait->start_ns = 0;
 }
 
+#ifndef CLOSE_WAITS
+#define CLOSE_WAITS __noinline
+#endif
+
 /*
  * A call that has waited ends, and the call around it has waited as long. A global function for the
- * verifier's sake: see close_deeper(). `how`: the function, and above it whether a record will tell
+ * verifier's sake where it knows the context's type: see close_deeper(). `how`: the function, and above it whether a record will tell
  * of the call. Returns whether the call around has waits now.
  */
-__noinline int close_waits(CONTEXT *context, __u64 span_id, __u64 around, __u64 how)
+CLOSE_WAITS int close_waits(CONTEXT *context, __u64 span_id, __u64 around, __u64 how)
 {
 	struct waits_record *own = bpf_map_lookup_elem(&call_waits, &span_id);
 	struct statistics *stats = statistics_of(how);
