@@ -88,8 +88,8 @@ INLINE void end_wait(void *context, struct stack *stack, __u64 now)
 
 /*
  * A call that has waited ends, and the call around it has waited as long. A global function for the
- * verifier's sake where it knows the context's type: see close_deeper(). `how`: the function, and above it whether a record will tell
- * of the call. Returns whether the call around has waits now.
+ * verifier's sake where it knows the context's type: see close_deeper(). `how`: the function, and
+ * above it whether a record will tell of the call. Returns whether the call around has waits now.
  */
 CLOSE_WAITS int close_waits(CONTEXT *context, __u64 span_id, __u64 around, __u64 how)
 {

@@ -45,6 +45,8 @@ export interface FunctionName {
   values?: readonly ValueName[];
   /** null: Go's. */
   failure?: FailureName | null;
+  /** What its calls wait for is looked at. */
+  waits?: boolean;
   addresses?: AddressNames;
 }
 
@@ -164,7 +166,7 @@ export class SpanMaker {
       );
     }
     if (named && call.values) addValues(attributes, named, call.values);
-    if (call.waits) addTimes(attributes, call.durationNs, call.waits);
+    if (named?.waits) addTimes(attributes, call.durationNs, call.waits);
     if (call.incomplete) attributes['underspan.incomplete'] = true;
     return {
       traceId: call.traceId,

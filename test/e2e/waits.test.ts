@@ -73,7 +73,11 @@ function check(tracer: Tracer, counted: Record<string, Counted>, release: string
     assert.ok(notRunning > 0.8 * spanned, `${name}: ${notRunning} of ${spanned}`);
     const others = Object.keys(Object.assign({}, ...own) as object);
     const known = ['running', 'runnable', reason].sort();
-    assert.deepEqual(others.filter((each) => !known.includes(each)), [], name);
+    assert.deepEqual(
+      others.filter((each) => !known.includes(each)),
+      [],
+      name,
+    );
   }
 }
 

@@ -218,6 +218,7 @@ test('all options reach the engine', async () => {
     args: [],
     returns: false,
     stack: false,
+    waits: false,
     errorText: true,
     errors: null,
     redact: [],
