@@ -25,6 +25,8 @@
 struct bpf_user_pt_regs_t {
 };
 
+#include "waits.bpf.h"
+
 /* Calls of HTTP handlers may end here. */
 #ifndef COUNTS_REQUESTS
 #define COUNTS_REQUESTS 1
@@ -136,6 +138,18 @@ INLINE void send_call(struct stack *stack, struct open_call *call, __u32 depth, 
 	count_lost(stats, LOST_RING_FULL);
 }
 
+/* The call around the innermost one has waited as long as that. */
+INLINE void end_waits(struct stack *stack, struct open_call *call, __u32 depth, struct hit *hit)
+{
+	struct open_call *around = depth > 1 ? CALL_SLOT(stack, depth - 2) : NULL;
+	bool told = !call->dropped && hit->now - call->start_ns >= settings.min_duration_ns;
+
+	if (close_waits(hit->context, load8(call->span_id), around ? load8(around->span_id) : 0,
+			call->function | (__u64)told << 32) &&
+	    around)
+		around->has_waits = 1;
+}
+
 /* Closes the innermost open call. */
 INLINE void close_call(struct stack *stack, __u32 depth, struct hit *hit, __u8 end)
 {
@@ -160,6 +174,8 @@ INLINE void close_call(struct stack *stack, __u32 depth, struct hit *hit, __u8 e
 		around->children_ns += duration;
 		around->descendants += call->descendants + 1;
 	}
+	if (settings.waits && call->has_waits)
+		end_waits(stack, call, depth, hit);
 	send_call(stack, call, depth - 1, hit, end, stats);
 }
 
@@ -170,6 +186,11 @@ INLINE void drop_call(struct stack *stack, __u32 depth)
 	struct statistics *stats = statistics_of(call->function);
 
 	stack->depth = depth - 1;
+	if (settings.waits && call->has_waits) {
+		__u64 span_id = load8(call->span_id);
+
+		bpf_map_delete_elem(&call_waits, &span_id);
+	}
 	CALL_SLOT(stack, call->tree)->tree_lost++;
 	if (!stats)
 		return;
@@ -347,6 +368,7 @@ INLINE struct open_call *enter_call(struct stack *stack, struct hit *hit, __u64 
 	call->tree_spans = 0;
 	call->tree_lost = 0;
 	call->has_values = 0;
+	call->has_waits = 0;
 	call->http_status = 0;
 	call->http_method = 0;
 	call->changes = changes_of(hit->function);

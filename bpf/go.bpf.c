@@ -184,6 +184,66 @@ INLINE void goroutine_ends(struct stack_key *key, struct hit *hit, __u8 end)
 	bpf_map_delete_elem(&stacks, key);
 }
 
+/* Who runs on the thread whose system stack g0 is, and its innermost open call. */
+INLINE void find_waker(__u64 g0, __u32 tgid, struct waker *waker)
+{
+	struct stack_key key = { .tgid = tgid };
+	struct open_call *call;
+	struct stack *goroutine;
+
+	waker->goroutine_id = 0;
+	waker->function = 0;
+	store8(waker->trace_id, 0);
+	store8(waker->trace_id + 8, 0);
+	if (!current_goroutine(g0, &key.stack) || !key.stack ||
+	    read_user(&waker->goroutine_id, sizeof(waker->goroutine_id),
+		      key.stack + settings.goid_offset))
+		return;
+	goroutine = bpf_map_lookup_elem(&stacks, &key);
+	if (!goroutine || !goroutine->depth)
+		return;
+	call = CALL_SLOT(goroutine, goroutine->depth - 1);
+	waker->function = call->function;
+	copy16(waker->trace_id, call->trace_id);
+	store8(waker->span_id, load8(call->span_id));
+}
+
+/*
+ * Go's scheduler: which goroutine begins to wait, may go on, and does. Only of those that have a
+ * traced call open is anything noted.
+ */
+INLINE void schedule(struct pt_regs *regs, struct site *site, struct stack_key *key, __u64 now)
+{
+	__u64 own = key->stack;
+	struct stack *goroutine;
+	__u32 reason;
+
+	if (site->kind != SITE_PARK)
+		key->stack = go_argument(regs, 0);
+	goroutine = bpf_map_lookup_elem(&stacks, key);
+	if (!goroutine || !goroutine->depth)
+		return;
+	switch (site->kind) {
+	case SITE_PARK:
+		reason = go_argument(regs, 2) & (MAX_WAIT_REASONS - 1);
+		begin_wait(goroutine, now, settings.wait_kinds[reason]);
+		break;
+	case SITE_YIELD:
+		begin_wait(goroutine, now, WAIT_RUNNABLE);
+		goroutine->wait.ready_ns = now;
+		break;
+	case SITE_READY:
+		if (!goroutine->wait.start_ns || goroutine->wait.ready_ns)
+			break;
+		goroutine->wait.ready_ns = now;
+		find_waker(own, key->tgid, &goroutine->wait.waker);
+		break;
+	case SITE_RUN:
+		end_wait(regs, goroutine, now);
+		break;
+	}
+}
+
 /* Runtime and SDK. */
 SEC("uprobe")
 int support(struct pt_regs *regs)
@@ -237,6 +297,13 @@ int support(struct pt_regs *regs)
 		break;
 	case SITE_SPAN_END:
 		span_ended(regs, key.tgid, go_argument(regs, 0), site->context_at);
+		break;
+	case SITE_PARK:
+	case SITE_READY:
+	case SITE_YIELD:
+	case SITE_RUN:
+		if (settings.waits)
+			schedule(regs, site, &key, hit.now);
 		break;
 	}
 	return 0;

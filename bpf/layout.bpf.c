@@ -14,6 +14,7 @@ struct layout {
 	enum parent_kind parent_kind;
 	enum call_end call_end;
 	enum lost_reason lost_reason;
+	enum wait_kind wait_kind;
 	enum value_kind value_kind;
 	enum value_place value_place;
 	enum value_state value_state;
@@ -26,6 +27,10 @@ struct layout {
 	struct call_record call_record;
 	struct program_span_record program_span_record;
 	struct tracer_record tracer_record;
+	struct waits waits;
+	struct waits_record waits_record;
+	struct waker waker;
+	struct wait_record wait_record;
 	struct process_record process_record;
 	struct call_values call_values;
 	struct value_plan value_plan;

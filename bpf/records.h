@@ -47,6 +47,10 @@ enum site_kind {
 	SITE_LIBRARIES = 15,	/* the dynamic linker has changed what is mapped */
 	SITE_BOTH = 16,		/* a traced function that is a single ret or jump: it begins and ends */
 	SITE_LONG_JUMP = 17,	/* longjmp: the jmp_buf is argument word context_at */
+	SITE_PARK = 18,		/* runtime.gopark: the goroutine begins to wait, for the reason in CX */
+	SITE_READY = 19,	/* g in AX has waited enough, and waits for a processor; on g0 */
+	SITE_YIELD = 20,	/* g in AX gives up its processor, or has come back from a system call without one; on g0 */
+	SITE_RUN = 21,		/* g in AX goes on; on g0 */
 };
 
 /* What else is known of a site. */
@@ -116,6 +120,29 @@ enum lost_reason {
 	LOST_GOVERNOR = 11,	/* it would have cost more than the budget */
 	LOST_REASONS = 12,
 };
+
+/* What a goroutine or a thread waits for, while it does not run. */
+enum wait_kind {
+	WAIT_RUNNABLE = 0,	/* a processor */
+	WAIT_THROTTLED = 1,	/* its control group has used up its share of the processors */
+	WAIT_MUTEX = 2,		/* sync.Mutex, sync.RWMutex */
+	WAIT_SEMAPHORE = 3,	/* another semaphore of Go's runtime; up to Go 1.19 mutexes too */
+	WAIT_CONDITION = 4,	/* sync.Cond, sync.WaitGroup */
+	WAIT_CHANNEL_RECEIVE = 5,
+	WAIT_CHANNEL_SEND = 6,
+	WAIT_SELECT = 7,
+	WAIT_NETWORK = 8,	/* Go's network poller; of threads, system calls that wait for it */
+	WAIT_SLEEP = 9,
+	WAIT_GC_ASSIST = 10,	/* the garbage collector is owed work */
+	WAIT_FUTEX = 11,	/* of threads: a lock, or a condition */
+	WAIT_IO = 12,		/* a disk */
+	WAIT_PAGE_FAULT = 13,
+	WAIT_SYSTEM_CALL = 14,	/* any other */
+	WAIT_OTHER = 15,
+	WAIT_KINDS = 16,
+};
+
+#define MAX_WAIT_REASONS 64	/* Go's runtime numbers its reasons; a power of two */
 
 /* What the governor has done to a function, by its number; bits. */
 enum governed {
@@ -234,6 +261,8 @@ enum record_kind {
 	RECORD_PROGRAM_SPAN = 2,
 	RECORD_PROCESS = 3,
 	RECORD_TRACER = 4,
+	RECORD_WAITS = 5,
+	RECORD_WAIT = 6,
 };
 
 enum process_event {
@@ -294,6 +323,41 @@ struct call_record {
 	__u16 values_count;	/* value_headers that follow */
 };
 _Static_assert(sizeof(struct call_record) == 120, "call_record");
+
+/* How long a call, with what ran beneath it on its stack, has waited for what. */
+struct waits {
+	__u64 ns[WAIT_KINDS];
+};
+
+/* Of a call that has waited at all; comes before its call_record. */
+struct waits_record {
+	struct record_header header;
+	__u8 span_id[8];
+	struct waits waits;
+};
+_Static_assert(sizeof(struct waits_record) == 144, "waits_record");
+
+/* Who ended a wait: of a lock, that is who held it. */
+struct waker {
+	__u64 goroutine_id;	/* 0: not known */
+	__u8 trace_id[16];	/* zero: it had no traced call open */
+	__u8 span_id[8];
+	__u32 function;		/* the innermost traced one; 0: none */
+	__u32 pad;
+};
+
+/* A wait that was long enough to be told by itself; comes before the call_record of its call. */
+struct wait_record {
+	struct record_header header;
+	__u64 start_ns;
+	__u64 ready_ns;		/* what it waited for had come; 0: not known, or the same as the end */
+	__u64 end_ns;
+	__u8 span_id[8];	/* of the innermost call that waited */
+	struct waker waker;
+	__u32 kind;		/* enum wait_kind */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct wait_record) == 88, "wait_record");
 
 #define ARGUMENT_WORDS 9	/* integer registers of Go's ABI */
 
@@ -391,6 +455,7 @@ struct statistics {
 	__u64 self_ns;
 	__u64 max_ns;
 	__u64 inverse_min_ns;	/* ~minimum, so that zero means none */
+	__u64 waited_ns[WAIT_KINDS];	/* by enum wait_kind, with what ran beneath */
 	__u64 lost[LOST_REASONS];
 	__u64 histogram[HISTOGRAM_BUCKETS];
 };
@@ -442,7 +507,10 @@ struct settings {
 	__u8 arguments;		/* kernel, by fentry: how many arguments the function has */
 	__u8 has_sessions;	/* returns may be seen through trampolines */
 	__u8 trampolines;	/* in every process, whatever `trampolines` says of it */
-	__u8 pad[6];
+	__u8 waits;		/* what calls wait for is looked at */
+	__u8 pad[5];
+	__u64 min_wait_ns;	/* shorter waits are not told by themselves */
+	__u8 wait_kinds[MAX_WAIT_REASONS];	/* enum wait_kind, by the reason that gopark is given */
 };
 
 /* Key of a stack: a goroutine's g, or where a thread's stack ends. */
@@ -475,7 +543,8 @@ struct open_call {
 	__u16 http_status;	/* 0: not set yet */
 	__u64 http_method;	/* as in struct http_key; 0: no HTTP request */
 	__u32 changes;		/* of its function when it began, see GOVERNED_CHANGES_SHIFT */
-	__u32 pad;
+	__u8 has_waits;		/* an element of `call_waits` is, or was, its own */
+	__u8 pad[3];
 };
 _Static_assert(sizeof(struct open_call) == 112, "open_call");
 
@@ -519,6 +588,7 @@ struct stack {
 	__u64 high;		/* is on it. 0: look at its struct thread_stack */
 	__u32 attachment;	/* whose target the process was when last looked at, by its number */
 	__u32 removals;		/* as in struct target_facts, at that time */
+	struct wait_record wait;	/* as it will be told; start_ns is 0 while it runs */
 	struct open_panic panics[MAX_OPEN_PANICS];
 	struct inherited inherited;	/* from the go statement that started it */
 	struct inherited labels;	/* as they were when last looked at */

@@ -118,6 +118,7 @@ export interface AttachValues extends SelectionValues, SinkValues, AgentValues {
   returnTrampoline?: true;
   arg?: string[];
   return?: true;
+  waits?: true;
   stack?: true;
   errorText: boolean;
   errors?: ErrorMode[];
@@ -175,6 +176,7 @@ export function addTracing(command: Command): Command {
     )
     .option('--return', 'what calls return')
     .option('--stack', 'who called them')
+    .option('--waits', 'how long calls waited, for what, and who let them')
     .option('--no-error-text', 'of errors and panics only the type')
     .option(
       '--errors <which>',
@@ -251,6 +253,7 @@ export function toTraceOptions(
     args: values.arg ?? [],
     returns: values.return ?? false,
     stack: values.stack ?? false,
+    waits: values.waits ?? false,
     errorText: values.errorText,
     errors: values.errors ?? null,
     redact: values.redact === false ? null : Array.isArray(values.redact) ? values.redact : [],

@@ -3,6 +3,7 @@ import type { Module } from '../native/native.js';
 import { ContextWraps, MAX_SPAN_TYPES, NO_SPAN_CONTEXT } from '../spans/records.generated.js';
 import { errorTexts } from './error-texts.js';
 import { goMinor, goVersion, LABELS_AS_SLICE, OLDEST_MINOR } from './go-versions.js';
+import { waitKinds } from './go-waits.js';
 import type { ContextType, GoLayout, ResourceLayout, SpanType } from './plan.js';
 
 const SDK = 'go.opentelemetry.io/otel/sdk';
@@ -99,6 +100,7 @@ export async function goLayout(module: Module, hasLabels: boolean): Promise<GoLa
     currentOffset: curg ?? known?.curg ?? 0,
     threadOffset: (await module.goThreadOffset()) ?? 0,
     requestContextOffset: request ?? known?.requestContext ?? 0,
+    waitKinds: waitKinds(minor),
     valueItab: value?.itab ?? 0,
     keyType: keyType ?? 0,
     contextInterface: value?.interfaceAddress ?? 0,

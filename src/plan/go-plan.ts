@@ -22,6 +22,8 @@ export interface GoRequest {
   entryOnly: boolean;
   /** null: none. */
   values: ValueRequest | null;
+  /** What calls wait for is looked at. */
+  waits: boolean;
   /** By name of a function that handles HTTP requests; null for others. */
   routeOf: (name: string) => string | null;
 }
@@ -31,14 +33,20 @@ export async function planGo(
   module: Module,
   table: FunctionTable,
   indexes: readonly number[],
-  { entryOnly, values: wanted, routeOf }: GoRequest,
+  { entryOnly, values: wanted, waits, routeOf }: GoRequest,
 ): Promise<ModulePlan> {
   const names = namesAt(table.names, indexes);
   const setsLabels = `\n${table.names}\n`.includes(`\n${SET_LABELS}\n`);
   const layout = await goLayout(module, setsLabels);
   const candidates = oneBodyEach(names, table, indexes);
   const handles = candidates.some((index) => routeOf(names.get(index) ?? '') !== null);
-  const { sites: support, notices } = await goSupport(module, table, layout.spanTypes, handles);
+  const { sites: support, notices } = await goSupport(
+    module,
+    table,
+    layout.spanTypes,
+    handles,
+    waits,
+  );
   const addresses = Float64Array.from(candidates, (index) => table.addresses[index] ?? 0);
   const sizes = Float64Array.from(candidates, (index) => table.sizes[index] ?? 0);
   const [records, parameters, lines, argumentBytes] = await Promise.all([

@@ -23,6 +23,22 @@ const PANIC = 'runtime.gopanic';
 const FATAL = 'runtime.fatalpanic';
 /** The closure that a go statement runs on the system stack, and its last call but one. */
 const GO_STATEMENT = 'runtime.newproc.func1';
+/** Where the scheduler lets a goroutine wait, makes it ready, and lets it go on. */
+const PARK = 'runtime.gopark';
+const CHANGE = 'runtime.casgstatus';
+const SCHEDULE: readonly { function: string; kind: number }[] = [
+  { function: 'runtime.ready', kind: SiteKind.READY },
+  // What the network poller has found.
+  { function: 'runtime.injectglist', kind: SiteKind.READY },
+  { function: 'runtime.findRunnable', kind: SiteKind.READY },
+  // Its name up to Go 1.18.
+  { function: 'runtime.findrunnable', kind: SiteKind.READY },
+  { function: 'runtime.goschedImpl', kind: SiteKind.YIELD },
+  { function: 'runtime.exitsyscall0', kind: SiteKind.YIELD },
+  // Its name from Go 1.26 on.
+  { function: 'runtime.exitsyscallNoP', kind: SiteKind.YIELD },
+  { function: 'runtime.execute', kind: SiteKind.RUN },
+];
 const START = `${SDK_TRACE}.(*tracer).Start`;
 /** `.End` of the types in a context, by the type that the receiver points to. */
 const ENDS = [
@@ -61,6 +77,7 @@ export async function goSupport(
   table: FunctionTable,
   spanTypes: readonly SpanType[],
   httpStatus: boolean,
+  waits: boolean,
 ): Promise<{ sites: SupportSite[]; notices: Notice[] }> {
   const inside = [
     COPYSTACK,
@@ -72,8 +89,9 @@ export async function goSupport(
     START,
     ...ENDS.map((end) => end.function),
     ...(httpStatus ? STATUS : []),
+    ...(waits ? [PARK, ...SCHEDULE.map((each) => each.function)] : []),
   ];
-  const callees = ['runtime.gogo', 'runtime.runqput', WITH_VALUE, WITH_SPAN];
+  const callees = [CHANGE, 'runtime.gogo', 'runtime.runqput', WITH_VALUE, WITH_SPAN];
   const addresses = addressesOf(table, [...inside, ...callees]);
   const code = await codeOf(module, table, inside, addresses);
   const calleesOf = (...names: string[]): Set<number> =>
@@ -113,6 +131,12 @@ export async function goSupport(
     if (entry && 'sites' in entry) add(name, SiteKind.HTTP_STATUS, [entry.sites]);
   }
 
+  if (waits) {
+    const found = scheduleSites(code, calleesOf(CHANGE));
+    if ('reason' in found) notices.push(waitsUnknown(found.reason));
+    else sites.push(...found.sites);
+  }
+
   const start = code.get(START);
   // Without an SDK there is nothing to inherit.
   if (!start) return { sites, notices };
@@ -142,6 +166,32 @@ export async function goSupport(
   }
   return { sites, notices };
 }
+
+/** Of each goroutine that changes its status: a call is emulated by the kernel, and g is in AX. */
+function scheduleSites(
+  code: ReadonlyMap<string, FunctionCode>,
+  change: ReadonlySet<number>,
+): Choice<SupportSite[]> {
+  const park = code.get(PARK);
+  const parked = park ? goEntry(park) : { reason: 'is not there' };
+  if ('reason' in parked) return { reason: `${PARK} ${parked.reason}` };
+  const sites = [{ ...parked.sites, kind: SiteKind.PARK as number, at: 0, name: PARK }];
+  for (const { function: name, kind } of SCHEDULE) {
+    const body = code.get(name);
+    for (const site of body ? callSites(body, change) : []) {
+      sites.push({ ...site, kind, at: 0, name });
+    }
+  }
+  const lacking = [SiteKind.READY, SiteKind.RUN].some(
+    (kind) => !sites.some((site) => site.kind === kind),
+  );
+  return lacking ? { reason: `the scheduler has no call of ${CHANGE}` } : { sites };
+}
+
+const waitsUnknown = (reason: string): Notice => ({
+  code: 'WAITS_NOT_FOUND',
+  message: `what calls wait for cannot be told: ${reason}`,
+});
 
 /** An End that does nothing is a single return, which can carry a probe as well as any other. */
 function firstInstruction(code: FunctionCode): Site[] {

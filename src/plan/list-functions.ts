@@ -75,6 +75,7 @@ export async function listFunctions(
 const LISTED = {
   entryOnly: false,
   trampolines: 'never',
+  waits: false,
   values: null,
   costs: ASSUMED_COSTS,
   routeOf: () => null,

@@ -19,6 +19,8 @@ export interface PlanRequest {
   entryOnly: boolean;
   trampolines: Trampolines;
   values: ValueRequest;
+  /** What calls wait for is looked at. */
+  waits: boolean;
   /** What the ways cost among which is chosen. */
   costs: HostCosts;
   maxFunctions: number;

@@ -154,6 +154,8 @@ export interface GoLayout {
   /** Of a thread's g, from its thread pointer. */
   threadOffset: number;
   requestContextOffset: number;
+  /** WaitKind by the runtime's number of the reason. */
+  waitKinds: readonly number[];
   valueItab: number;
   keyType: number;
   contextInterface: number;

@@ -47,6 +47,7 @@ export const RULE_MAPS = [
   'started_spans',
   'next_tree',
   'call_values',
+  'call_waits',
   'http_requests',
   'http_uncounted',
 ] as const;
@@ -56,7 +57,7 @@ export type SharedMaps = Record<SharedMap, BpfMap>;
 
 const THREAD_MAPS = [
   ...(['ring', 'stacks', 'inheritances', 'statistics', 'activity', 'governed'] as const),
-  ...(['next_tree', 'call_values', 'http_requests', 'http_uncounted'] as const),
+  ...(['next_tree', 'call_values', 'call_waits', 'http_requests', 'http_uncounted'] as const),
 ];
 
 /** Those of them that each object has. */

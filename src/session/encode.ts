@@ -14,6 +14,7 @@ import {
   errorText,
   functionValues,
   MAX_CONTEXT_HOPS,
+  MAX_WAIT_REASONS,
   settings,
   site,
   SiteFlag,
@@ -40,6 +41,8 @@ export interface RuleOptions {
   emulateReturns: boolean;
   /** Return addresses are replaced in every process, also where something may look for them. */
   returnTrampoline: boolean;
+  /** What calls wait for is looked at. */
+  waits: boolean;
 }
 
 /** What else is the same for all functions of an attachment. */
@@ -76,6 +79,8 @@ export function encodeSettings(
   }
   word(settings.seed, seed);
   if (layout) encodeLayout(buffer, layout);
+  flag(settings.waits, options.waits);
+  word(settings.minWaitNs, MIN_WAIT_NS);
   buffer.writeUInt32LE(options.shards - 1, settings.shardMask);
   buffer.writeUInt32LE(Math.min(options.contextHops, MAX_CONTEXT_HOPS), settings.maxHops);
   buffer.writeUInt32LE(options.attachment, settings.attachment);
@@ -98,6 +103,9 @@ export function encodeSettings(
   return buffer;
 }
 
+/** Shorter waits are told as sums only. */
+const MIN_WAIT_NS = 1_000_000;
+
 /** What must be known of a Go program's memory. */
 function encodeLayout(buffer: Buffer, layout: GoLayout): void {
   const word = (at: number, value: number): void => void buffer.writeBigUInt64LE(BigInt(value), at);
@@ -117,6 +125,7 @@ function encodeLayout(buffer: Buffer, layout: GoLayout): void {
   buffer.writeUInt32LE(layout.labelsOffset, settings.labelsOffset);
   buffer.writeUInt32LE(layout.currentOffset, settings.currentOffset);
   buffer.writeUInt8(layout.labelsAreMap ? 1 : 0, settings.labelsAreMap);
+  Buffer.from(layout.waitKinds).copy(buffer, settings.waitKinds, 0, MAX_WAIT_REASONS);
 }
 
 /** A site with its place in the map `sites`, which is its cookie. */

@@ -305,7 +305,8 @@ export class Modules {
   mapsOf(rule: TraceRule): Promise<RuleMaps> {
     let maps = this.maps.get(rule);
     if (!maps) {
-      maps = this.options.session.addRule(rule.request.values.args.length > 0);
+      const { values, waits } = rule.request;
+      maps = this.options.session.addRule(values.args.length > 0, waits);
       this.maps.set(rule, maps);
     }
     return maps;

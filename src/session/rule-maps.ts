@@ -19,6 +19,8 @@ export interface RuleMaps {
 export interface RuleMapsOptions {
   /** Arguments are kept while calls are open. */
   readsArguments: boolean;
+  /** What calls wait for is kept while they are open. */
+  waits: boolean;
   /** Records leave by perf buffers, not by the ring. */
   perfBuffers: boolean;
   shards: number;
@@ -37,6 +39,7 @@ export async function openRuleMaps(
     maps: {
       ...Object.fromEntries(common.map(([name, reuse]) => [name, { reuse }])),
       call_values: { maxEntries: options.readsArguments ? MANY_CALLS : FEW_CALLS },
+      call_waits: { maxEntries: options.waits ? MANY_CALLS : 1 },
     },
     attach: 'perf',
     sleepable: false,

@@ -130,12 +130,17 @@ export class Session {
     }
   }
 
-  /** `readsArguments`: arguments are kept while calls are open. */
-  async addRule(readsArguments: boolean): Promise<RuleMaps> {
+  /** `readsArguments`, `waits`: arguments, or what was waited for, are kept while calls are open. */
+  async addRule(readsArguments: boolean, waits: boolean): Promise<RuleMaps> {
     const { native, features, perfBuffers, shards } = this;
     const common = SESSION_MAPS.map((name) => [name, this.map(name)] as const);
     try {
-      return await openRuleMaps(native, features, { readsArguments, perfBuffers, shards }, common);
+      return await openRuleMaps(
+        native,
+        features,
+        { readsArguments, waits, perfBuffers, shards },
+        common,
+      );
     } catch (error) {
       throw kernelError(error);
     }

@@ -1,6 +1,6 @@
 /** The kernel's exact counts, summed over their shards. */
 import type { BpfMap } from '../native/native.js';
-import { HISTOGRAM_BUCKETS, LostReason, statistics } from '../spans/records.generated.js';
+import { HISTOGRAM_BUCKETS, LostReason, statistics, WaitKind } from '../spans/records.generated.js';
 
 export const LOST_REASONS = LostReason.REASONS;
 
@@ -21,6 +21,8 @@ export interface FunctionStatistics {
   /** 0 where no call has ended. */
   minNs: number;
   maxNs: number;
+  /** By WaitKind. */
+  waitedNs: number[];
   /** By LostReason. */
   lost: number[];
   histogram: number[];
@@ -91,6 +93,7 @@ function fromFields(fields: Float64Array, minNs: number): FunctionStatistics {
     selfNs: of(statistics.selfNs),
     minNs,
     maxNs: of(statistics.maxNs),
+    waitedNs: list(statistics.waitedNs, WaitKind.KINDS),
     lost: list(statistics.lost, LOST_REASONS),
     histogram: list(statistics.histogram, HISTOGRAM_BUCKETS),
   };

@@ -33,6 +33,8 @@ export interface TraceWishes {
   returns: boolean;
   /** Spans carry the stack of their call. */
   stack: boolean;
+  /** Spans, and statistics, say what calls waited for. */
+  waits: boolean;
   /** Texts of errors and panics, not only their types. */
   errorText: boolean;
   /** What results of C, C++ and Rust are errors; null: Rust's Err alone. */
@@ -88,6 +90,7 @@ export function planRequest(
       redact: wishes.redact,
       errors: wishes.errors,
     },
+    waits: wishes.waits && !wishes.entryOnly,
     costs: wishes.emulateReturns ? costs : { ...costs, carriedOutNs: null },
     maxFunctions: wishes.maxFunctions ?? functionsAtMost(features),
     maxSites: features.uprobeMulti ? Infinity : MAX_SINGLE_SITES,
@@ -123,6 +126,7 @@ export function ruleOf(
       errorText: wishes.errorText,
       emulateReturns: wishes.emulateReturns,
       returnTrampoline: wishes.returnTrampoline,
+      waits: wishes.waits && !wishes.entryOnly,
     },
     filter: { minDurationNs, slowerThanNs, errorsOnly },
     followForks,

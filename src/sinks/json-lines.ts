@@ -1,5 +1,5 @@
 /** Spans as JSON, one object a line. */
-import type { FunctionSpan, ProcessResource, ProgramSpan } from '../spans/span.js';
+import type { FunctionSpan, ProcessResource, ProgramSpan, SpanEvent } from '../spans/span.js';
 
 export class JsonLines {
   private readonly resources = new WeakMap<ProcessResource, string>();
@@ -13,6 +13,8 @@ export class JsonLines {
         durationNano: span.durationNano,
         status: span.status,
         attributes: span.attributes,
+        ...(span.events?.length ? { events: span.events.map(withText) } : {}),
+        ...(span.links?.length ? { links: span.links } : {}),
         ...more,
       },
       span.resource,
@@ -39,6 +41,12 @@ export class JsonLines {
     return `${JSON.stringify(fields).slice(0, -1)},"resource":${text}}\n`;
   }
 }
+
+/** JSON has no numbers of 64 bits. */
+const withText = (event: SpanEvent): object => ({
+  ...event,
+  timeUnixNano: event.timeUnixNano.toString(),
+});
 
 const common = (span: FunctionSpan | ProgramSpan): object => ({
   traceId: span.traceId,

@@ -4,7 +4,14 @@
  * opentelemetry/proto: collector/trace/v1, trace/v1, common/v1 and resource/v1.
  */
 import { ProtobufTraceSerializer } from '@opentelemetry/otlp-transformer';
-import type { FunctionSpan, ProcessResource, ResourceValue } from '../spans/span.js';
+import type {
+  AttributeValue,
+  FunctionSpan,
+  ProcessResource,
+  ResourceValue,
+  SpanEvent,
+  SpanLink,
+} from '../spans/span.js';
 import type { EncodedBatch, ExportResult } from './otlp-wire.js';
 import { ProtobufWriter, varintSize } from './protobuf-writer.js';
 
@@ -91,10 +98,9 @@ function writeSpan(writer: ProtobufWriter, span: FunctionSpan): void {
   writer.varint(fixed32(16));
   writer.fixed32((span.traceFlags & 0xff) | HAS_IS_REMOTE);
   writer.string(bytes(5), span.name);
-  for (const key in attributes) {
-    const value = attributes[key];
-    if (value !== undefined) writeAttribute(writer, bytes(9), key, value);
-  }
+  writeAttributes(writer, bytes(9), attributes);
+  for (const event of span.events ?? []) writeEvent(writer, event);
+  for (const link of span.links ?? []) writeLink(writer, link);
   if (status.code !== 'unset') {
     const message = writer.begin(bytes(15));
     if (status.message !== undefined) writer.string(bytes(2), status.message);
@@ -104,6 +110,36 @@ function writeSpan(writer: ProtobufWriter, span: FunctionSpan): void {
     writer.end(message);
   }
   writer.end(start);
+}
+
+function writeEvent(writer: ProtobufWriter, event: SpanEvent): void {
+  const start = writer.begin(bytes(11));
+  writer.reserve(NUMBER_ROOM);
+  writer.byte(fixed64(1));
+  writer.fixed64(event.timeUnixNano);
+  writer.string(bytes(2), event.name);
+  writeAttributes(writer, bytes(3), event.attributes);
+  writer.end(start);
+}
+
+function writeLink(writer: ProtobufWriter, link: SpanLink): void {
+  const start = writer.begin(bytes(13));
+  writer.reserve(SPAN_ROOM);
+  writer.hex(bytes(1), link.traceId);
+  writer.hex(bytes(2), link.spanId);
+  writeAttributes(writer, bytes(4), link.attributes);
+  writer.end(start);
+}
+
+function writeAttributes(
+  writer: ProtobufWriter,
+  tag: number,
+  attributes: Record<string, AttributeValue>,
+): void {
+  for (const key in attributes) {
+    const value = attributes[key];
+    if (value !== undefined) writeAttribute(writer, tag, key, value);
+  }
 }
 
 /** What most attributes hold is texts and counts: of those the lengths are known before. */

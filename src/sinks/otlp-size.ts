@@ -3,13 +3,24 @@ import type { AttributeValue, FunctionSpan, ProcessResource } from '../spans/spa
 
 /** Encoded, ids, times and lengths take 110 bytes at most; as an object they take about 250. */
 const SPAN = 256;
+/** An event or a link. */
+const PART = 64;
 /** Tags, lengths and a number; as an object, its slots. */
 const ATTRIBUTE = 24;
 
 export function sizeOfSpan(span: FunctionSpan): number {
   let bytes = SPAN + Buffer.byteLength(span.name);
   if (span.status.message !== undefined) bytes += Buffer.byteLength(span.status.message);
-  const { attributes } = span;
+  bytes += sizeOfAttributes(span.attributes);
+  for (const { name, attributes } of span.events ?? []) {
+    bytes += PART + Buffer.byteLength(name) + sizeOfAttributes(attributes);
+  }
+  for (const { attributes } of span.links ?? []) bytes += PART + sizeOfAttributes(attributes);
+  return bytes;
+}
+
+function sizeOfAttributes(attributes: Record<string, AttributeValue>): number {
+  let bytes = 0;
   for (const key in attributes) bytes += sizeOfAttribute(key, attributes[key]);
   return bytes;
 }

@@ -15,6 +15,35 @@ export interface CallValue {
   data: Buffer;
 }
 
+/** Who ended a wait. */
+export interface Waker {
+  goroutineId: number;
+  /** null: it had no traced call open. */
+  traceId: string | null;
+  spanId: string;
+  /** The innermost traced one; 0: none. */
+  function: number;
+}
+
+/** One that was long. */
+export interface Wait {
+  startNs: bigint;
+  /** What it waited for had come; null: with the end, or it is not known. */
+  readyNs: bigint | null;
+  endNs: bigint;
+  /** WaitKind. */
+  kind: number;
+  /** null: not known. */
+  waker: Waker | null;
+}
+
+export interface CallWaits {
+  /** By WaitKind, with what ran beneath on the same stack. */
+  ns: Float64Array;
+  /** The long ones of the call itself, the earliest first. */
+  told: Wait[];
+}
+
 /** One closed call. Ids are hexadecimal digits in wire order. */
 export interface Call {
   traceId: string;
@@ -49,6 +78,8 @@ export interface Call {
   failed: boolean;
   /** What was read from it; null: nothing. */
   values: CallValue[] | null;
+  /** null: it has not waited, or nobody looked. */
+  waits: CallWaits | null;
   /** The tree beneath is not whole, or this call's end was not seen. */
   incomplete: boolean;
   /** Made from the kernel's table of open calls: its own record never came. */

@@ -2,10 +2,12 @@
 import type {
   Call,
   CallValue,
+  CallWaits,
   OpenCall,
   ProcessRecord,
   ProgramSpanRecord,
   TracerRecord,
+  Wait,
 } from './call.js';
 import {
   callRecord,
@@ -17,6 +19,11 @@ import {
   RecordKind,
   tracerRecord,
   valueHeader,
+  WaitKind,
+  waitRecord,
+  waker as wakerLayout,
+  waits as waitsLayout,
+  waitsRecord,
 } from './records.generated.js';
 
 export interface RecordHandler {
@@ -88,6 +95,7 @@ function decodeCall(batch: Buffer, view: DataView, at: number): Call {
     treeLost: view.getUint32(at + callRecord.treeLost, true),
     failed: batch[at + callRecord.failed] !== 0,
     values: decodeValues(batch, view, at),
+    waits: null,
     incomplete: false,
     unclosed: false,
   };
@@ -114,6 +122,61 @@ function decodeValues(batch: Buffer, view: DataView, at: number): CallValue[] | 
   }
   return values;
 }
+
+const NO_TRACE = '0'.repeat(32);
+
+function decodeWait(batch: Buffer, view: DataView, at: number): Wait {
+  const layout = waitRecord;
+  const by = at + layout.waker;
+  const readyNs = view.getBigUint64(at + layout.readyNs, true);
+  const goroutineId = word(view, by + wakerLayout.goroutineId);
+  const traceId = hex(batch, by + wakerLayout.traceId, wakerLayout.traceIdLength);
+  const waker = {
+    goroutineId,
+    traceId: traceId === NO_TRACE ? null : traceId,
+    spanId: hex(batch, by + wakerLayout.spanId, wakerLayout.spanIdLength),
+    function: view.getUint32(by + wakerLayout.function, true),
+  };
+  return {
+    startNs: view.getBigUint64(at + layout.startNs, true),
+    readyNs: readyNs === 0n ? null : readyNs,
+    endNs: view.getBigUint64(at + layout.endNs, true),
+    kind: view.getUint32(at + layout.kind, true),
+    waker: goroutineId === 0 ? null : waker,
+  };
+}
+
+/** What calls waited for; each comes before the call's own record, if that comes at all. */
+class PendingWaits {
+  private readonly calls = new Map<string, CallWaits>();
+
+  get isEmpty(): boolean {
+    return this.calls.size === 0;
+  }
+
+  of(spanId: string): CallWaits {
+    let waits = this.calls.get(spanId);
+    if (!waits) {
+      // The record of the oldest did not find room.
+      const [oldest] = this.calls.size < MOST_PENDING ? [] : this.calls.keys();
+      if (oldest !== undefined) this.calls.delete(oldest);
+      waits = { ns: new Float64Array(WaitKind.KINDS), told: [] };
+      this.calls.set(spanId, waits);
+    }
+    return waits;
+  }
+
+  take(spanId: string): CallWaits | null {
+    const waits = this.calls.get(spanId);
+    if (!waits) return null;
+    this.calls.delete(spanId);
+    return waits;
+  }
+}
+
+const MOST_PENDING = 65_536;
+/** Of one call; the others are in its sums. */
+const MOST_TOLD = 64;
 
 function hex(bytes: Buffer, at: number, length: number): string {
   return bytes.toString('hex', at, at + length);
@@ -171,6 +234,7 @@ export class Decoder {
   unknown = 0;
   /** Records, or ends of batches, that are shorter than they should be. */
   truncated = 0;
+  private readonly waits = new PendingWaits();
 
   constructor(private readonly handler: RecordHandler) {}
 
@@ -191,7 +255,15 @@ export class Decoder {
     switch (kind) {
       case RecordKind.CALL:
         if (size < callRecord.size) this.truncated++;
-        else this.handler.call(decodeCall(batch, view, at));
+        else this.call(decodeCall(batch, view, at));
+        return;
+      case RecordKind.WAITS:
+        if (size < waitsRecord.size) this.truncated++;
+        else this.addWaits(batch, view, at);
+        return;
+      case RecordKind.WAIT:
+        if (size < waitRecord.size) this.truncated++;
+        else this.addWait(batch, view, at);
         return;
       case RecordKind.PROGRAM_SPAN:
         if (size < programSpanRecord.size) this.truncated++;
@@ -223,5 +295,21 @@ export class Decoder {
       default:
         this.unknown++;
     }
+  }
+
+  private call(call: Call): void {
+    if (!this.waits.isEmpty) call.waits = this.waits.take(call.spanId);
+    this.handler.call(call);
+  }
+
+  private addWaits(batch: Buffer, view: DataView, at: number): void {
+    const { ns } = this.waits.of(hex(batch, at + waitsRecord.spanId, waitsRecord.spanIdLength));
+    const from = at + waitsRecord.waits + waitsLayout.ns;
+    for (let kind = 0; kind < ns.length; kind++) ns[kind] = word(view, from + 8 * kind);
+  }
+
+  private addWait(batch: Buffer, view: DataView, at: number): void {
+    const { told } = this.waits.of(hex(batch, at + waitRecord.spanId, waitRecord.spanIdLength));
+    if (told.length < MOST_TOLD) told.push(decodeWait(batch, view, at));
   }
 }

@@ -15,6 +15,7 @@ export const MAX_STACK_FRAMES = 32;
 export const MAX_TARGET_MODULES = 8;
 export const HISTOGRAM_BUCKETS = 128;
 export const HISTOGRAM_FIRST_OCTAVE = 6;
+export const MAX_WAIT_REASONS = 64;
 export const GOVERNED_CHANGES_SHIFT = 8;
 export const MAX_HOLD_NAMES = 16;
 export const MAX_HOLD_NAME = 24;
@@ -40,6 +41,10 @@ export const SiteKind = {
   LIBRARIES: 15,
   BOTH: 16,
   LONG_JUMP: 17,
+  PARK: 18,
+  READY: 19,
+  YIELD: 20,
+  RUN: 21,
 } as const;
 
 export const SiteFlag = {
@@ -103,6 +108,26 @@ export const LostReason = {
   REASONS: 12,
 } as const;
 
+export const WaitKind = {
+  RUNNABLE: 0,
+  THROTTLED: 1,
+  MUTEX: 2,
+  SEMAPHORE: 3,
+  CONDITION: 4,
+  CHANNEL_RECEIVE: 5,
+  CHANNEL_SEND: 6,
+  SELECT: 7,
+  NETWORK: 8,
+  SLEEP: 9,
+  GC_ASSIST: 10,
+  FUTEX: 11,
+  IO: 12,
+  PAGE_FAULT: 13,
+  SYSTEM_CALL: 14,
+  OTHER: 15,
+  KINDS: 16,
+} as const;
+
 export const Governed = {
   THINNED: 1,
   WITHDRAWN: 2,
@@ -158,6 +183,8 @@ export const RecordKind = {
   PROGRAM_SPAN: 2,
   PROCESS: 3,
   TRACER: 4,
+  WAITS: 5,
+  WAIT: 6,
 } as const;
 
 export const ProcessEvent = {
@@ -289,6 +316,46 @@ export const callRecord = {
   valuesCount: 118,
 } as const;
 
+/** Byte offsets in struct waits. */
+export const waits = {
+  size: 128,
+  ns: 0,
+  nsLength: 16,
+} as const;
+
+/** Byte offsets in struct waits_record. */
+export const waitsRecord = {
+  size: 144,
+  header: 0,
+  spanId: 8,
+  spanIdLength: 8,
+  waits: 16,
+} as const;
+
+/** Byte offsets in struct waker. */
+export const waker = {
+  size: 40,
+  goroutineId: 0,
+  traceId: 8,
+  traceIdLength: 16,
+  spanId: 24,
+  spanIdLength: 8,
+  function: 32,
+} as const;
+
+/** Byte offsets in struct wait_record. */
+export const waitRecord = {
+  size: 88,
+  header: 0,
+  startNs: 8,
+  readyNs: 16,
+  endNs: 24,
+  spanId: 32,
+  spanIdLength: 8,
+  waker: 40,
+  kind: 80,
+} as const;
+
 /** Byte offsets in struct call_values. */
 export const callValues = {
   size: 2552,
@@ -375,7 +442,7 @@ export const httpRequests = {
 
 /** Byte offsets in struct statistics. */
 export const statistics = {
-  size: 1224,
+  size: 1352,
   calls: 0,
   returns: 8,
   errors: 16,
@@ -389,9 +456,11 @@ export const statistics = {
   selfNs: 80,
   maxNs: 88,
   inverseMinNs: 96,
-  lost: 104,
+  waitedNs: 104,
+  waitedNsLength: 16,
+  lost: 232,
   lostLength: 12,
-  histogram: 200,
+  histogram: 328,
   histogramLength: 128,
 } as const;
 
@@ -407,7 +476,7 @@ export const spanType = {
 
 /** Byte offsets in struct settings. */
 export const settings = {
-  size: 256,
+  size: 328,
   minDurationNs: 0,
   sampleThreshold: 8,
   treeIntervalNs: 16,
@@ -445,6 +514,10 @@ export const settings = {
   arguments: 247,
   hasSessions: 248,
   trampolines: 249,
+  waits: 250,
+  minWaitNs: 256,
+  waitKinds: 264,
+  waitKindsLength: 64,
 } as const;
 
 /** Byte offsets in struct stack_key. */
@@ -482,6 +555,7 @@ export const openCall = {
   httpStatus: 94,
   httpMethod: 96,
   changes: 104,
+  hasWaits: 108,
 } as const;
 
 /** Byte offsets in struct program_span. */
@@ -518,7 +592,7 @@ export const openPanic = {
 
 /** Byte offsets in struct stack. */
 export const stack = {
-  size: 2528,
+  size: 2616,
   id: 0,
   stackHi: 8,
   depth: 16,
@@ -529,15 +603,16 @@ export const stack = {
   high: 40,
   attachment: 48,
   removals: 52,
-  panics: 56,
+  wait: 56,
+  panics: 144,
   panicsLength: 4,
-  inherited: 152,
-  labels: 192,
-  calls: 232,
+  inherited: 240,
+  labels: 280,
+  calls: 320,
   callsLength: 16,
-  spans: 2024,
+  spans: 2112,
   spansLength: 8,
-  record: 2408,
+  record: 2496,
 } as const;
 
 /** Byte offsets in struct span_key. */

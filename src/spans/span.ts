@@ -7,6 +7,20 @@ export interface ProcessResource {
 
 export type AttributeValue = string | number | boolean;
 
+/** Something that happened during a call. */
+export interface SpanEvent {
+  name: string;
+  timeUnixNano: bigint;
+  attributes: Record<string, AttributeValue>;
+}
+
+/** A span of another trace that has to do with this one. */
+export interface SpanLink {
+  traceId: string;
+  spanId: string;
+  attributes: Record<string, AttributeValue>;
+}
+
 /** One call. */
 export interface FunctionSpan {
   /** 32 hex digits. */
@@ -22,6 +36,9 @@ export interface FunctionSpan {
   durationNano: number;
   status: { code: 'unset' | 'ok' | 'error'; message?: string };
   attributes: Record<string, AttributeValue>;
+  /** None where it is left out. */
+  events?: readonly SpanEvent[];
+  links?: readonly SpanLink[];
   resource: ProcessResource;
   /** Number of its function, as statistics have it. */
   functionIndex: number;

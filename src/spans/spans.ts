@@ -1,6 +1,6 @@
 /** Decoded record → span: wall clock, names, attributes. */
 import type { GoType } from '../native/native.js';
-import type { Call, CallValue, ProgramSpanRecord } from './call.js';
+import type { Call, CallValue, CallWaits, ProgramSpanRecord } from './call.js';
 import { errorInfo } from './errors.js';
 import {
   CallEnd,
@@ -10,6 +10,7 @@ import {
   ValueState,
 } from './records.generated.js';
 import { renderShape, type Shape } from './shapes.js';
+import { addTimes, eventsOf, linksOf } from './waits.js';
 import { addressesIn, renderValue } from './values.js';
 import type { AttributeValue, FunctionSpan, ProcessResource, ProgramSpan } from './span.js';
 
@@ -44,6 +45,8 @@ export interface FunctionName {
   values?: readonly ValueName[];
   /** null: Go's. */
   failure?: FailureName | null;
+  /** What its calls wait for is looked at. */
+  waits?: boolean;
   addresses?: AddressNames;
 }
 
@@ -163,6 +166,7 @@ export class SpanMaker {
       );
     }
     if (named && call.values) addValues(attributes, named, call.values);
+    if (named?.waits) addTimes(attributes, call.durationNs, call.waits);
     if (call.incomplete) attributes['underspan.incomplete'] = true;
     return {
       traceId: call.traceId,
@@ -175,8 +179,17 @@ export class SpanMaker {
       durationNano: call.durationNs,
       status: statusOf(call, named, attributes),
       attributes,
+      ...(call.waits && call.waits.told.length > 0 ? this.toldOf(call, call.waits) : {}),
       resource: this.options.resource(call.tgid),
       functionIndex: call.function,
+    };
+  }
+
+  private toldOf(call: Call, waits: CallWaits): Pick<FunctionSpan, 'events' | 'links'> {
+    const nameOf = (index: number): string | null => this.options.functions[index]?.name ?? null;
+    return {
+      events: eventsOf(waits, this.clockOffsetNs, nameOf),
+      links: linksOf(waits, call.traceId),
     };
   }
 

@@ -187,6 +187,7 @@ export function substituteFor(
     treeLost: 0,
     failed: false,
     values: null,
+    waits: null,
     incomplete: true,
     unclosed: true,
   };

@@ -35,6 +35,7 @@ async function entries(file: string, args: string[]): Promise<Map<string, string
     excludes: [],
     entryOnly: false,
     trampolines: 'never',
+    waits: false,
     values: { args, returns: false, errors: null, stack: false, redact: [] },
     costs: ASSUMED_COSTS,
     maxFunctions: 100,

@@ -113,6 +113,7 @@ async function returnOffsets(native: Native, program: string): Promise<Map<numbe
     excludes: [],
     entryOnly: false,
     trampolines: 'never',
+    waits: false,
     values: { args: [], returns: false, errors: null, stack: false, redact: [] },
     costs: ASSUMED_COSTS,
     maxFunctions: 1,

@@ -32,6 +32,7 @@ export function traceOptions(
     args: [],
     returns: false,
     stack: false,
+    waits: false,
     errorText: true,
     errors: null,
     redact: [],

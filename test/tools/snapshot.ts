@@ -56,6 +56,7 @@ export function functionSnapshot(
       selfNs: totalNs,
       minNs: Math.min(...durations),
       maxNs: Math.max(...durations),
+      waitedNs: [],
       lost: [],
       histogram,
     },

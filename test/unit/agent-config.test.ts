@@ -65,6 +65,7 @@ test('an agent that is told a rule alone does as little as it may', () => {
           args: [],
           returns: false,
           stack: false,
+          waits: false,
           errorText: false,
           errors: null,
           redact: [],

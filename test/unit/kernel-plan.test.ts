@@ -60,6 +60,7 @@ const request = (patterns: string[], more: Partial<PlanRequest> = {}): PlanReque
   excludes: [],
   entryOnly: false,
   trampolines: 'never',
+  waits: false,
   values: { args: [], returns: false, errors: null, stack: false, redact: null },
   costs: ASSUMED_COSTS,
   maxFunctions: 100,

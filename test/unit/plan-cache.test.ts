@@ -39,6 +39,7 @@ const requestOf = (...patterns: string[]): PlanRequest => ({
   excludes: [],
   entryOnly: false,
   trampolines: 'never',
+  waits: false,
   values: { args: [], returns: false, stack: false, redact: [], errors: null },
   costs: ASSUMED_COSTS,
   maxFunctions: 10,

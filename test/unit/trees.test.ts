@@ -102,6 +102,7 @@ class World {
       treeLost: frame === outermost ? frame.treeLost : 0,
       failed: false,
       values: null,
+      waits: null,
       incomplete: false,
       unclosed: false,
     });

@@ -15,6 +15,7 @@ const request = (patterns: string[], args: string[], entryOnly = false): PlanReq
   costs: ASSUMED_COSTS,
   entryOnly,
   trampolines: 'never',
+  waits: false,
   values: { args, returns: false, errors: null, stack: false, redact: null },
   maxFunctions: 1,
   maxSites: 1,

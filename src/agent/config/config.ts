@@ -53,6 +53,7 @@ export interface TraceConfig {
   args: string[];
   returns: boolean;
   stack: boolean;
+  waits: boolean;
   errorText: boolean;
   /** What results of C, C++ and Rust are errors; null: Rust's Err alone. */
   errors: ErrorMode[] | null;

@@ -91,6 +91,9 @@ const traceSchema = z
       .describe("Arguments that spans carry: `order`, `order.ID`, `0`; `'*'` is all."),
     returns: flag.default(false).describe('Spans carry what calls return.'),
     stack: flag.default(false).describe('Spans carry who called.'),
+    waits: flag
+      .default(false)
+      .describe('Spans and metrics say how long calls waited, and for what; see waits.md.'),
     errorText: flag
       .default(false)
       .describe('Spans carry the texts of errors and panics, not only their types.'),

@@ -51,6 +51,7 @@ const SCHEMA = z.strictObject({
   args: names,
   returns: flag(false),
   stack: flag(false),
+  waits: flag(false),
   errorText: flag(true),
   errors: z.array(z.enum(ERROR_MODES)).max(3).nullable().default(null),
   redact: z.array(name).max(100).nullable().default([]),

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * What calls wait for. A wait belongs to the innermost call that is open when it begins, and is
+ * handed to the call around when that ends; so a call that never waits pays for one look at a flag.
+ */
+#ifndef UNDERSPAN_WAITS_BPF_H
+#define UNDERSPAN_WAITS_BPF_H
+
+#include "open_calls.bpf.h"
+#include "ring.bpf.h"
+#include "statistics.bpf.h"
+
+/* Of open calls, by span id: what will be sent of them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u64);
+	__type(value, struct waits_record);
+} call_waits SEC(".maps");
+
+/* An empty element, too large for a program's stack. Never written. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct waits_record);
+} blank_waits SEC(".maps");
+
+/* NULL: there is no room, and this wait is not told. */
+INLINE struct waits *waits_of(__u64 span_id)
+{
+	struct waits_record *known = bpf_map_lookup_elem(&call_waits, &span_id);
+	struct waits_record *blank;
+	__u32 zero = 0;
+
+	if (!known) {
+		blank = bpf_map_lookup_elem(&blank_waits, &zero);
+		if (!blank)
+			return NULL;
+		bpf_map_update_elem(&call_waits, &span_id, blank, BPF_NOEXIST);
+		known = bpf_map_lookup_elem(&call_waits, &span_id);
+	}
+	return known ? &known->waits : NULL;
+}
+
+/* On a stack that has open calls. */
+INLINE void begin_wait(struct stack *stack, __u64 now, __u32 kind)
+{
+	stack->wait.start_ns = now;
+	stack->wait.ready_ns = 0;
+	stack->wait.kind = kind;
+	stack->wait.waker.goroutine_id = 0;
+	stack->wait.waker.function = 0;
+}
+
+INLINE void end_wait(void *context, struct stack *stack, __u64 now)
+{
+	struct wait_record *wait = &stack->wait;
+	__u64 start = wait->start_ns, ready = wait->ready_ns ?: now;
+	__u32 depth = stack->depth;
+	struct open_call *call;
+	struct waits *waits;
+
+	if (!start)
+		return;
+	if (depth && now > start) {
+		call = CALL_SLOT(stack, depth - 1);
+		waits = waits_of(load8(call->span_id));
+		if (waits) {
+			call->has_waits = 1;
+			ADD(waits->ns[slot_index(wait->kind, WAIT_KINDS)], ready - start);
+			ADD(waits->ns[WAIT_RUNNABLE], now - ready);
+			if (now - start >= settings.min_wait_ns && !call->dropped) {
+				wait->header.kind = RECORD_WAIT;
+				wait->header.size = sizeof(*wait);
+				wait->end_ns = now;
+				store8(wait->span_id, load8(call->span_id));
+				output_record(context, wait, sizeof(*wait));
+			}
+		}
+	}
+	wait->start_ns = 0;
+}
+
+#ifndef CLOSE_WAITS
+#define CLOSE_WAITS __noinline
+#endif
+
+/*
+ * A call that has waited ends, and the call around it has waited as long. A global function for the
+ * verifier's sake where it knows the context's type: see close_deeper(). `how`: the function, and
+ * above it whether a record will tell of the call. Returns whether the call around has waits now.
+ */
+CLOSE_WAITS int close_waits(CONTEXT *context, __u64 span_id, __u64 around, __u64 how)
+{
+	struct waits_record *own = bpf_map_lookup_elem(&call_waits, &span_id);
+	struct statistics *stats = statistics_of(how);
+	struct waits *above = NULL;
+
+	if (!own || !stats || !context)
+		return 0;
+	for (__u32 i = 0; i < WAIT_KINDS; i++)
+		if (own->waits.ns[i])
+			ADD(stats->waited_ns[i], own->waits.ns[i]);
+	if (around)
+		above = waits_of(around);
+	if (above) {
+		for (__u32 i = 0; i < WAIT_KINDS; i++)
+			if (own->waits.ns[i])
+				ADD(above->ns[i], own->waits.ns[i]);
+	}
+	if (how >> 32) {
+		own->header.kind = RECORD_WAITS;
+		own->header.size = sizeof(*own);
+		store8(own->span_id, span_id);
+		output_record(context, own, sizeof(*own));
+	}
+	bpf_map_delete_elem(&call_waits, &span_id);
+	return above != NULL;
+}
+
+#endif

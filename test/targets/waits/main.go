@@ -1,0 +1,159 @@
+// Command waits calls functions each of which waits for something else, and says how long each took
+// and how many it called, so that a tracer's account can be compared.
+//
+//	waits ROUNDS FILE
+package main
+
+import (
+	"encoding/json"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Counted is what a function's calls took, in nanoseconds of the program's own clock.
+type Counted struct {
+	Calls int   `json:"calls"`
+	Nano  int64 `json:"nano"`
+}
+
+var counted = map[string]*Counted{}
+
+// Each on a goroutine of its own that does nothing else, one at a time.
+func measure(name string, call func()) {
+	done := make(chan struct{})
+	go func() {
+		begin := time.Now()
+		call()
+		c := counted[name]
+		if c == nil {
+			c = &Counted{}
+			counted[name] = c
+		}
+		c.Calls++
+		c.Nano += int64(time.Since(begin))
+		close(done)
+	}()
+	<-done
+}
+
+const wait = 3 * time.Millisecond
+
+var mutex sync.Mutex
+
+// What holds the lock, so that it is known by name.
+//
+//go:noinline
+func holder(held chan struct{}) {
+	mutex.Lock()
+	close(held)
+	spin(wait)
+	mutex.Unlock()
+}
+
+//go:noinline
+func locker() {
+	mutex.Lock()
+	mutex.Unlock()
+}
+
+//go:noinline
+func sleeper() { time.Sleep(wait) }
+
+//go:noinline
+func receiver(values chan int) int { return <-values }
+
+//go:noinline
+func sender(values chan int) { values <- 1 }
+
+//go:noinline
+func selector(a, b chan int) int {
+	select {
+	case value := <-a:
+		return value
+	case value := <-b:
+		return value
+	}
+}
+
+//go:noinline
+func waiter(group *sync.WaitGroup) { group.Wait() }
+
+//go:noinline
+func reader(connection net.Conn, bytes []byte) int {
+	n, _ := connection.Read(bytes)
+	return n
+}
+
+//go:noinline
+func runner() { spin(wait) }
+
+// Outer waits for what runs beneath it.
+//
+//go:noinline
+func outer() {
+	inner()
+	inner()
+}
+
+//go:noinline
+func inner() { time.Sleep(wait) }
+
+//go:noinline
+func spin(d time.Duration) {
+	for begin := time.Now(); time.Since(begin) < d; {
+	}
+}
+
+func later(act func()) {
+	go func() {
+		time.Sleep(wait)
+		act()
+	}()
+}
+
+func main() {
+	rounds, _ := strconv.Atoi(os.Args[1])
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	client, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		panic(err)
+	}
+	server, err := listener.Accept()
+	if err != nil {
+		panic(err)
+	}
+	for round := 0; round < rounds; round++ {
+		held := make(chan struct{})
+		go holder(held)
+		<-held
+		measure("main.locker", locker)
+		measure("main.sleeper", sleeper)
+		values := make(chan int)
+		later(func() { values <- 1 })
+		measure("main.receiver", func() { receiver(values) })
+		later(func() { <-values })
+		measure("main.sender", func() { sender(values) })
+		later(func() { values <- 1 })
+		measure("main.selector", func() { selector(values, make(chan int)) })
+		group := &sync.WaitGroup{}
+		group.Add(1)
+		later(group.Done)
+		measure("main.waiter", func() { waiter(group) })
+		later(func() { server.Write([]byte("x")) })
+		measure("main.reader", func() { reader(client, make([]byte, 1)) })
+		measure("main.runner", runner)
+		measure("main.outer", outer)
+	}
+	file, err := os.Create(os.Args[2])
+	if err != nil {
+		panic(err)
+	}
+	json.NewEncoder(file).Encode(counted)
+	file.Close()
+}
