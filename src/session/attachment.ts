@@ -33,6 +33,7 @@ export const SESSION_MAPS = [
   'ring',
   'targets',
   'stacks',
+  'own_stacks',
   'inheritances',
   'statistics',
   'activity',
@@ -55,7 +56,15 @@ type SharedMap = (typeof SESSION_MAPS)[number] | (typeof RULE_MAPS)[number];
 export type SharedMaps = Record<SharedMap, BpfMap>;
 
 const THREAD_MAPS = [
-  ...(['ring', 'stacks', 'inheritances', 'statistics', 'activity', 'governed'] as const),
+  ...([
+    'ring',
+    'stacks',
+    'own_stacks',
+    'inheritances',
+    'statistics',
+    'activity',
+    'governed',
+  ] as const),
   ...(['next_tree', 'call_values', 'http_requests', 'http_uncounted'] as const),
 ];
 

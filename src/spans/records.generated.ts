@@ -2,6 +2,7 @@
 
 export const MAX_OPEN_PANICS = 4;
 export const MAX_OPEN_CALLS = 16;
+export const MAX_OWN_STACKS = 512;
 export const MAX_PROGRAM_SPANS = 8;
 export const MAX_SPAN_TYPES = 8;
 export const MAX_CONTEXT_HOPS = 100;
@@ -518,7 +519,7 @@ export const openPanic = {
 
 /** Byte offsets in struct stack. */
 export const stack = {
-  size: 2528,
+  size: 2536,
   id: 0,
   stackHi: 8,
   depth: 16,
@@ -529,15 +530,25 @@ export const stack = {
   high: 40,
   attachment: 48,
   removals: 52,
-  panics: 56,
+  bias: 56,
+  panics: 64,
   panicsLength: 4,
-  inherited: 152,
-  labels: 192,
-  calls: 232,
+  inherited: 160,
+  labels: 200,
+  calls: 240,
   callsLength: 16,
-  spans: 2024,
+  spans: 2032,
   spansLength: 8,
-  record: 2408,
+  record: 2416,
+} as const;
+
+/** Byte offsets in struct own_stack. */
+export const ownStack = {
+  size: 2552,
+  key: 0,
+  tgid: 8,
+  taken: 12,
+  stack: 16,
 } as const;
 
 /** Byte offsets in struct span_key. */
