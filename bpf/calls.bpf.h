@@ -15,6 +15,7 @@
 #include "context.bpf.h"
 #include "http.bpf.h"
 #include "open_calls.bpf.h"
+#include "own_stacks.bpf.h"
 #include "ring.bpf.h"
 #include "statistics.bpf.h"
 #include "trees.bpf.h"
@@ -40,6 +41,7 @@ struct hit {
 	__u64 bias; /* of the module; once a call has ended, as its entry had it */
 	__u32 tgid;
 	__u32 function;
+	__u32 governed; /* bits of the function, where it begins */
 	bool may_repeat; /* the site is hit again if the stack grows */
 	bool failed; /* the call returns an error */
 };
@@ -225,7 +227,7 @@ __noinline int close_deeper(CONTEXT *context, __u64 address, __u64 now, __u64 of
 	__u32 tgid = how;
 	__u8 end = how >> 32;
 	struct stack_key key = { .stack = address, .tgid = tgid };
-	struct stack *stack = bpf_map_lookup_elem(&stacks, &key);
+	struct stack *stack = find_stack(&key);
 	struct hit hit = { .context = context, .now = now, .stack = address, .tgid = tgid };
 
 	if (!stack || !stack->depth || CALL_SLOT(stack, stack->depth - 1)->offset <= offset)
@@ -328,7 +330,7 @@ INLINE void place_call(struct stack *stack, struct open_call *call, __u32 depth,
 		return;
 	}
 	call->tree = depth;
-	call->dropped = decide_tree(call, hit->now);
+	call->dropped = decide_tree(call, hit->now, hit->governed);
 }
 
 /* A traced function begins. `offset` is where its return address lies. NULL: the call is not kept,
@@ -371,7 +373,7 @@ INLINE struct open_call *enter_call(struct stack *stack, struct hit *hit, __u64 
 	call->has_waits = 0;
 	call->http_status = 0;
 	call->http_method = 0;
-	call->changes = changes_of(hit->function);
+	call->changes = hit->governed >> GOVERNED_CHANGES_SHIFT;
 	place_call(stack, call, depth, context, hit);
 	stack->depth = depth + 1;
 	return call;

@@ -56,7 +56,8 @@ int enter(struct pt_regs *regs)
 		count_lost(stats, LOST_ENTRY_ONLY);
 		return 0;
 	}
-	if (is_governed(site->function, GOVERNED_COUNTED)) {
+	hit.governed = governed_bits(site->function);
+	if (hit.governed & GOVERNED_COUNTED) {
 		count_call(stats);
 		count_lost(stats, LOST_GOVERNOR);
 		return 0;

@@ -13,25 +13,25 @@ struct {
 	__type(value, __u32);
 } governed SEC(".maps");
 
-INLINE bool is_governed(__u32 function, __u32 how)
+INLINE __u32 governed_bits(__u32 function)
 {
 	__u32 *bits = bpf_map_lookup_elem(&governed, &function);
 
-	return bits && (*bits & how);
+	return bits ? *(volatile __u32 *)bits : 0;
 }
 
-INLINE __u32 changes_of(__u32 function)
+INLINE bool is_governed(__u32 function, __u32 how)
 {
-	__u32 *bits = bpf_map_lookup_elem(&governed, &function);
-
-	return bits ? *bits >> GOVERNED_CHANGES_SHIFT : 0;
+	return governed_bits(function) & how;
 }
 
 /* There were moments, since a call began that found so many changes, when returns were not seen. */
 INLINE bool may_have_returned(__u32 function, __u32 changes)
 {
-	return is_governed(function, GOVERNED_WITHDRAWN | GOVERNED_COUNTED) ||
-	       changes_of(function) != changes;
+	__u32 bits = governed_bits(function);
+
+	return (bits & (GOVERNED_WITHDRAWN | GOVERNED_COUNTED)) ||
+	       bits >> GOVERNED_CHANGES_SHIFT != changes;
 }
 
 #endif

@@ -61,7 +61,7 @@ INLINE struct open_call *enter_function(struct kernel_hit *at, __u32 function)
 		return NULL;
 	}
 	hit.tgid = key.tgid = at->thread >> 32;
-	found = find_stack(at, &key, &stack);
+	found = find_caller(at, &key, &stack);
 	if (found == STACK_FOUND)
 		context.source = current_span(stack, key.tgid, &context);
 	else
@@ -76,6 +76,7 @@ INLINE struct open_call *enter_function(struct kernel_hit *at, __u32 function)
 	if (context.source == SOURCE_UNREADABLE)
 		ADD(stats->contexts_unreadable, 1);
 	hit.stack = key.stack;
+	hit.governed = governed_bits(function);
 	return enter_call(stack, &hit, KERNEL_OFFSET + at->top - at->slot, &context, stats);
 }
 
@@ -140,7 +141,7 @@ INLINE void leave_function(struct kernel_hit *at, __u32 function, __u64 result)
 		return;
 	hit.tgid = key.tgid = at->thread >> 32;
 	offset = KERNEL_OFFSET + at->top - at->slot;
-	if (find_stack(at, &key, &stack) == STACK_FOUND) {
+	if (find_caller(at, &key, &stack) == STACK_FOUND) {
 		hit.stack = key.stack;
 		if (leave_on(stack, &hit, offset, function, result))
 			return;

@@ -8,7 +8,7 @@
 #define UNDERSPAN_KERNEL_STACKS_BPF_H
 
 #include "memory.bpf.h"
-#include "open_calls.bpf.h"
+#include "own_stacks.bpf.h"
 #include "sites.bpf.h"
 #include "thread_stacks.bpf.h"
 #include <bpf/bpf_core_read.h>
@@ -17,8 +17,13 @@ struct thread_struct {
 	unsigned long fsbase;
 } __attribute__((preserve_access_index));
 
+struct mm_struct {
+	unsigned long start_stack;
+} __attribute__((preserve_access_index));
+
 struct task_struct {
 	void *stack;
+	struct mm_struct *mm;
 	struct thread_struct thread;
 } __attribute__((preserve_access_index));
 
@@ -172,26 +177,47 @@ INLINE enum stack_found find_goroutine(const struct kernel_hit *hit, struct stac
 	return is_of_use(*found) ? STACK_FOUND : STACK_NONE;
 }
 
-/* The stack of the thread that its last traced function ran on, if the thread still is on it. */
+/* The stack that the thread was started with; where its mappings cannot be seen, all that it has.
+ * As in threads.bpf.h. */
+INLINE __u64 own_stack(const struct kernel_hit *hit)
+{
+	struct task_struct *task = hit->task;
+
+	if (!settings.finds_mappings)
+		return THREAD_KEY | (__u32)hit->thread;
+	if ((__u32)hit->thread == hit->thread >> 32)
+		return OWN_STACK_KEY | BPF_CORE_READ(task, mm, start_stack);
+	return OWN_STACK_KEY | BPF_CORE_READ(task, thread.fsbase);
+}
+
+/*
+ * The stack of the thread that its last traced function ran on, if the thread still is on it. Of
+ * many threads those are forgotten that are always on their own, whose elements say what lies
+ * there.
+ */
 INLINE enum stack_found find_thread(const struct kernel_hit *hit, struct stack_key *key,
 				    struct stack **found)
 {
 	struct pt_regs *user = user_registers(hit);
 	struct thread_stack *on = bpf_map_lookup_elem(&thread_stacks, &hit->thread);
+	struct stack *stack;
 	__u64 pointer;
 
-	if (!on || bpf_probe_read_kernel(&pointer, sizeof(pointer), &user->rsp) ||
-	    pointer < on->low || pointer >= on->high)
+	if (bpf_probe_read_kernel(&pointer, sizeof(pointer), &user->rsp) ||
+	    (on && (pointer < on->low || pointer >= on->high)))
 		return STACK_NONE;
-	key->stack = on->stack;
-	*found = bpf_map_lookup_elem(&stacks, key);
-	return is_of_use(*found) ? STACK_FOUND : STACK_NONE;
+	key->stack = on ? on->stack : own_stack(hit);
+	*found = stack = find_stack(key);
+	if (!is_of_use(stack) ||
+	    (!on && IS_OWN_STACK(key->stack) && (pointer < stack->low || pointer >= stack->high)))
+		return STACK_NONE;
+	return STACK_FOUND;
 }
 
 /* The stack on which the program was when it called the kernel, as far as it is known. In a C
  * function that Go calls that is the thread's. */
-INLINE enum stack_found find_stack(const struct kernel_hit *hit, struct stack_key *key,
-				   struct stack **found)
+INLINE enum stack_found find_caller(const struct kernel_hit *hit, struct stack_key *key,
+				    struct stack **found)
 {
 	if (find_thread(hit, key, found) == STACK_FOUND)
 		return STACK_FOUND;

@@ -48,6 +48,7 @@ struct layout {
 	struct inherited inherited;
 	struct open_panic open_panic;
 	struct stack stack;
+	struct own_stack own_stack;
 	struct thread_stack thread_stack;
 	enum site_flag site_flag;
 	enum trampoline_verdict trampoline_verdict;

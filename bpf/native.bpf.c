@@ -34,8 +34,8 @@ INLINE void end_deeper(struct stack *stack, struct hit *hit, __u64 offset)
  * The site of a hit that counts, else NULL. That its process is a target is kept with the thread's
  * own stack, which is needed in any case, until some process has been taken from the targets.
  */
-INLINE struct site *find_native_site(struct pt_regs *regs, __u64 ip, struct place *at,
-				     struct hit *hit, struct target **target)
+INLINE struct site *find_native_site(struct pt_regs *regs, struct place *at, struct hit *hit,
+				     struct target **target)
 {
 	__u32 zero = 0;
 	struct target_facts *facts = bpf_map_lookup_elem(&target_facts, &zero);
@@ -47,14 +47,17 @@ INLINE struct site *find_native_site(struct pt_regs *regs, __u64 ip, struct plac
 	begin_place(at);
 	if (!facts)
 		return NULL;
+	hit->tgid = at->thread >> 32;
+	at->publishers = facts->publishers;
 	/* Before the target is looked up. */
 	removals = *(volatile __u32 *)&facts->removals;
 	own = at->stack;
 	counts = own && own->attachment == settings.attachment && own->removals == removals;
-	site = find_site_at(regs, ip, counts, &hit->tgid, &hit->bias, target);
+	site = find_site_at(regs, INSTRUCTION_POINTER(regs), counts, hit->tgid, target);
 	if (site && own && !counts) {
 		own->attachment = settings.attachment;
 		own->removals = removals;
+		own->bias = 0;
 	}
 	return site;
 }
@@ -71,7 +74,7 @@ INLINE struct open_call *begin_call(struct pt_regs *regs, const struct site *sit
 	__u64 offset = at->end - slot;
 
 	if (!at->stack)
-		at->stack = add_stack(&key);
+		at->stack = add_native_stack(&key);
 	if (!at->stack) {
 		count_call(stats);
 		count_lost(stats, LOST_TABLE_FULL);
@@ -84,7 +87,7 @@ INLINE struct open_call *begin_call(struct pt_regs *regs, const struct site *sit
 		end_tail_caller(at->stack, hit, offset, slot);
 	}
 	end_deeper(at->stack, hit, offset - 1);
-	if (publishes_contexts()) {
+	if (at->publishers) {
 		if (!target)
 			target = bpf_map_lookup_elem(&targets, &key.tgid);
 		if (target)
@@ -112,9 +115,10 @@ int enter(struct pt_regs *regs)
 	__u64 slot;
 
 	STAY_ON_THREAD_STACK();
-	site = find_native_site(regs, INSTRUCTION_POINTER(regs), &at, &hit, &target);
+	site = find_native_site(regs, &at, &hit, &target);
 	if (!site)
 		return 0;
+	hit.bias = bias_at(site, INSTRUCTION_POINTER(regs));
 	stats = statistics_of(site->function);
 	if (!stats || (site->flags & SITE_FLAG_CLOSED))
 		return 0;
@@ -123,13 +127,14 @@ int enter(struct pt_regs *regs)
 		count_lost(stats, LOST_ENTRY_ONLY);
 		return 0;
 	}
-	if (is_governed(site->function, GOVERNED_COUNTED)) {
+	hit.governed = governed_bits(site->function);
+	if (hit.governed & GOVERNED_COUNTED) {
 		count_call(stats);
 		count_lost(stats, LOST_GOVERNOR);
 		return 0;
 	}
 	slot = STACK_POINTER(regs) + site->stack_adjustment;
-	if (!find_place(slot, hit.tgid, &at)) {
+	if (!find_place(slot, &at)) {
 		count_call(stats);
 		count_lost(stats, LOST_UNREADABLE);
 		return 0;
@@ -153,10 +158,11 @@ int leave(struct pt_regs *regs)
 	__u64 offset, stack_pointer, error[2];
 
 	STAY_ON_THREAD_STACK();
-	site = find_native_site(regs, INSTRUCTION_POINTER(regs), &at, &hit, &target);
+	site = find_native_site(regs, &at, &hit, &target);
 	if (!site)
 		return 0;
-	if (!find_place(STACK_POINTER(regs), hit.tgid, &at) || !at.stack) {
+	hit.bias = bias_at(site, INSTRUCTION_POINTER(regs));
+	if (!find_place(STACK_POINTER(regs), &at) || !at.stack) {
 		count_unpaired(site->function);
 		return 0;
 	}
@@ -189,17 +195,18 @@ INLINE int enter_around(struct pt_regs *regs, struct site *site, struct place *a
 
 	if (!stats || (site->flags & SITE_FLAG_CLOSED))
 		return LEAVE_RETURN;
-	if (is_governed(site->function, GOVERNED_COUNTED)) {
+	hit->governed = governed_bits(site->function);
+	if (hit->governed & GOVERNED_COUNTED) {
 		count_call(stats);
 		count_lost(stats, LOST_GOVERNOR);
 		return LEAVE_RETURN;
 	}
-	if (!find_place(slot, hit->tgid, at) || !may_replace_return(site, at, slot, hit->tgid)) {
+	if (!find_place(slot, at) || !may_replace_return(site, at, slot, hit->tgid)) {
 		count_call(stats);
 		count_lost(stats, LOST_ENTRY_ONLY);
 		return LEAVE_RETURN;
 	}
-	if (has_too_many_replaced()) {
+	if (has_too_many_replaced(at->task)) {
 		count_call(stats);
 		count_lost(stats, LOST_TOO_DEEP);
 		return LEAVE_RETURN;
@@ -215,7 +222,7 @@ INLINE void leave_around(struct pt_regs *regs, const struct site *site, struct p
 	struct function_values *wanted;
 	struct open_call *call;
 
-	if (!find_place(slot, hit->tgid, at) || !at->stack)
+	if (!find_place(slot, at) || !at->stack)
 		return;
 	hit->stack = at->key;
 	hit->function = site->function;
@@ -225,35 +232,71 @@ INLINE void leave_around(struct pt_regs *regs, const struct site *site, struct p
 	if (!call)
 		return;
 	wanted = values_of(site->function);
+	hit->bias = call->bias;
 	if (wanted) {
 		hit->failed = returned_error(regs, wanted, slot, error);
 		if (!call->dropped &&
 		    read_results(regs, wanted, load8(call->span_id), hit->bias, slot, error))
 			call->has_values = 1;
 	}
-	hit->bias = call->bias;
 	close_call(at->stack, at->stack->depth, hit, END_RETURNED);
 }
 
+#define PAGE_SIZE 4096 /* or a multiple of it */
+
+/* The thread's innermost call is one of the function, and would return as this hit stands. */
+INLINE bool may_return(struct pt_regs *regs, const struct site *site, struct place *at)
+{
+	__u32 depth = at->stack->depth;
+	struct open_call *call = CALL_SLOT(at->stack, depth - 1);
+
+	return depth && call->function == site->function &&
+	       call->offset == at->end - (STACK_POINTER(regs) - 8);
+}
+
 /*
- * Both ends of a call, in a uprobe.session. Which of them it is tells the instruction pointer: at a
- * return it is where the function returns to. (The kfunc that says so has taken an argument since
- * Linux 7.0, and libbpf before 1.3 lets no object name both kinds.)
+ * Whether a call begins, and then where its module is mapped. The instruction pointer tells: at a
+ * return it is where the function returns to. Where the entry is the kernel knows, but to ask takes
+ * time. Modules are mapped by pages; so most returns are told by their place in the page, and most
+ * entries since the module is where it was when the thread was here before. In all other cases, and
+ * where that may have become the place of another module, the kernel is asked.
+ */
+INLINE bool begins(struct pt_regs *regs, const struct site *site, struct place *at, struct hit *hit)
+{
+	__u64 pointer = INSTRUCTION_POINTER(regs);
+	__u64 bias = pointer - site->address;
+
+	if (!settings.position_independent)
+		return !bias;
+	if (bias % PAGE_SIZE)
+		return false;
+	if (!at->stack || at->stack->bias != bias || may_return(regs, site, at)) {
+		if (pointer != bpf_get_func_ip(regs))
+			return false;
+		if (at->stack)
+			at->stack->bias = bias;
+	}
+	hit->bias = bias;
+	return true;
+}
+
+/*
+ * Both ends of a call, in a uprobe.session. (The kfunc that says which of them it is has taken an
+ * argument since Linux 7.0, and libbpf before 1.3 lets no object name both kinds.)
  */
 SEC("uprobe/session")
 int around(struct pt_regs *regs)
 {
 	struct hit hit = { .context = regs, .now = bpf_ktime_get_ns() };
-	__u64 entry = bpf_get_func_ip(regs);
 	struct target *target = NULL;
 	struct place at = {};
 	struct site *site;
 
 	STAY_ON_THREAD_STACK();
-	site = find_native_site(regs, entry, &at, &hit, &target);
+	site = find_native_site(regs, &at, &hit, &target);
 	if (!site)
 		return LEAVE_RETURN;
-	if (INSTRUCTION_POINTER(regs) == entry)
+	if (begins(regs, site, &at, &hit))
 		return enter_around(regs, site, &at, &hit, target);
 	leave_around(regs, site, &at, &hit);
 	return REPLACE_RETURN;
@@ -275,7 +318,7 @@ INLINE void libraries_changed(struct pt_regs *regs, __u32 tgid, __u64 now)
 /* The calls of a stack that lie deeper than `offset` are over. */
 INLINE void end_below(struct hit *hit, const struct stack_key *key, __u64 offset)
 {
-	struct stack *stack = bpf_map_lookup_elem(&stacks, key);
+	struct stack *stack = find_stack(key);
 
 	if (!stack)
 		return;

@@ -2,7 +2,7 @@
 /* Processes as they fork, execute and exit. */
 #define SETTINGS struct process_settings
 #include "governed.bpf.h"
-#include "open_calls.bpf.h"
+#include "own_stacks.bpf.h"
 #include "ring.bpf.h"
 #include "statistics.bpf.h"
 #include "targets.bpf.h"
@@ -247,19 +247,35 @@ int process_forked(struct bpf_raw_tracepoint_args *arguments)
 #if ATOMICS
 struct bpf_map;
 
-/* Drops what is known of one stack of the process in *tgid. */
-static long forget_stack(struct bpf_map *map, const struct stack_key *key, struct stack *stack,
-			 const __u32 *tgid)
+/* What is open on a stack will never return. */
+INLINE void lose_calls(const struct stack *stack)
 {
-	if (key->tgid != *tgid)
-		return 0;
 	for (__u64 i = 0; i < MAX_OPEN_CALLS && i < stack->depth; i++) {
 		struct statistics *stats = statistics_of(CALL_SLOT(stack, i)->function);
 
 		if (stats)
 			count_lost(stats, LOST_UNPAIRED);
 	}
+}
+
+/* Drops what is known of one stack of the process in *tgid. */
+static long forget_stack(struct bpf_map *map, const struct stack_key *key, struct stack *stack,
+			 const __u32 *tgid)
+{
+	if (key->tgid != *tgid)
+		return 0;
+	lose_calls(stack);
 	bpf_map_delete_elem(map, key);
+	return 0;
+}
+
+static long forget_own_stack(struct bpf_map *map, const __u32 *index, struct own_stack *own,
+			     const __u32 *tgid)
+{
+	if (own->key && own->tgid == *tgid) {
+		lose_calls(&own->stack);
+		give_up(own);
+	}
 	return 0;
 }
 
@@ -290,6 +306,7 @@ int process_executed(struct bpf_raw_tracepoint_args *arguments)
 #if ATOMICS
 	if (is_target) {
 		bpf_for_each_map_elem(&stacks, forget_stack, &tgid, 0);
+		bpf_for_each_map_elem(&own_stacks, forget_own_stack, &tgid, 0);
 		bpf_for_each_map_elem(&inheritances, forget_inherited, &tgid, 0);
 	}
 #endif

@@ -14,6 +14,7 @@
 /* Limits. A deeper call is counted (LOST_TOO_DEEP), never guessed at. */
 #define MAX_OPEN_PANICS 4	/* panics in progress at once on one goroutine; a power of two */
 #define MAX_OPEN_CALLS 16	/* traced calls open at once on one stack; a power of two */
+#define MAX_OWN_STACKS 512	/* places for stacks that threads were started with */
 #define MAX_PROGRAM_SPANS 8	/* SDK spans open at once on one goroutine; a power of two */
 #define MAX_SPAN_TYPES 8	/* Go types that may sit in a context as the current span */
 #define MAX_CONTEXT_HOPS 100	/* upper bound of settings.max_hops */
@@ -588,6 +589,7 @@ struct stack {
 	__u64 high;		/* is on it. 0: look at its struct thread_stack */
 	__u32 attachment;	/* whose target the process was when last looked at, by its number */
 	__u32 removals;		/* as in struct target_facts, at that time */
+	__u64 bias;		/* of that attachment's module, as the last entry gave it; 0: not known */
 	struct wait_record wait;	/* as it will be told; start_ns is 0 while it runs */
 	struct open_panic panics[MAX_OPEN_PANICS];
 	struct inherited inherited;	/* from the go statement that started it */
@@ -595,6 +597,14 @@ struct stack {
 	struct open_call calls[MAX_OPEN_CALLS];
 	struct program_span spans[MAX_PROGRAM_SPANS];
 	struct call_record record;	/* where one is built that a perf buffer takes */
+};
+
+/* One that a thread was started with: an element for it alone, see own_stacks.bpf.h. */
+struct own_stack {
+	__u64 key;		/* as in struct stack_key; 0: none, or not complete */
+	__u32 tgid;
+	__u32 taken;		/* 0: free */
+	struct stack stack;
 };
 
 /* A span of the SDK by its address, to find it where it ends and to know its age. */

@@ -53,7 +53,7 @@ INLINE void carry_out_return(struct pt_regs *regs, const struct site *site, cons
 
 	if (!settings.emulate_returns || !(site->flags & SITE_FLAG_PLAIN_RETURN) ||
 	    INSTRUCTION_POINTER(regs) != site->address + hit->bias || (regs->eflags & TRAP_FLAG) ||
-	    has_shadow_stack())
+	    has_shadow_stack(RUNNING_TASK()))
 		return;
 	if (read_user(&to, sizeof(to), STACK_POINTER(regs)) || !to || to >> USER_ADDRESS_BITS)
 		return;

@@ -35,20 +35,19 @@ INLINE struct target_module *module_of(struct target *target)
 }
 
 /*
- * The site of a hit that counts, else NULL; `at`: its address in memory. Sets the process and where
- * its module is mapped; and the process's target, if that had to be looked up, which it need not if
- * it is known that the hits of the process count.
+ * The site of a hit that counts, else NULL; `at`: its address in memory, which only kernels without
+ * cookies need. Sets the process's target if that had to be looked up, which it need not if it is
+ * known that the hits of the process count.
  */
-INLINE struct site *find_site_at(struct pt_regs *regs, __u64 at, bool counts, __u32 *tgid,
-				 __u64 *bias, struct target **target)
+INLINE struct site *find_site_at(struct pt_regs *regs, __u64 at, bool counts, __u32 tgid,
+				 struct target **target)
 {
 	struct target_module *module = NULL;
 	struct site *site;
 	__u32 index;
 
-	*tgid = bpf_get_current_pid_tgid() >> 32;
 	if ((settings.filter_targets && !counts) || !settings.has_cookies) {
-		*target = bpf_map_lookup_elem(&targets, tgid);
+		*target = bpf_map_lookup_elem(&targets, &tgid);
 		module = module_of(*target);
 		if (!module)
 			return NULL;
@@ -70,16 +69,27 @@ INLINE struct site *find_site_at(struct pt_regs *regs, __u64 at, bool counts, __
 		return NULL;
 	if (site->condition >= CONDITION_TAKEN && !jump_is_taken(regs, site->condition & 15))
 		return NULL;
-	*bias = settings.position_independent ? at - site->address : 0;
 	return site;
 }
 
-/* The same for a hit at the site itself, as all are but returns through a trampoline. */
+/* Where the module is mapped whose site is met at `at`. */
+INLINE __u64 bias_at(const struct site *site, __u64 at)
+{
+	return settings.position_independent ? at - site->address : 0;
+}
+
+/* The site of a hit at the site itself, as all are but returns through a trampoline; sets the
+ * process and where its module is mapped. */
 INLINE struct site *find_site(struct pt_regs *regs, __u32 *tgid, __u64 *bias)
 {
 	struct target *target = NULL;
+	struct site *site;
 
-	return find_site_at(regs, INSTRUCTION_POINTER(regs), false, tgid, bias, &target);
+	*tgid = bpf_get_current_pid_tgid() >> 32;
+	site = find_site_at(regs, INSTRUCTION_POINTER(regs), false, *tgid, &target);
+	if (site)
+		*bias = bias_at(site, INSTRUCTION_POINTER(regs));
+	return site;
 }
 
 #endif

@@ -30,6 +30,8 @@ struct uprobe_task {
 } __attribute__((preserve_access_index));
 
 struct task_struct {
+	int pid;
+	int tgid;
 	struct thread_struct thread;
 	struct mm_struct *mm;
 	struct uprobe_task *utask;
@@ -40,33 +42,30 @@ struct task_struct {
 /* Where the verifier knows the type (Linux 5.11, commit 3ca1032ab7ab), fields are read by a load
  * and not by a call. */
 #if ATOMICS
-#define TASK_FIELD(field)                                                                          \
-	({                                                                                         \
-		struct task_struct *task = bpf_get_current_task_btf();                             \
-                                                                                                   \
-		task->field;                                                                       \
-	})
-#define MEMORY_FIELD(field) TASK_FIELD(mm->field)
+#define RUNNING_TASK() bpf_get_current_task_btf()
+#define TASK_FIELD(task, field) ((task)->field)
+#define MEMORY_FIELD(task, field) ((task)->mm->field)
 #else
-#define TASK_FIELD(field)                                                                          \
-	({                                                                                         \
-		struct task_struct *task = (void *)bpf_get_current_task();                         \
-                                                                                                   \
-		BPF_CORE_READ(task, field);                                                        \
-	})
-#define MEMORY_FIELD(field)                                                                        \
-	({                                                                                         \
-		struct task_struct *task = (void *)bpf_get_current_task();                         \
-                                                                                                   \
-		BPF_CORE_READ(task, mm, field);                                                    \
-	})
+#define RUNNING_TASK() ((struct task_struct *)bpf_get_current_task())
+#define TASK_FIELD(task, field) BPF_CORE_READ(task, field)
+#define MEMORY_FIELD(task, field) BPF_CORE_READ(task, mm, field)
 #endif
 
+/* Its pid_tgid. */
+INLINE __u64 thread_of(struct task_struct *task)
+{
+#if ATOMICS
+	return (__u64)(__u32)task->tgid << 32 | (__u32)task->pid;
+#else
+	return bpf_get_current_pid_tgid();
+#endif
+}
+
 /* The processor compares what ret pops with a stack of its own, which no program can pop. */
-INLINE bool has_shadow_stack(void)
+INLINE bool has_shadow_stack(struct task_struct *task)
 {
 	return bpf_core_field_exists(((struct task_struct *)0)->thread.features) &&
-	       (TASK_FIELD(thread.features) & SHADOW_STACK);
+	       (TASK_FIELD(task, thread.features) & SHADOW_STACK);
 }
 
 #endif

@@ -131,14 +131,6 @@ INLINE enum context_source read_elastic_context(__u64 record, struct context *fo
 	return SOURCE_THREAD;
 }
 
-INLINE bool publishes_contexts(void)
-{
-	__u32 zero = 0;
-	struct target_facts *facts = bpf_map_lookup_elem(&target_facts, &zero);
-
-	return facts && facts->publishers;
-}
-
 /* The context that the running thread publishes. */
 INLINE enum context_source thread_context(const struct thread_context_place *place,
 					  struct context *found)

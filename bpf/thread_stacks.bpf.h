@@ -16,8 +16,6 @@ struct {
 
 /* Key of a thread whose mappings cannot be seen: all that it runs counts as one stack. */
 #define THREAD_KEY (1ULL << 63)
-/* With its end: key of the stack that a thread was started with. */
-#define OWN_STACK_KEY (3ULL << 62)
 /* Key of the stack that stands for a task in the kernel. */
 #define TASK_KEY (1ULL << 62)
 

@@ -12,11 +12,11 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 INLINE void end_stack(struct hit *hit, struct stack_key *key)
 {
-	if (!bpf_map_lookup_elem(&stacks, key))
+	if (!find_stack(key))
 		return;
 	hit->stack = key->stack;
 	unwind_calls(hit, 0, END_EXITED);
-	bpf_map_delete_elem(&stacks, key);
+	remove_stack(key);
 }
 
 /* What is open on the stack of a thread that exits, and in the kernel, will not return. */
@@ -34,7 +34,7 @@ int thread_exited(struct bpf_raw_tracepoint_args *arguments)
 		end_stack(&hit, &key);
 	} else if (!IS_MAIN(thread)) {
 		/* Of many threads those are forgotten that are always on their own stacks. */
-		key.stack = OWN_STACK_KEY | own_stack_end(thread);
+		key.stack = OWN_STACK_KEY | own_stack_end(RUNNING_TASK(), thread);
 		end_stack(&hit, &key);
 	}
 	key.stack = TASK_KEY | (__u32)thread;

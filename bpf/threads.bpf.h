@@ -13,7 +13,7 @@
 
 #include "context.bpf.h"
 #include "memory.bpf.h"
-#include "open_calls.bpf.h"
+#include "own_stacks.bpf.h"
 #include "registers.bpf.h"
 #include "task.bpf.h"
 #include "thread_stacks.bpf.h"
@@ -46,7 +46,7 @@ struct vm_area_struct {
 #define END_OF_USER_MEMORY (1ULL << 56)
 #define IS_MAIN(thread) ((__u32)(thread) == (thread) >> 32)
 /* Not seen to be the thread's own, see presume_own_stack: the next hit looks again. */
-#define IS_PRESUMED(on) ((on)->stack >> 62 == OWN_STACK_KEY >> 62 && !(on)->own_end)
+#define IS_PRESUMED(on) (IS_OWN_STACK((on)->stack) && !(on)->own_end)
 #define EBUSY 16
 
 #if ATOMICS
@@ -64,19 +64,19 @@ static long note_mapping(struct task_struct *task, struct vm_area_struct *mappin
  * arguments there, C libraries the control block of any other thread, which its thread pointer
  * names. Above that another mapping may have been joined to it.
  */
-INLINE __u64 own_stack_end(__u64 thread)
+INLINE __u64 own_stack_end(struct task_struct *task, __u64 thread)
 {
-	return IS_MAIN(thread) ? MEMORY_FIELD(start_stack) : TASK_FIELD(thread.fsbase);
+	return IS_MAIN(thread) ? MEMORY_FIELD(task, start_stack) : TASK_FIELD(task, thread.fsbase);
 }
 
 INLINE struct stack *own_stack(__u64 thread)
 {
 	struct stack_key key = {
-		.stack = OWN_STACK_KEY | own_stack_end(thread),
+		.stack = OWN_STACK_KEY | own_stack_end(RUNNING_TASK(), thread),
 		.tgid = thread >> 32,
 	};
 
-	return bpf_map_lookup_elem(&stacks, &key);
+	return find_stack(&key);
 }
 
 /* The thread is seen on another stack. */
@@ -99,7 +99,7 @@ INLINE void leave_own_stack(__u64 thread)
 INLINE bool presume_own_stack(__u64 thread, __u64 pointer, struct thread_stack *found)
 {
 	struct thread_stack *known = bpf_map_lookup_elem(&thread_stacks, &thread);
-	__u64 end = own_stack_end(thread);
+	__u64 end = own_stack_end(RUNNING_TASK(), thread);
 	bool may_be_own = IS_MAIN(thread) ? end - pointer <= ROOM_OF_MAIN_STACK
 					  : !known || IS_PRESUMED(known);
 
@@ -132,7 +132,7 @@ OUT_OF_LINE struct thread_stack *find_thread_stack(__u64 thread, __u64 pointer)
 		found.high = END_OF_USER_MEMORY;
 		found.stack = THREAD_KEY | (__u32)thread;
 	} else {
-		end = own_stack_end(thread);
+		end = own_stack_end(RUNNING_TASK(), thread);
 		found.stack = found.high;
 		if (end >= found.low && end < found.high) {
 			found.own_end = end;
@@ -162,39 +162,43 @@ INLINE struct thread_stack *thread_stack_at(__u64 pointer)
 /* What offsets of calls are measured from. Always an address: calls in the kernel lie deeper. */
 INLINE __u64 offsets_from(const struct thread_stack *on)
 {
-	if (on->stack >> 62 == OWN_STACK_KEY >> 62)
+	if (IS_OWN_STACK(on->stack))
 		return (on->stack & ~OWN_STACK_KEY) + ROOM_ABOVE;
 	return on->high;
 }
 
 /* Where a hit is. */
 struct place {
+	struct task_struct *task;
+	__u64 thread; /* pid_tgid */
 	struct stack *stack; /* NULL: nothing traced has run on it yet */
 	__u64 key; /* as in struct stack_key */
 	__u64 end; /* what offsets are measured from */
 	__u64 own_end; /* as in struct thread_stack */
+	__u32 publishers; /* as in struct target_facts */
 };
 
 /* Begins to find where a hit is, by the stack that its thread was started with. */
 INLINE void begin_place(struct place *at)
 {
+	at->task = RUNNING_TASK();
+	at->thread = thread_of(at->task);
 #if ATOMICS
-	__u64 thread = bpf_get_current_pid_tgid();
-	struct stack_key key = { .tgid = thread >> 32 };
+	struct stack_key key = { .tgid = at->thread >> 32 };
 
-	at->own_end = own_stack_end(thread);
+	at->own_end = own_stack_end(at->task, at->thread);
 	at->key = OWN_STACK_KEY | at->own_end;
 	at->end = at->own_end + ROOM_ABOVE;
 	key.stack = at->key;
-	at->stack = bpf_map_lookup_elem(&stacks, &key);
+	at->stack = find_stack(&key);
 #endif
 }
 
 /* Where `pointer` is on the running thread's stacks. False: it cannot be told, or there is no room.
  */
-INLINE bool find_place(__u64 pointer, __u32 tgid, struct place *at)
+INLINE bool find_place(__u64 pointer, struct place *at)
 {
-	struct stack_key key = { .tgid = tgid };
+	struct stack_key key = { .tgid = at->thread >> 32 };
 	struct thread_stack *on;
 
 	if (at->stack && pointer >= at->stack->low && pointer < at->stack->high)
@@ -206,7 +210,7 @@ INLINE bool find_place(__u64 pointer, __u32 tgid, struct place *at)
 	at->end = offsets_from(on);
 	at->own_end = on->own_end;
 	key.stack = at->key;
-	at->stack = bpf_map_lookup_elem(&stacks, &key);
+	at->stack = find_stack(&key);
 	if (at->stack && on->own_end) {
 		at->stack->low = on->low;
 		at->stack->high = on->own_end;

@@ -58,7 +58,7 @@ INLINE bool may_replace_return(struct site *site, const struct place *at, __u64 
 	__u32 *verdict;
 	__u64 to;
 
-	if (slot >= at->own_end || has_shadow_stack())
+	if (slot >= at->own_end || has_shadow_stack(at->task))
 		return false;
 	if (!settings.trampolines) {
 		verdict = bpf_map_lookup_elem(&trampolines, &tgid);
@@ -76,11 +76,9 @@ INLINE bool may_replace_return(struct site *site, const struct place *at, __u64 
 }
 
 /* The kernel gives up without a word beyond that many. */
-INLINE bool has_too_many_replaced(void)
+INLINE bool has_too_many_replaced(struct task_struct *task)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-
-	return task->utask->depth >= MAX_REPLACED_RETURNS;
+	return TASK_FIELD(task, utask)->depth >= MAX_REPLACED_RETURNS;
 }
 
 /*

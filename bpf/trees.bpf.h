@@ -56,7 +56,7 @@ INLINE __u64 trace_randomness(const __u8 *trace_id)
 }
 
 /* 0: keep. Otherwise 1 + the reason why not. */
-INLINE __u8 decide_tree(const struct open_call *call, __u64 now)
+INLINE __u8 decide_tree(const struct open_call *call, __u64 now, __u32 governed)
 {
 	if (call->source == SOURCE_UNREADABLE && !settings.roots)
 		return 1 + LOST_UNREADABLE;
@@ -67,7 +67,7 @@ INLINE __u8 decide_tree(const struct open_call *call, __u64 now)
 	if (settings.sample_threshold &&
 	    trace_randomness(call->trace_id) < settings.sample_threshold)
 		return 1 + LOST_SAMPLED_OUT;
-	if (is_governed(call->function, GOVERNED_THINNED))
+	if (governed & GOVERNED_THINNED)
 		return 1 + LOST_GOVERNOR;
 	if (settings.tree_interval_ns && !within_rate(now))
 		return 1 + LOST_RATE;

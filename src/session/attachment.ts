@@ -33,6 +33,7 @@ export const SESSION_MAPS = [
   'ring',
   'targets',
   'stacks',
+  'own_stacks',
   'inheritances',
   'statistics',
   'activity',
@@ -56,7 +57,15 @@ type SharedMap = (typeof SESSION_MAPS)[number] | (typeof RULE_MAPS)[number];
 export type SharedMaps = Record<SharedMap, BpfMap>;
 
 const THREAD_MAPS = [
-  ...(['ring', 'stacks', 'inheritances', 'statistics', 'activity', 'governed'] as const),
+  ...([
+    'ring',
+    'stacks',
+    'own_stacks',
+    'inheritances',
+    'statistics',
+    'activity',
+    'governed',
+  ] as const),
   ...(['next_tree', 'call_values', 'call_waits', 'http_requests', 'http_uncounted'] as const),
 ];
 

@@ -2,12 +2,14 @@
 import type { BpfMap } from '../native/native.js';
 import {
   MAX_OPEN_CALLS,
+  MAX_OWN_STACKS,
   openCall,
+  ownStack,
   stack as stackLayout,
   stackKey,
 } from '../spans/records.generated.js';
 
-/** One goroutine's element: outermost call first. */
+/** One stack's element: outermost call first. */
 export interface OpenStackCalls {
   key: Buffer;
   tgid: number;
@@ -33,25 +35,81 @@ function decode(key: Buffer, value: Buffer): OpenStackCalls {
   };
 }
 
-/** The open calls of one goroutine; null if it has ended. */
-export function openCallsOn(table: BpfMap, stack: bigint, tgid: number): OpenStackCalls | null {
-  const key = Buffer.alloc(stackKey.size);
-  key.writeBigUInt64LE(stack, stackKey.stack);
-  key.writeUInt32LE(tgid, stackKey.tgid);
-  const value = table.lookup(key);
-  return value && decode(key, value);
+/** Bits of the key of a stack that a thread was started with, which may have a place of its own. */
+const OWN_STACK = 3n;
+
+/** As bpf/own_stacks.bpf.h has it. */
+function ownPlace(stack: bigint, tgid: number): Buffer {
+  const sum = stack + BigInt(tgid) * 0xd1b54a32d192ed03n;
+  const mixed = BigInt.asUintN(64, sum * 0x9e3779b97f4a7c15n);
+  const index = Buffer.alloc(4);
+  index.writeUInt32LE(Number(((mixed >> 32n) * BigInt(MAX_OWN_STACKS)) >> 32n));
+  return index;
 }
 
-/** All goroutines that have open calls, or those of one process. */
-export async function allOpenCalls(table: BpfMap, tgid?: number): Promise<OpenStackCalls[]> {
-  const { keys, values } = await table.entries();
-  const found: OpenStackCalls[] = [];
-  for (let index = 0; index * stackKey.size < keys.length; index++) {
-    const key = keys.subarray(index * stackKey.size, (index + 1) * stackKey.size);
-    if (tgid !== undefined && key.readUInt32LE(stackKey.tgid) !== tgid) continue;
-    found.push(
-      decode(key, values.subarray(index * stackLayout.size, (index + 1) * stackLayout.size)),
-    );
+const keyOf = (element: Buffer): Buffer => {
+  const key = Buffer.alloc(stackKey.size);
+  key.writeBigUInt64LE(element.readBigUInt64LE(ownStack.key), stackKey.stack);
+  key.writeUInt32LE(element.readUInt32LE(ownStack.tgid), stackKey.tgid);
+  return key;
+};
+
+/** The kernel's two tables: of the stacks that threads were started with, and of all others. */
+export class OpenCalls {
+  constructor(
+    private readonly stacks: BpfMap,
+    private readonly ownStacks: BpfMap,
+  ) {}
+
+  /** Those of one goroutine, or on one stack; null if it has ended. */
+  on(stack: bigint, tgid: number): OpenStackCalls | null {
+    const key = Buffer.alloc(stackKey.size);
+    key.writeBigUInt64LE(stack, stackKey.stack);
+    key.writeUInt32LE(tgid, stackKey.tgid);
+    const own = this.own(key);
+    if (own) return decode(key, own.element.subarray(ownStack.stack));
+    const value = this.stacks.lookup(key);
+    return value && decode(key, value);
   }
-  return found;
+
+  /** All, or those of one process. */
+  async all(tgid?: number): Promise<OpenStackCalls[]> {
+    const found: OpenStackCalls[] = [];
+    const take = (key: Buffer, value: Buffer): void => {
+      if (tgid === undefined || key.readUInt32LE(stackKey.tgid) === tgid) {
+        found.push(decode(key, value));
+      }
+    };
+    const { keys, values } = await this.stacks.entries();
+    for (let index = 0; index * stackKey.size < keys.length; index++) {
+      take(
+        keys.subarray(index * stackKey.size, (index + 1) * stackKey.size),
+        values.subarray(index * stackLayout.size, (index + 1) * stackLayout.size),
+      );
+    }
+    const elements = this.ownStacks.read(0, this.ownStacks.maxEntries);
+    for (let at = 0; at < elements.length; at += ownStack.size) {
+      const element = elements.subarray(at, at + ownStack.size);
+      if (element.readBigUInt64LE(ownStack.key) === 0n) continue;
+      take(keyOf(element), element.subarray(ownStack.stack));
+    }
+    return found;
+  }
+
+  /** Takes stacks, with what is open on them, out of the tables. */
+  forget(open: readonly OpenStackCalls[]): void {
+    for (const { key } of open) {
+      const own = this.own(key);
+      if (own) this.ownStacks.update(own.place, Buffer.alloc(ownStack.size));
+      else this.stacks.delete(key);
+    }
+  }
+
+  private own(key: Buffer): { place: Buffer; element: Buffer } | null {
+    const stack = key.readBigUInt64LE(stackKey.stack);
+    if (stack >> 62n !== OWN_STACK || this.ownStacks.maxEntries < MAX_OWN_STACKS) return null;
+    const place = ownPlace(stack, key.readUInt32LE(stackKey.tgid));
+    const element = this.ownStacks.lookup(place);
+    return element && keyOf(element).equals(key) ? { place, element } : null;
+  }
 }

@@ -13,7 +13,7 @@ import {
 import { numbersFrom, type RuleOptions } from './encode.js';
 import { kernelError } from './kernel-errors.js';
 import { Numbers } from './numbers.js';
-import { allOpenCalls, openCallsOn, type OpenStackCalls } from './open-calls.js';
+import { OpenCalls, type OpenStackCalls } from './open-calls.js';
 import { programCounts, programHits } from './program-hits.js';
 import { openRuleMaps, type RuleMaps } from './rule-maps.js';
 import { type ProgramCounts, type ProgramTime, RunTimes } from './run-times.js';
@@ -58,6 +58,7 @@ export class Session {
   private activities = 0;
   private readonly startedAt = process.hrtime.bigint();
   private readonly runTimes: RunTimes;
+  private readonly openCalls: OpenCalls;
   /** Of attachments that were removed. */
   private missedBefore = 0;
 
@@ -76,6 +77,7 @@ export class Session {
       read: () => this.counts(),
       activity: () => this.activity(),
     });
+    this.openCalls = new OpenCalls(this.map('stacks'), this.map('own_stacks'));
     this.targets = new Targets({
       targets: this.map('targets'),
       verdicts: this.map('trampolines'),
@@ -214,21 +216,21 @@ export class Session {
   }
 
   openCallsOn(stack: bigint, pid: number): OpenStackCalls | null {
-    return openCallsOn(this.map('stacks'), stack, pid);
+    return this.openCalls.on(stack, pid);
   }
 
   allOpenCalls(): Promise<OpenStackCalls[]> {
-    return allOpenCalls(this.map('stacks'));
+    return this.openCalls.all();
   }
 
   /** All that a process has open. */
   openCallsOf(pid: number): Promise<OpenStackCalls[]> {
-    return allOpenCalls(this.map('stacks'), pid);
+    return this.openCalls.all(pid);
   }
 
   /** Takes goroutines, with what is open on them, out of the table. */
   forget(open: readonly OpenStackCalls[]): void {
-    for (const { key } of open) this.map('stacks').delete(key);
+    this.openCalls.forget(open);
   }
 
   /** By function number; the first is that of the support sites. */
@@ -328,10 +330,10 @@ export class Session {
   async detach(graceMs: number): Promise<OpenStackCalls[]> {
     await Promise.all([...this.attachments].map((attachment) => attachment.detachEntries()));
     const deadline = Date.now() + graceMs;
-    let open = await allOpenCalls(this.map('stacks'));
+    let open = await this.openCalls.all();
     while (Date.now() < deadline && open.some(({ calls }) => calls.length > 0)) {
       await new Promise((resolve) => setTimeout(resolve, 10));
-      open = await allOpenCalls(this.map('stacks'));
+      open = await this.openCalls.all();
     }
     await Promise.all([
       ...[...this.attachments].map((attachment) => attachment.detach()),
@@ -339,7 +341,7 @@ export class Session {
     ]);
     this.runTimes.close();
     await this.drain();
-    return allOpenCalls(this.map('stacks'));
+    return this.openCalls.all();
   }
 
   async close(): Promise<void> {

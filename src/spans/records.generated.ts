@@ -2,6 +2,7 @@
 
 export const MAX_OPEN_PANICS = 4;
 export const MAX_OPEN_CALLS = 16;
+export const MAX_OWN_STACKS = 512;
 export const MAX_PROGRAM_SPANS = 8;
 export const MAX_SPAN_TYPES = 8;
 export const MAX_CONTEXT_HOPS = 100;
@@ -592,7 +593,7 @@ export const openPanic = {
 
 /** Byte offsets in struct stack. */
 export const stack = {
-  size: 2616,
+  size: 2624,
   id: 0,
   stackHi: 8,
   depth: 16,
@@ -603,16 +604,26 @@ export const stack = {
   high: 40,
   attachment: 48,
   removals: 52,
-  wait: 56,
-  panics: 144,
+  bias: 56,
+  wait: 64,
+  panics: 152,
   panicsLength: 4,
-  inherited: 240,
-  labels: 280,
-  calls: 320,
+  inherited: 248,
+  labels: 288,
+  calls: 328,
   callsLength: 16,
-  spans: 2112,
+  spans: 2120,
   spansLength: 8,
-  record: 2496,
+  record: 2504,
+} as const;
+
+/** Byte offsets in struct own_stack. */
+export const ownStack = {
+  size: 2640,
+  key: 0,
+  tgid: 8,
+  taken: 12,
+  stack: 16,
 } as const;
 
 /** Byte offsets in struct span_key. */
