@@ -39,6 +39,7 @@ export const SESSION_MAPS = [
   'told',
   'trampolines',
   'target_facts',
+  'hit_samples',
   'governed',
 ] as const;
 
@@ -62,9 +63,9 @@ const THREAD_MAPS = [
 /** Those of them that each object has. */
 export const MAPS: Record<ModulePlan['kind'] | 'threads', readonly SharedMap[]> = {
   go: [...SESSION_MAPS, ...RULE_MAPS],
-  native: [...THREAD_MAPS, 'targets', 'trampolines', 'target_facts'],
+  native: [...THREAD_MAPS, 'targets', 'trampolines', 'target_facts', 'hit_samples'],
   threads: THREAD_MAPS,
-  kernel: [...THREAD_MAPS, 'targets', 'told', 'started_spans'],
+  kernel: [...THREAD_MAPS, 'targets', 'told', 'started_spans', 'target_facts', 'hit_samples'],
 };
 
 /**

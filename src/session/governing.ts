@@ -6,6 +6,7 @@ import { HostShare } from './host-share.js';
 import type { Modules, ProbedModule } from './modules.js';
 import type { TraceRule } from './rule.js';
 import type { Session } from './session.js';
+import { costByTarget, type RecentHits, type TargetCost, TargetShare } from './target-share.js';
 
 /** How often costs are looked at while they are near the budget, or something is new, in ms. */
 const QUICK_MS = 10;
@@ -46,6 +47,7 @@ type Told = 'count' | 'withdraw';
 
 interface Ruled {
   governor: Governor;
+  targets: TargetShare;
   withdrawals: number;
   /** What has been said of which function. */
   told: Map<number, Told>;
@@ -153,14 +155,20 @@ export class Governing {
     }
     // To sum the counts of thousands of functions takes a millisecond.
     const calls = isQuiet ? this.before : session.calls();
+    const targets = new Map([...byRule].map(([rule, present]) => [rule, targetsOf(present)]));
+    const hits = this.sample([...targets.values()], isQuiet);
     let isNear = now < this.newUntil;
     let spending = 0;
     for (const [rule, present] of byRule) {
-      const ruled = this.ruledBy(rule, targetsOf(present));
+      const most = targets.get(rule) ?? 1;
+      const ruled = this.ruledBy(rule, most);
       // One that came while the others make no spans.
       for (const probed of ruled.governor.isThinned ? present : []) {
         if (!this.costs.has(probed)) probed.attachment.thin(true);
       }
+      const spread = hits ? this.costByTarget(ruled, present, hits) : [];
+      const budgets = rule.maxOverhead < 1 ? ruled.targets.step(seconds, most, spread) : most;
+      ruled.governor.setBudget(budgetOf(rule, budgets * this.share));
       const costs = isQuiet ? [] : present.flatMap((probed) => this.costsOf(probed, calls));
       const other = this.supportNs(present, calls);
       for (const action of ruled.governor.step(seconds, costs, other)) {
@@ -177,16 +185,53 @@ export class Governing {
     return isNear ? QUICK_MS : SLOW_MS;
   }
 
-  /** Its budget is that of all its targets. */
   private ruledBy(rule: TraceRule, targets: number): Ruled {
-    const budget = rule.maxOverhead * targets * this.share * 1e9;
     let ruled = this.rules.get(rule);
     if (!ruled) {
-      ruled = { governor: new Governor(budget), withdrawals: 0, told: new Map(), toldOther: false };
+      ruled = {
+        governor: new Governor(budgetOf(rule, targets * this.share)),
+        targets: new TargetShare(),
+        withdrawals: 0,
+        told: new Map(),
+        toldOther: false,
+      };
       this.rules.set(rule, ruled);
     }
-    ruled.governor.setBudget(budget);
     return ruled;
+  }
+
+  /** Whose hits there were, where that makes a difference. */
+  private sample(targets: readonly number[], isQuiet: boolean): RecentHits | null {
+    const { session } = this.options;
+    const isOfInterest = targets.some((count) => count > 1);
+    session.targets.sampleHits(isOfInterest);
+    return isOfInterest && !isQuiet ? session.recentHits() : null;
+  }
+
+  /** What each target of the rule has cost of late. */
+  private costByTarget(
+    { governor }: Ruled,
+    present: readonly ProbedModule[],
+    hits: RecentHits,
+  ): Iterable<TargetCost> {
+    const supported = present.filter(hasSupport);
+    const costs = costByTarget(hits, (index, pid) => {
+      if (index === 0) {
+        const own = supported.find(({ pids }) => pids.has(pid));
+        return own ? this.costsPerCall(own).supportNs : 0;
+      }
+      const probed = present.find(({ attachment }) => attachment.has(index));
+      if (!probed) return 0;
+      const { callNs, spanNs, countNs } = this.costsPerCall(probed);
+      const at = index - probed.attachment.firstFunction;
+      return governor.callCost({
+        index,
+        callNs: callNs[at] ?? 0,
+        spanNs: spanNs[at] ?? 0,
+        countNs: countNs[at] ?? null,
+      });
+    });
+    return costs.values();
   }
 
   private costsOf(probed: ProbedModule, calls: Float64Array): GovernedCost[] {
@@ -323,6 +368,8 @@ export class Governing {
     }
   }
 }
+
+const budgetOf = (rule: TraceRule, targets: number): number => rule.maxOverhead * targets * 1e9;
 
 const percent = (share: number): string => `${+(share * 100).toPrecision(2)} %`;
 

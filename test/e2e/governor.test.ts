@@ -28,6 +28,31 @@ async function order(shop: Shop): Promise<void> {
   await response.arrayBuffer();
 }
 
+/** As a share of a CPU: between what the entries of the hot function cost and what its calls do. */
+async function countingBudget(shop: Shop): Promise<number> {
+  const args = ['--dry-run', '--output', 'json', '--pid', String(shop.pid), HOT];
+  const { stdout } = await trace(['attach', ...args]);
+  const { functions } = JSON.parse(stdout) as { functions: [PlannedCost] };
+  const [{ entry, callNano }] = functions;
+  return (RATE * (callNano + 2 * entry.nano)) / 2 / 1e9;
+}
+
+/** Calls of the hot function at an even rate. */
+async function burn(
+  shop: Shop,
+  ms: number,
+  besides = (): Promise<void> => Promise.resolve(),
+): Promise<void> {
+  const burst = RATE * 0.05;
+  for (const end = Date.now() + ms; Date.now() < end;) {
+    const next = Date.now() + 50;
+    const response = await fetch(`${shop.url}/burn?calls=${burst}&goroutines=1`);
+    assert.equal(response.status, 200);
+    await besides();
+    await sleep(next - Date.now());
+  }
+}
+
 test('a hot function is withdrawn, looked at again, and the others are counted exactly', async (t) => {
   if (!requireBpf(t)) return;
   const shop = await Shop.start();
@@ -70,30 +95,11 @@ test('what is too dear is only counted, and every call is', async (t) => {
   if (!requireBpf(t)) return;
   const shop = await Shop.start();
   try {
-    const { stdout } = await trace([
-      'attach',
-      '--dry-run',
-      '--output',
-      'json',
-      '--pid',
-      String(shop.pid),
-      HOT,
-    ]);
-    const { functions } = JSON.parse(stdout) as { functions: [PlannedCost] };
-    const [{ entry, callNano }] = functions;
-    // Between what the entries cost and what the calls do.
-    const budget = (RATE * (callNano + 2 * entry.nano)) / 2 / 1e9;
+    const budget = await countingBudget(shop);
     const args = ['--max-overhead', `${(budget * 100).toFixed(2)}%`, '--pid', String(shop.pid)];
     const tracer = await Tracer.attach([...args, SELDOM, HOT]);
-    const burst = RATE * 0.05;
     // Until it has been looked at again.
-    for (const end = Date.now() + LOOK_MS; Date.now() < end;) {
-      const next = Date.now() + 50;
-      const response = await fetch(`${shop.url}/burn?calls=${burst}&goroutines=1`);
-      assert.equal(response.status, 200);
-      await order(shop);
-      await sleep(next - Date.now());
-    }
+    await burn(shop, LOOK_MS, () => order(shop));
     const { calls } = await shop.counters();
     assert.equal(await tracer.stop(), 0, tracer.stderr);
     const found = new Map(tracer.result.functions.map((each) => [each.name, each]));
@@ -116,6 +122,40 @@ test('what is too dear is only counted, and every call is', async (t) => {
     assert.ok(found.get(HOT)?.calls !== governor);
   } finally {
     await shop.stop();
+  }
+});
+
+test('a target that is hot has no more than its own budget, however many are idle', async (t) => {
+  if (!requireBpf(t)) return;
+  const shops: Shop[] = [];
+  try {
+    for (let count = 0; count < 4; count++) shops.push(await Shop.start());
+    const [hot] = shops as [Shop];
+    // All together may cost twice what it does.
+    const budget = await countingBudget(hot);
+    const pids = shops.flatMap(({ pid }) => ['--pid', String(pid)]);
+    const args = ['--max-overhead', `${(budget * 100).toFixed(2)}%`, ...pids, SELDOM, HOT];
+    const tracer = await Tracer.attach(args);
+    for (let round = 0; round < 8; round++) {
+      await burn(hot, 1_000);
+      for (const shop of shops) await order(shop);
+    }
+    const { calls } = await hot.counters();
+    assert.equal(await tracer.stop(), 0, tracer.stderr);
+    const counted = new Map(tracer.result.functions.map((each) => [each.name, each.calls]));
+    const { governor } = tracer.result.lost;
+    t.diagnostic(
+      `${counted.get(HOT)} calls, ${governor} of them only counted; budget ${budget}, predicted ${tracer.result.overhead.predicted}`,
+    );
+    assert.equal(counted.get(HOT), calls[HOT]);
+    assert.equal(counted.get(SELDOM), 8 * shops.length);
+    assert.equal(tracer.result.lost['unpaired'], 0);
+    assert.ok((governor ?? 0) > 0.8 * (calls[HOT] ?? 0), `${governor}`);
+    assert.ok((tracer.result.overhead.predicted ?? 1) < budget, `${budget}`);
+    const told = tracer.notices.filter(({ code }) => code === 'OVER_BUDGET');
+    assert.match(told[0]?.message ?? '', /^tracing main\.tick .* only counted/);
+  } finally {
+    await Promise.all(shops.map((shop) => shop.stop()));
   }
 });
 
