@@ -62,13 +62,13 @@ export const isSoon = (attachedNs: bigint, endNs: bigint): boolean => endNs - at
 export function crashKey(
   { module, functions, support }: ModulePlan,
   exe: string,
-  rule: TraceRule,
+  { options }: Pick<TraceRule, 'options'>,
 ): string | null {
   if (functions.length === 0) return null;
   const { buildId, stamp } = module.facts;
   // Each container has a device of its own.
   const [, size, modified] = stamp.split(' ');
-  const { emulateReturns, returnTrampoline } = rule.options;
+  const { emulateReturns, returnTrampoline } = options;
   const what = [
     buildId ?? [exe, size, modified],
     [emulateReturns, returnTrampoline],
