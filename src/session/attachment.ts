@@ -87,9 +87,9 @@ export interface ModuleProbes {
   readonly number: number;
   /**
    * Attaches to one process, or to all that run the module. Returns before entries, so that no
-   * call is seen to begin whose end would be missed.
+   * call is seen to begin whose end would be missed. `hot`: numbers of functions that come last.
    */
-  attach(path: string, pid: number | null): Promise<void>;
+  attach(path: string, pid: number | null, hot?: ReadonlySet<number>): Promise<void>;
   /** Whether the function's number is one of its own. */
   has(functionIndex: number): boolean;
   /** To this process, or with null to all. */
@@ -189,7 +189,7 @@ export class Attachment implements ModuleProbes {
     );
   }
 
-  async attach(path: string, pid: number | null): Promise<void> {
+  async attach(path: string, pid: number | null, hot?: ReadonlySet<number>): Promise<void> {
     const links = new SiteLinks({
       encoded: this.encoded,
       single: this.oneByOne,
@@ -207,7 +207,7 @@ export class Attachment implements ModuleProbes {
     });
     this.links.set(pid, links);
     try {
-      await links.attach(wavesOf(this.numbers()));
+      await links.attach(wavesOf(this.numbers(), hot));
     } catch (error) {
       this.links.delete(pid);
       throw error;

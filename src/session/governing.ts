@@ -2,6 +2,7 @@
 import { callCostNs, countCostNs, spanCostNs, supportCostNs } from '../plan/cost.js';
 import type { Notice } from '../sinks/sink.js';
 import { type GovernedCost, Governor, type GovernorAction } from './governor.js';
+import type { HotFunctions } from './hot-functions.js';
 import { HostShare } from './host-share.js';
 import type { Modules, ProbedModule } from './modules.js';
 import type { TraceRule } from './rule.js';
@@ -30,6 +31,8 @@ export interface GoverningOptions {
   hostBudget: number;
   session: Session;
   modules: Modules;
+  /** Remembers what has cost too much. */
+  hot: HotFunctions;
   onNotice: (notice: Notice, rule: TraceRule) => void;
 }
 
@@ -297,9 +300,11 @@ export class Governing {
       case 'withdraw':
         if (action.do === 'withdraw') ruled.withdrawals += action.functions.length;
         this.tell(action, rule, ruled, present);
-        for (const { attachment } of present) {
-          const own = action.functions.filter((index) => attachment.has(index));
-          if (own.length > 0) this.see(attachment[action.do](own), rule);
+        for (const probed of present) {
+          const own = action.functions.filter((index) => probed.attachment.has(index));
+          if (own.length === 0) continue;
+          this.see(probed.attachment[action.do](own), rule);
+          this.rememberHot(probed, own);
         }
         break;
       case 'restore':
@@ -309,6 +314,15 @@ export class Governing {
         }
         break;
     }
+  }
+
+  private rememberHot({ attachment, exe, role }: ProbedModule, functions: number[]): void {
+    if (role.kind === 'kernel') return;
+    const { plan, firstFunction } = attachment;
+    const addresses = functions.flatMap(
+      (index) => plan.functions[index - firstFunction]?.entry.address ?? [],
+    );
+    this.options.hot.add(plan.module.facts, exe, addresses);
   }
 
   private see(work: Promise<void>, rule: TraceRule): void {

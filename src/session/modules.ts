@@ -15,6 +15,7 @@ import type { ModuleProbes } from './attachment.js';
 import { type Blamed, CrashWatch, type ProcessEnd } from './crash-watch.js';
 import { crashKey, CRASHED, type Crashes, diedAttaching } from './crashes.js';
 import { FileLeases } from './file-leases.js';
+import type { HotFunctions } from './hot-functions.js';
 import { forgetHttpRequests, type HttpRequests, readHttpRequests } from './http-requests.js';
 import { kernelError } from './kernel-errors.js';
 import { functionOf, type OpenStackCalls } from './open-calls.js';
@@ -59,6 +60,8 @@ export interface ModulesOptions {
   session: Session;
   /** What is not attached again at once; null: anything is. */
   crashes: Crashes | null;
+  /** What has cost too much before comes last; null: it is not remembered. */
+  hot: HotFunctions | null;
   /** Loaded: its functions have numbers now. */
   onAdded: (probed: ProbedModule) => void;
   /** All its records have come; its statistics are still there. `open` are its goroutines. */
@@ -370,7 +373,8 @@ export class Modules {
     const { attachment, file, exe, crashKey: key } = probed;
     const { crashes, session } = this.options;
     if (attachment.isAttached(pid)) return;
-    const attach = (): Promise<void> => attachment.attach(file?.path ?? '', pid);
+    const hot = this.hotIn(probed);
+    const attach = (): Promise<void> => attachment.attach(file?.path ?? '', pid, hot);
     try {
       await session.whileAttaching(attachment, () =>
         crashes ? crashes.marked(key, diedAttaching(exe, attachment.plan), attach) : attach(),
@@ -378,6 +382,17 @@ export class Modules {
     } catch (error) {
       throw kernelError(error);
     }
+  }
+
+  /** Numbers of its functions that were too dear when its file was attached to before. */
+  private hotIn({ attachment, exe, role }: ProbedModule): Set<number> {
+    const { plan, firstFunction } = attachment;
+    const { hot } = this.options;
+    const known = hot && role.kind !== 'kernel' ? hot.of(plan.module.facts, exe) : new Set();
+    const numbers = plan.functions.flatMap(({ entry }, index) =>
+      known.has(entry.address) ? [firstFunction + index] : [],
+    );
+    return new Set(numbers);
   }
 
   /** The process has ended, or runs something else now. */

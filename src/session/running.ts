@@ -22,6 +22,7 @@ import type { Crashes } from './crashes.js';
 import { Followed } from './followed.js';
 import { Governing } from './governing.js';
 import { Holds } from './holds.js';
+import { HotFunctions } from './hot-functions.js';
 import { ModuleNames } from './names.js';
 import type { OpenStackCalls } from './open-calls.js';
 import { add, NOTHING_SPENT, type Spent, spentOn } from './overhead.js';
@@ -160,10 +161,12 @@ export class Running {
       programSpans,
     });
     const procfs = new Procfs();
+    const hot = new HotFunctions();
     this.modules = new Modules({
       native,
       session: this.session,
       crashes: options.crashes,
+      hot,
       onAdded: (probed) => this.register(probed),
       onRemoved: (probed, open, why) => this.unregister(probed, open, why),
       onNotice: (notice) => this.pipeline.notice(notice),
@@ -214,6 +217,7 @@ export class Running {
       hostBudget: options.hostBudget,
       session: this.session,
       modules: this.modules,
+      hot,
       onNotice: (notice, rule) => this.tellOf(notice, rule),
     });
     if (expectsTargets) await Promise.all(rules.map((rule) => this.modules.mapsOf(rule)));

@@ -1,5 +1,8 @@
 /** A budget: what costs more than it is thinned, then withdrawn, and no other call is lost for it. */
 import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { requireBpf } from '../tools/require.js';
 import { Shop } from '../tools/shop.js';
@@ -56,9 +59,10 @@ async function burn(
 test('a hot function is withdrawn, looked at again, and the others are counted exactly', async (t) => {
   if (!requireBpf(t)) return;
   const shop = await Shop.start();
+  const cache = mkdtempSync(join(tmpdir(), 'governor-'));
   try {
     const args = ['--max-overhead', '5%', '--pid', String(shop.pid), SELDOM, HOT];
-    const tracer = await Tracer.attach(args);
+    const tracer = await Tracer.attach(args, { UNDERSPAN_CACHE_DIR: cache });
     // Links are replaced while the others go on.
     let ordered = 0;
     for (const end = Date.now() + LOOK_MS; Date.now() < end;) {
@@ -86,8 +90,12 @@ test('a hot function is withdrawn, looked at again, and the others are counted e
       told.at(-1)?.message ?? '',
       /main\.tick costs [\d.]+ % of a CPU, and the budget is 5 %/,
     );
+    // The next tracer will attach to it last.
+    const remembered = readdirSync(cache).filter((name) => name.startsWith('hot-'));
+    assert.equal(remembered.length, 1);
   } finally {
     await shop.stop();
+    rmSync(cache, { recursive: true });
   }
 });
 

@@ -1,9 +1,11 @@
 /** What becomes of calls and files when the probes of an executable are taken back. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { BootCache } from '../../src/native/boot-cache.js';
 import type { Native } from '../../src/native/native.js';
 import type { ModulePlan } from '../../src/plan/plan.js';
 import type { Attachment } from '../../src/session/attachment.js';
+import { HotFunctions } from '../../src/session/hot-functions.js';
 import { Modules, type ProbedModule } from '../../src/session/modules.js';
 import type { OpenStackCalls } from '../../src/session/open-calls.js';
 import { type NamedFunction, Pipeline } from '../../src/session/pipeline.js';
@@ -41,7 +43,10 @@ const PLAN = {
   support: [],
   claimed: new Set(),
   refused: [],
-  module: { facts: { positionIndependent: false }, close: () => undefined },
+  module: {
+    facts: { positionIndependent: false, buildId: 'abc', stamp: '' },
+    close: () => undefined,
+  },
 } as unknown as ModulePlan;
 
 /** On a goroutine of a process, with calls of these functions open. */
@@ -58,17 +63,22 @@ class World {
   leased = 0;
   closed = 0;
   links: (number | null)[] = [];
+  /** Functions that were to come last. */
+  readonly last: number[] = [];
   open: OpenStackCalls[] = [];
   readonly removed: OpenStackCalls[][] = [];
   readonly modules: Modules;
 
-  constructor(uprobeMultiThreads: boolean, leases = true) {
+  constructor(uprobeMultiThreads: boolean, leases = true, hot: HotFunctions | null = null) {
     const attachment = {
       plan: PLAN,
       firstFunction: 3,
       number: 1,
       has: (index: number) => index === 3 || index === 4,
-      attach: async (_: string, pid: number | null) => void this.links.push(pid),
+      attach: async (_: string, pid: number | null, last: ReadonlySet<number>) => {
+        this.links.push(pid);
+        this.last.push(...last);
+      },
       isAttached: () => this.links.length > 0,
       detach: () => Promise.resolve(),
       detachEntries: () => Promise.resolve(),
@@ -98,6 +108,7 @@ class World {
       native: { leaseFile } as unknown as Native,
       session: session as unknown as Session,
       crashes: null,
+      hot,
       onAdded: () => undefined,
       onNotice: () => undefined,
       onRemoved: async (_, open) => void this.removed.push([...open]),
@@ -111,6 +122,14 @@ class World {
     return probed;
   }
 }
+
+test('what was too dear in the same file is attached last', async () => {
+  const hot = new HotFunctions(new BootCache('', null));
+  hot.add(PLAN.module.facts, TARGET.exe, [0x2000, 0x5000]);
+  const world = new World(true, false, hot);
+  await world.attached(false);
+  assert.deepEqual(world.last, [4]);
+});
 
 test('a file is guarded wherever probes in it outlive its processes', async () => {
   for (const [ofProcesses, whole, pid, leased] of [
