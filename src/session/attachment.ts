@@ -119,6 +119,8 @@ export class Attachment implements ModuleProbes {
   private readonly apart = new Set<number>();
   /** In how many processes a function's links are being replaced. */
   private readonly replacing = new Map<number, number>();
+  /** No call begins any more. */
+  private closed = false;
 
   private constructor(
     readonly plan: ModulePlan,
@@ -205,6 +207,7 @@ export class Attachment implements ModuleProbes {
       isApart: (index) => this.apart.has(index),
       onTwice: (functions, twice) => this.twice(functions, twice),
     });
+    this.reopen();
     this.links.set(pid, links);
     try {
       await links.attach(wavesOf(this.numbers(), hot));
@@ -284,7 +287,16 @@ export class Attachment implements ModuleProbes {
     // Links stay for now: those of both ends are closed at once, and the kernel takes its time.
     const { keys, values } = encodeClosed(this.encoded);
     if (keys.length > 0) this.programs.map('sites').updateMany(keys, values);
+    this.closed = true;
     return Promise.resolve();
+  }
+
+  /** It is attached again after all. */
+  private reopen(): void {
+    if (!this.closed) return;
+    this.closed = false;
+    const { count, sites } = this.encoded;
+    this.programs.map('sites').updateMany(numbersFrom(0, count), sites);
   }
 
   async detach(pid?: number): Promise<void> {

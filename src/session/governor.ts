@@ -132,6 +132,11 @@ export class Governor {
     return this.costOf({ rate: callNs, spanRate: callNs + spanNs, countRate: countNs, state });
   }
 
+  /** What belongs to no function costs more than all that may be spent. */
+  get isOtherTooDear(): boolean {
+    return this.otherRate > this.budget;
+  }
+
   /** What calls cost now, in nanoseconds a second. */
   get spending(): number {
     let sum = 0;

@@ -169,6 +169,7 @@ export class Running {
       hot,
       onAdded: (probed) => this.register(probed),
       onRemoved: (probed, open, why) => this.unregister(probed, open, why),
+      onSuspended: (probed, open) => this.finishCalls(probed, open),
       onNotice: (notice) => this.pipeline.notice(notice),
     });
     this.resources = new ProcessResources({
@@ -218,6 +219,7 @@ export class Running {
       session: this.session,
       modules: this.modules,
       hot,
+      followed: this.followed,
       onNotice: (notice, rule) => this.tellOf(notice, rule),
     });
     if (expectsTargets) await Promise.all(rules.map((rule) => this.modules.mapsOf(rule)));
@@ -308,9 +310,7 @@ export class Running {
     open: readonly OpenStackCalls[],
     why: DetachReason,
   ): Promise<void> {
-    await this.pipeline.finish(process.hrtime.bigint(), stacksOf(open), (index) =>
-      probed.attachment.has(index),
-    );
+    await this.finishCalls([probed], open);
     this.detached[why] += sitesOf(probed);
     const { firstFunction, plan } = probed.attachment;
     const count = plan.functions.length;
@@ -326,6 +326,16 @@ export class Running {
       this.functions[index] = undefined;
       this.options.onForgotten?.(index);
     }
+  }
+
+  /** These calls of theirs will not be seen to end. */
+  private finishCalls(
+    probed: readonly ProbedModule[],
+    open: readonly OpenStackCalls[],
+  ): Promise<void> {
+    return this.pipeline.finish(process.hrtime.bigint(), stacksOf(open), (index) =>
+      probed.some(({ attachment }) => attachment.has(index)),
+    );
   }
 
   /** What its probes have cost so far, as of the session's last look at run times. */
@@ -391,7 +401,8 @@ export class Running {
       (named, index): CountedFunction | undefined =>
         named && { name: named.name, sites: named.sites, unsent: this.pipeline.unsent[index] ?? 0 },
     );
-    const summary = summarize(counted, statistics, this.lostHere(), overhead);
+    const { suspensions } = this.governing;
+    const summary = summarize(counted, statistics, this.lostHere(), overhead, suspensions);
     await Promise.all(sinks.map((sink) => sink.close(summary)));
     return summary;
   }

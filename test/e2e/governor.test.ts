@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { requireBpf } from '../tools/require.js';
 import { Shop } from '../tools/shop.js';
+import { until } from '../tools/agent.js';
 import { sleep } from '../tools/process.js';
 import { totalLost, trace, Tracer } from '../tools/tracer.js';
 
@@ -164,6 +165,48 @@ test('a target that is hot has no more than its own budget, however many are idl
     assert.match(told[0]?.message ?? '', /^tracing main\.tick .* only counted/);
   } finally {
     await Promise.all(shops.map((shop) => shop.stop()));
+  }
+});
+
+test('where following goroutines alone is too dear, nothing is traced for some time', async (t) => {
+  if (!requireBpf(t)) return;
+  const shop = await Shop.start();
+  try {
+    const args = ['--max-overhead', '1%', '--pid', String(shop.pid), SELDOM];
+    const tracer = await Tracer.attach(args);
+    const has = (code: string): true | null =>
+      tracer.notices.some((notice) => notice.code === code) || null;
+    const takeOrders = async (): Promise<void> => {
+      for (let count = 0; count < ORDERS; count++) await order(shop);
+    };
+    await takeOrders();
+    let storms = true;
+    const storm = (async () => {
+      while (storms) await fetch(`${shop.url}/burn?calls=20000&goroutines=20000`);
+    })();
+    try {
+      await until('suspended', () => has('TRACING_SUSPENDED'));
+    } finally {
+      storms = false;
+      await storm;
+    }
+    await takeOrders();
+    await until('resumed', () => has('TRACING_RESUMED'), 60_000);
+    await takeOrders();
+    const { calls } = await shop.counters();
+    assert.equal(await tracer.stop(), 0, tracer.stderr);
+    const [seldom] = tracer.result.functions;
+    t.diagnostic(`${seldom?.calls} of ${calls[SELDOM]} calls`);
+    // All but those that were made while it was not traced.
+    assert.equal(calls[SELDOM], 3 * ORDERS);
+    assert.equal(seldom?.calls, 2 * ORDERS);
+    assert.equal(tracer.spans.length + totalLost(tracer.result), seldom?.calls);
+    assert.equal(tracer.result.lost['unpaired'], 0);
+    assert.equal(tracer.result.suspensions, 1);
+    const [suspended] = tracer.notices.filter(({ code }) => code === 'TRACING_SUSPENDED');
+    assert.match(suspended?.message ?? '', /the budget is 1 %: nothing is traced of .* for 15 s/);
+  } finally {
+    await shop.stop();
   }
 });
 

@@ -67,6 +67,8 @@ class World {
   readonly last: number[] = [];
   open: OpenStackCalls[] = [];
   readonly removed: OpenStackCalls[][] = [];
+  readonly suspended: OpenStackCalls[][] = [];
+  readonly forgotten: OpenStackCalls[] = [];
   readonly modules: Modules;
 
   constructor(uprobeMultiThreads: boolean, leases = true, hot: HotFunctions | null = null) {
@@ -79,8 +81,11 @@ class World {
         this.links.push(pid);
         this.last.push(...last);
       },
-      isAttached: () => this.links.length > 0,
-      detach: () => Promise.resolve(),
+      isAttached: (pid: number | null) => this.links.includes(pid) || this.links.includes(null),
+      detach: () => {
+        this.links = [];
+        return Promise.resolve();
+      },
       detachEntries: () => Promise.resolve(),
     } as unknown as Attachment;
     const session = {
@@ -97,7 +102,7 @@ class World {
       targets: { addModule: () => true, removeModule: () => undefined },
       drain: () => Promise.resolve(),
       allOpenCalls: () => Promise.resolve(this.open),
-      forget: () => undefined,
+      forget: (open: OpenStackCalls[]) => void this.forgotten.push(...open),
     };
     const leaseFile = (): object => {
       if (!leases) throw new Error('no leases here');
@@ -110,6 +115,7 @@ class World {
       crashes: null,
       hot,
       onAdded: () => undefined,
+      onSuspended: async (_, open) => void this.suspended.push([...open]),
       onNotice: () => undefined,
       onRemoved: async (_, open) => void this.removed.push([...open]),
     });
@@ -122,6 +128,35 @@ class World {
     return probed;
   }
 }
+
+test('probes that are taken back for a while come back, also to who came meanwhile', async () => {
+  for (const [shared, links] of [
+    [false, [7, 8]],
+    [true, [null]],
+  ] as const) {
+    const world = new World(!shared);
+    const probed = await world.attached(false);
+    world.open = [goroutine(7, 3), goroutine(9, 77)];
+    await world.modules.suspend(probed);
+    assert.deepEqual(world.links, []);
+    assert.deepEqual(world.suspended, [[world.open[0]]]);
+    assert.deepEqual(world.forgotten, [world.open[0]]);
+    await world.modules.link(probed, { ...TARGET, pid: 8 });
+    assert.deepEqual(world.links, []);
+    await world.modules.resume(probed);
+    assert.deepEqual(world.links, links);
+    assert.deepEqual(world.removed, []);
+  }
+});
+
+test('probes that are away may go for good', async () => {
+  const world = new World(true);
+  const probed = await world.attached(false);
+  await world.modules.suspend(probed);
+  await world.modules.remove(probed, 'idle');
+  await world.modules.resume(probed);
+  assert.deepEqual(world.links, []);
+});
 
 test('what was too dear in the same file is attached last', async () => {
   const hot = new HotFunctions(new BootCache('', null));
