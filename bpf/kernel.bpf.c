@@ -55,6 +55,7 @@ INLINE struct open_call *enter_function(struct kernel_hit *at, __u32 function)
 		ADD(stats->foreign, 1);
 		return NULL;
 	}
+	sample_hit(at->thread >> 32, function);
 	if (settings.entry_only) {
 		count_call(stats);
 		count_lost(stats, LOST_ENTRY_ONLY);

@@ -58,6 +58,7 @@ struct layout {
 	struct thread_context_place thread_context_place;
 	struct target target;
 	struct target_facts target_facts;
+	struct hit_sample hit_sample;
 	struct context_type context_type;
 	struct process_settings process_settings;
 	struct learned learned;

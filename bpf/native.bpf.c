@@ -119,6 +119,7 @@ int enter(struct pt_regs *regs)
 	if (!site)
 		return 0;
 	hit.bias = bias_at(site, INSTRUCTION_POINTER(regs));
+	sample_hit(hit.tgid, site->function);
 	stats = statistics_of(site->function);
 	if (!stats || (site->flags & SITE_FLAG_CLOSED))
 		return 0;
@@ -193,6 +194,7 @@ INLINE int enter_around(struct pt_regs *regs, struct site *site, struct place *a
 	__u64 slot = STACK_POINTER(regs);
 	struct statistics *stats = statistics_of(site->function);
 
+	sample_hit(hit->tgid, site->function);
 	if (!stats || (site->flags & SITE_FLAG_CLOSED))
 		return LEAVE_RETURN;
 	hit->governed = governed_bits(site->function);

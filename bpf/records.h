@@ -662,7 +662,20 @@ _Static_assert(sizeof(struct target) == 152, "target");
 struct target_facts {
 	__u32 publishers;	/* threads of some publish contexts: until then nobody need look for any */
 	__u32 removals;		/* changes after which a hit may count no more that counted before */
+	__u32 samples_hits;	/* whose hits they are is of interest: see sample_hit() */
+	__u32 pad;
 };
+
+#define HIT_SAMPLES 4096	/* that are kept at once; a power of two */
+#define HIT_SAMPLE_EVERY 16	/* of so many hits one is kept, by chance; a power of two */
+
+/* One hit at which a call began, or of a site that belongs to no function. */
+struct hit_sample {
+	__u64 time_ns;		/* CLOCK_MONOTONIC; 0: none yet */
+	__u32 tgid;
+	__u32 function;		/* as in struct site */
+};
+_Static_assert(sizeof(struct hit_sample) == 16, "hit_sample");
 
 /* The stack that a thread was last seen on. */
 struct thread_stack {

@@ -35,6 +35,30 @@ INLINE struct target_module *module_of(struct target *target)
 }
 
 /*
+ * What a hit costs is known by its function; in which process it costs that, user space learns from
+ * a few of them. Reader and writers may meet in an element: then one sample is of nobody.
+ */
+OUT_OF_LINE void sample_hit(__u32 tgid, __u32 function)
+{
+	__u32 zero = 0, chance, slot;
+	struct target_facts *facts = bpf_map_lookup_elem(&target_facts, &zero);
+	struct hit_sample *sample;
+
+	if (!facts || !facts->samples_hits)
+		return;
+	chance = bpf_get_prandom_u32();
+	if (chance & (HIT_SAMPLE_EVERY - 1))
+		return;
+	slot = (chance / HIT_SAMPLE_EVERY) & (HIT_SAMPLES - 1);
+	sample = bpf_map_lookup_elem(&hit_samples, &slot);
+	if (!sample)
+		return;
+	sample->time_ns = bpf_ktime_get_ns();
+	sample->tgid = tgid;
+	sample->function = function;
+}
+
+/*
  * The site of a hit that counts, else NULL; `at`: its address in memory, which only kernels without
  * cookies need. Sets the process's target if that had to be looked up, which it need not if it is
  * known that the hits of the process count.
@@ -87,8 +111,11 @@ INLINE struct site *find_site(struct pt_regs *regs, __u32 *tgid, __u64 *bias)
 
 	*tgid = bpf_get_current_pid_tgid() >> 32;
 	site = find_site_at(regs, INSTRUCTION_POINTER(regs), false, *tgid, &target);
-	if (site)
-		*bias = bias_at(site, INSTRUCTION_POINTER(regs));
+	if (!site)
+		return NULL;
+	*bias = bias_at(site, INSTRUCTION_POINTER(regs));
+	if (site->kind != SITE_RETURN)
+		sample_hit(*tgid, site->function);
 	return site;
 }
 

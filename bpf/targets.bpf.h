@@ -33,4 +33,13 @@ struct {
 	__type(value, struct target_facts);
 } target_facts SEC(".maps");
 
+/* In no order: a new one takes the place of any. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, HIT_SAMPLES);
+	__type(key, __u32);
+	__type(value, struct hit_sample);
+} hit_samples SEC(".maps");
+
 #endif

@@ -13,10 +13,11 @@ import {
 import { planModule, type PlanRequest } from './plan/plan-module.js';
 import { type ModulePlan, privateBytes } from './plan/plan.js';
 import { refuseUnclaimed } from './plan/unclaimed.js';
-import { Crashes } from './session/crashes.js';
+import { crashKey, Crashes } from './session/crashes.js';
 import { KERNEL_FILE, type ModuleFile } from './session/modules.js';
 import { kernelError } from './session/kernel-errors.js';
 import { type FirstTarget, Running } from './session/running.js';
+import type { TraceRule } from './session/rule.js';
 import type { Transport } from './session/transport.js';
 import { planRequest, ruleOf, type Selects, type TraceWishes } from './session/wishes.js';
 import type { Notice, Sink, Summary } from './sinks/sink.js';
@@ -106,7 +107,9 @@ export async function planTrace(native: Native, options: TraceOptions): Promise<
     return showKernel(planned, await kernelPlan(native, features, request), request);
   }
   const found = await planTargets(native, await selectTargets(options.selection), request);
-  const plan = { ...found, notices: [...found.notices, ...memoryNotices(found)] };
+  const rule = ruleOf(options, features, costs, selectedBy(options.selection));
+  const refusals = [...memoryNotices(found), ...crashNotices(found, rule)];
+  const plan = { ...found, notices: [...found.notices, ...refusals] };
   return showKernel(plan, await kernelPlan(native, features, request), request);
 }
 
@@ -130,9 +133,23 @@ function memoryNotices({ modules }: Plan): Notice[] {
   );
   const shortage = memoryShortage(needs, (pid) => memoryGroups(pid, procfs));
   if (!shortage) return [];
-  const { code, message, hint } = shortage;
-  return [{ code, message, ...(hint === undefined ? {} : { hint }) }];
+  return [noticeOf(shortage)];
 }
+
+function crashNotices({ modules }: Plan, rule: TraceRule): Notice[] {
+  const crashes = new Crashes();
+  return modules.flatMap(({ plan, path }) => {
+    const key = crashKey(plan, path, rule);
+    const refusal = key === null ? null : crashes.refusal(key);
+    return refusal ? [noticeOf(refusal)] : [];
+  });
+}
+
+const noticeOf = ({ code, message, hint }: UnderspanError): Notice => ({
+  code,
+  message,
+  ...(hint === undefined ? {} : { hint }),
+});
 
 /** Throws where functions of the kernel are asked for and cannot be traced. */
 async function kernelPlan(

@@ -154,7 +154,7 @@ export const costDashboard = dashboard(
           size: [12, 8],
           title: 'Functions that cost more than the budget',
           description:
-            'Functions whose calls are only counted at the moment, those that are not traced at all, and those that have just been withdrawn, by the minute: what is looked at again may be withdrawn again.',
+            'Functions whose calls are only counted at the moment, those that are not traced at all, and those that have just been withdrawn, by the minute: what is looked at again may be withdrawn again. And executables that are not traced at all for a while, since following stacks alone costs more than the budget.',
           unit: 'short',
           min: 0,
           queries: [
@@ -169,6 +169,14 @@ export const costDashboard = dashboard(
             {
               expr: `60 * ${sum(rate(select('underspan_governor_withdrawals_total')), 'rule')}`,
               legend: '{{rule}}: by the minute',
+            },
+            {
+              expr: `sum by (rule) (${select('underspan_governor_suspended_executables')})`,
+              legend: '{{rule}}: whole executables',
+            },
+            {
+              expr: `60 * ${sum(rate(select('underspan_governor_suspensions_total')), 'rule')}`,
+              legend: '{{rule}}: whole executables, by the minute',
             },
           ],
         }),

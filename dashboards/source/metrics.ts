@@ -29,6 +29,8 @@ export const METRICS = {
   underspan_overhead_host_budget_ratio: [],
   underspan_governor_withdrawn_functions: ['rule'],
   underspan_governor_withdrawals_total: ['rule'],
+  underspan_governor_suspended_executables: ['rule'],
+  underspan_governor_suspensions_total: ['rule'],
   underspan_governor_thinned: ['rule'],
   underspan_targets: ATTACHMENT,
   underspan_probes_attached: ATTACHMENT,

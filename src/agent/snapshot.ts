@@ -89,5 +89,9 @@ export interface RuleSnapshot {
     withdrawn: number;
     /** So far: how often a function was withdrawn. */
     withdrawals: number;
+    /** Executables of which all probes are away for a while, since bookkeeping costs too much. */
+    suspended: number;
+    /** So far: how often that was done. */
+    suspensions: number;
   };
 }

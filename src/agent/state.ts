@@ -89,6 +89,8 @@ export function rulesOf({ running, config, rules, settled }: AgentState): RuleSn
         counted: governed?.counted.length ?? 0,
         withdrawn: governed?.withdrawn.length ?? 0,
         withdrawals: governed?.withdrawals ?? 0,
+        suspended: governed?.suspended ?? 0,
+        suspensions: governed?.suspensions ?? 0,
       },
     };
   });

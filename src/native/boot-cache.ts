@@ -5,7 +5,6 @@ import {
   closeSync,
   constants,
   fstatSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -16,6 +15,7 @@ import {
 } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { join } from 'node:path';
+import { makeDirectory } from '../make-directory.js';
 
 const DIRECTORY = '/run/underspan';
 const LARGEST = 4 << 20;
@@ -65,7 +65,7 @@ export class BootCache {
     const unfinished = `${path}.${randomBytes(6).toString('hex')}`;
     try {
       // Whatever the umask is: the agent's socket lies there too.
-      if (mkdirSync(this.directory, { recursive: true })) chmodSync(this.directory, 0o755);
+      if (makeDirectory(this.directory)) chmodSync(this.directory, 0o755);
       const of: unknown = JSON.parse(this.key(circumstances));
       const text = `${JSON.stringify({ of, found })}\n`;
       if (text.length > LARGEST) return false;

@@ -40,6 +40,7 @@ export const SESSION_MAPS = [
   'told',
   'trampolines',
   'target_facts',
+  'hit_samples',
   'governed',
 ] as const;
 
@@ -72,9 +73,9 @@ const THREAD_MAPS = [
 /** Those of them that each object has. */
 export const MAPS: Record<ModulePlan['kind'] | 'threads', readonly SharedMap[]> = {
   go: [...SESSION_MAPS, ...RULE_MAPS],
-  native: [...THREAD_MAPS, 'targets', 'trampolines', 'target_facts'],
+  native: [...THREAD_MAPS, 'targets', 'trampolines', 'target_facts', 'hit_samples'],
   threads: THREAD_MAPS,
-  kernel: [...THREAD_MAPS, 'targets', 'told', 'started_spans'],
+  kernel: [...THREAD_MAPS, 'targets', 'told', 'started_spans', 'target_facts', 'hit_samples'],
 };
 
 /**
@@ -96,9 +97,9 @@ export interface ModuleProbes {
   readonly number: number;
   /**
    * Attaches to one process, or to all that run the module. Returns before entries, so that no
-   * call is seen to begin whose end would be missed.
+   * call is seen to begin whose end would be missed. `hot`: numbers of functions that come last.
    */
-  attach(path: string, pid: number | null): Promise<void>;
+  attach(path: string, pid: number | null, hot?: ReadonlySet<number>): Promise<void>;
   /** Whether the function's number is one of its own. */
   has(functionIndex: number): boolean;
   /** To this process, or with null to all. */
@@ -128,6 +129,8 @@ export class Attachment implements ModuleProbes {
   private readonly apart = new Set<number>();
   /** In how many processes a function's links are being replaced. */
   private readonly replacing = new Map<number, number>();
+  /** No call begins any more. */
+  private closed = false;
 
   private constructor(
     readonly plan: ModulePlan,
@@ -198,7 +201,7 @@ export class Attachment implements ModuleProbes {
     );
   }
 
-  async attach(path: string, pid: number | null): Promise<void> {
+  async attach(path: string, pid: number | null, hot?: ReadonlySet<number>): Promise<void> {
     const links = new SiteLinks({
       encoded: this.encoded,
       single: this.oneByOne,
@@ -214,9 +217,10 @@ export class Attachment implements ModuleProbes {
       isApart: (index) => this.apart.has(index),
       onTwice: (functions, twice) => this.twice(functions, twice),
     });
+    this.reopen();
     this.links.set(pid, links);
     try {
-      await links.attach(wavesOf(this.numbers()));
+      await links.attach(wavesOf(this.numbers(), hot));
     } catch (error) {
       this.links.delete(pid);
       throw error;
@@ -293,7 +297,16 @@ export class Attachment implements ModuleProbes {
     // Links stay for now: those of both ends are closed at once, and the kernel takes its time.
     const { keys, values } = encodeClosed(this.encoded);
     if (keys.length > 0) this.programs.map('sites').updateMany(keys, values);
+    this.closed = true;
     return Promise.resolve();
+  }
+
+  /** It is attached again after all. */
+  private reopen(): void {
+    if (!this.closed) return;
+    this.closed = false;
+    const { count, sites } = this.encoded;
+    this.programs.map('sites').updateMany(numbersFrom(0, count), sites);
   }
 
   async detach(pid?: number): Promise<void> {

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { constants } from 'node:os';
 import { UnderspanError } from '../errors.js';
 import { BootCache } from '../native/boot-cache.js';
+import type { ModuleFacts } from '../native/native.js';
 import type { ModulePlan } from '../plan/plan.js';
 import { plural } from '../sinks/tree-format.js';
 import { hasEnded, Procfs } from '../targets/procfs.js';
@@ -55,6 +56,13 @@ export function crashOf(exitCode: number, isGo: boolean): string | null {
 /** Whether a process that ended then may have died of what was attached at that time. */
 export const isSoon = (attachedNs: bigint, endNs: bigint): boolean => endNs - attachedNs < SOON_NS;
 
+/** The same file, wherever it lies. */
+export function fileKey({ buildId, stamp }: ModuleFacts, exe: string): unknown {
+  // Each container has a device of its own.
+  const [, size, modified] = stamp.split(' ');
+  return buildId ?? [exe, size, modified];
+}
+
 /**
  * The same probes in the same file, wherever it lies. Null: they are for our bookkeeping alone, as
  * all programs have them that use the library.
@@ -62,15 +70,12 @@ export const isSoon = (attachedNs: bigint, endNs: bigint): boolean => endNs - at
 export function crashKey(
   { module, functions, support }: ModulePlan,
   exe: string,
-  rule: TraceRule,
+  { options }: Pick<TraceRule, 'options'>,
 ): string | null {
   if (functions.length === 0) return null;
-  const { buildId, stamp } = module.facts;
-  // Each container has a device of its own.
-  const [, size, modified] = stamp.split(' ');
-  const { emulateReturns, returnTrampoline } = rule.options;
+  const { emulateReturns, returnTrampoline } = options;
   const what = [
-    buildId ?? [exe, size, modified],
+    fileKey(module.facts, exe),
     [emulateReturns, returnTrampoline],
     functions.map(({ entry, returns, trampoline }) => [
       entry.address,

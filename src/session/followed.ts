@@ -152,6 +152,19 @@ export class Followed {
     for (const pid of this.untold.begun(mayFit)) this.enqueue(pid, () => this.executed(pid));
   }
 
+  /** Takes probes back for a while; see Modules. */
+  suspend(probed: ProbedModule): Promise<void> {
+    return this.unlessClosed(() => this.options.modules.suspend(probed));
+  }
+
+  resume(probed: ProbedModule): Promise<void> {
+    return this.unlessClosed(() => this.options.modules.resume(probed));
+  }
+
+  private unlessClosed(work: () => Promise<void>): Promise<void> {
+    return this.queue.add(() => (this.closed ? Promise.resolve() : work()));
+  }
+
   /**
    * From now on these rules hold. What falls under the same rule as before, the same object, is not
    * touched; what does not is planned first, so that it is untraced for a moment only.

@@ -1,11 +1,15 @@
 /** Lets a governor for each rule see what its functions' calls cost, and does what they decide. */
 import { callCostNs, countCostNs, spanCostNs, supportCostNs } from '../plan/cost.js';
 import type { Notice } from '../sinks/sink.js';
+import type { Followed } from './followed.js';
 import { type GovernedCost, Governor, type GovernorAction } from './governor.js';
+import type { HotFunctions } from './hot-functions.js';
 import { HostShare } from './host-share.js';
 import type { Modules, ProbedModule } from './modules.js';
 import type { TraceRule } from './rule.js';
 import type { Session } from './session.js';
+import { Suspensions } from './suspensions.js';
+import { costByTarget, type RecentHits, type TargetCost, TargetShare } from './target-share.js';
 
 /** How often costs are looked at while they are near the budget, or something is new, in ms. */
 const QUICK_MS = 10;
@@ -29,6 +33,10 @@ export interface GoverningOptions {
   hostBudget: number;
   session: Session;
   modules: Modules;
+  /** Remembers what has cost too much. */
+  hot: HotFunctions;
+  /** Takes probes back for a while, and puts them on again. */
+  followed: Pick<Followed, 'suspend' | 'resume'>;
   onNotice: (notice: Notice, rule: TraceRule) => void;
 }
 
@@ -40,12 +48,18 @@ export interface GovernedRule {
   /** And of those that are withdrawn. */
   withdrawn: number[];
   withdrawals: number;
+  /** How often all probes of an executable were taken back for a while. */
+  suspensions: number;
+  /** Executables of which they are away now. */
+  suspended: number;
 }
 
 type Told = 'count' | 'withdraw';
 
 interface Ruled {
   governor: Governor;
+  targets: TargetShare;
+  suspensions: Suspensions<ProbedModule>;
   withdrawals: number;
   /** What has been said of which function. */
   told: Map<number, Told>;
@@ -74,6 +88,8 @@ export class Governing {
   private isBehind = false;
   private timer: NodeJS.Timeout | null = null;
   private stopped = false;
+  /** So far, of all rules. */
+  suspensions = 0;
 
   private readonly host: HostShare;
   /** Of their budgets, what rules may spend. */
@@ -104,7 +120,15 @@ export class Governing {
     if (!ruled) return null;
     const { governor, withdrawals } = ruled;
     const { isThinned: thinned, counted, withdrawn } = governor;
-    return { thinned, counted, withdrawn, withdrawals };
+    const { count: suspensions, suspended } = ruled.suspensions;
+    return {
+      thinned,
+      counted,
+      withdrawn,
+      withdrawals,
+      suspensions,
+      suspended: suspended.size,
+    };
   }
 
   private schedule(ms: number): void {
@@ -153,40 +177,89 @@ export class Governing {
     }
     // To sum the counts of thousands of functions takes a millisecond.
     const calls = isQuiet ? this.before : session.calls();
+    const targets = new Map([...byRule].map(([rule, present]) => [rule, targetsOf(present)]));
+    const hits = this.sample([...targets.values()], isQuiet);
     let isNear = now < this.newUntil;
     let spending = 0;
     for (const [rule, present] of byRule) {
-      const ruled = this.ruledBy(rule, targetsOf(present));
+      const most = targets.get(rule) ?? 1;
+      const ruled = this.ruledBy(rule, most);
       // One that came while the others make no spans.
       for (const probed of ruled.governor.isThinned ? present : []) {
         if (!this.costs.has(probed)) probed.attachment.thin(true);
       }
+      const spread = hits ? this.costByTarget(ruled, present, hits) : [];
+      const budgets = rule.maxOverhead < 1 ? ruled.targets.step(seconds, most, spread) : most;
+      ruled.governor.setBudget(budgetOf(rule, budgets * this.share));
       const costs = isQuiet ? [] : present.flatMap((probed) => this.costsOf(probed, calls));
-      const other = this.supportNs(present, calls);
+      const other = this.supportNs(present, calls, hits);
       for (const action of ruled.governor.step(seconds, costs, other)) {
         this.act(action, rule, ruled, present);
       }
       this.tellOther(rule, ruled);
+      this.suspend(seconds, rule, ruled, present, hits);
       spending += ruled.governor.spending + ruled.governor.otherSpending;
       if (ruled.governor.load > NEAR) isNear = true;
     }
     this.share = this.host.step(seconds, spending);
     this.before = calls;
     this.isAtRest =
-      this.share === 1 && [...this.rules.values()].every((each) => each.governor.isAtRest);
+      this.share === 1 &&
+      [...this.rules.values()].every(
+        ({ governor, suspensions }) => governor.isAtRest && suspensions.suspended.size === 0,
+      );
     return isNear ? QUICK_MS : SLOW_MS;
   }
 
-  /** Its budget is that of all its targets. */
   private ruledBy(rule: TraceRule, targets: number): Ruled {
-    const budget = rule.maxOverhead * targets * this.share * 1e9;
     let ruled = this.rules.get(rule);
     if (!ruled) {
-      ruled = { governor: new Governor(budget), withdrawals: 0, told: new Map(), toldOther: false };
+      ruled = {
+        governor: new Governor(budgetOf(rule, targets * this.share)),
+        targets: new TargetShare(),
+        suspensions: new Suspensions(),
+        withdrawals: 0,
+        told: new Map(),
+        toldOther: false,
+      };
       this.rules.set(rule, ruled);
     }
-    ruled.governor.setBudget(budget);
     return ruled;
+  }
+
+  /** Whose hits there were, where that makes a difference. */
+  private sample(targets: readonly number[], isQuiet: boolean): RecentHits | null {
+    const { session, modules } = this.options;
+    const supported = [...modules.all].filter(hasSupport);
+    const isOfInterest = targets.some((count) => count > 1) || targetsOf(supported) > 1;
+    session.targets.sampleHits(isOfInterest);
+    return isOfInterest && !isQuiet ? session.recentHits() : null;
+  }
+
+  /** What each target of the rule has cost of late. */
+  private costByTarget(
+    { governor }: Ruled,
+    present: readonly ProbedModule[],
+    hits: RecentHits,
+  ): Iterable<TargetCost> {
+    const supported = present.filter(hasSupport);
+    const costs = costByTarget(hits, (index, pid) => {
+      if (index === 0) {
+        const own = supported.find(({ pids }) => pids.has(pid));
+        return own ? this.costsPerCall(own).supportNs : 0;
+      }
+      const probed = present.find(({ attachment }) => attachment.has(index));
+      if (!probed) return 0;
+      const { callNs, spanNs, countNs } = this.costsPerCall(probed);
+      const at = index - probed.attachment.firstFunction;
+      return governor.callCost({
+        index,
+        callNs: callNs[at] ?? 0,
+        spanNs: spanNs[at] ?? 0,
+        countNs: countNs[at] ?? null,
+      });
+    });
+    return costs.values();
   }
 
   private costsOf(probed: ProbedModule, calls: Float64Array): GovernedCost[] {
@@ -227,14 +300,52 @@ export class Governing {
   }
 
   /** Hits of the sites that our bookkeeping needs are counted for all modules together. */
-  private supportNs(present: readonly ProbedModule[], calls: Float64Array): number {
+  private supportNs(
+    present: readonly ProbedModule[],
+    calls: Float64Array,
+    recent: RecentHits | null,
+  ): number {
     const hits = Math.max(0, (calls[0] ?? 0) - (this.before[0] ?? 0));
     if (hits === 0) return 0;
     const all = [...this.options.modules.all].filter(hasSupport);
     const own = present.filter(hasSupport);
     const [first] = own;
-    const targets = targetsOf(all);
-    return first ? (hits * this.costsPerCall(first).supportNs * targetsOf(own)) / targets : 0;
+    if (!first) return 0;
+    const share = shareOfHits(recent?.get(0), own) ?? targetsOf(own) / targetsOf(all);
+    return hits * this.costsPerCall(first).supportNs * share;
+  }
+
+  /** Where nothing else keeps to the budget, and puts on again what was taken back. */
+  private suspend(
+    seconds: number,
+    rule: TraceRule,
+    { governor, suspensions }: Ruled,
+    present: readonly ProbedModule[],
+    hits: RecentHits | null,
+  ): void {
+    const { followed, onNotice } = this.options;
+    const cost = governor.otherSpending / 1e9;
+    suspensions.keepOnly(present);
+    const { suspend, resume } = suspensions.step(seconds, governor.isOtherTooDear, () =>
+      dearestOf(present.filter(hasSupport), suspensions.suspended, hits?.get(0)),
+    );
+    for (const probed of suspend) {
+      this.suspensions++;
+      const wait = suspensions.waitOf(probed);
+      const message = `the probes by which stacks and contexts are followed cost ${percent(cost)} of a CPU by themselves, and the budget is ${percent(rule.maxOverhead)}: nothing is traced of ${probed.exe} for ${wait} s (raise --max-overhead, or trace something else)`;
+      const work = followed
+        .suspend(probed)
+        .then(() => onNotice({ code: 'TRACING_SUSPENDED', message }, rule));
+      this.see(work, rule);
+    }
+    for (const probed of resume) {
+      const message = `${probed.exe} is traced again`;
+      this.newUntil = Math.max(this.newUntil, performance.now() + NEW_SECONDS * 1e3);
+      const work = followed
+        .resume(probed)
+        .then(() => onNotice({ code: 'TRACING_RESUMED', message }, rule));
+      this.see(work, rule);
+    }
   }
 
   private act(
@@ -252,9 +363,11 @@ export class Governing {
       case 'withdraw':
         if (action.do === 'withdraw') ruled.withdrawals += action.functions.length;
         this.tell(action, rule, ruled, present);
-        for (const { attachment } of present) {
-          const own = action.functions.filter((index) => attachment.has(index));
-          if (own.length > 0) this.see(attachment[action.do](own), rule);
+        for (const probed of present) {
+          const own = action.functions.filter((index) => probed.attachment.has(index));
+          if (own.length === 0) continue;
+          this.see(probed.attachment[action.do](own), rule);
+          this.rememberHot(probed, own);
         }
         break;
       case 'restore':
@@ -264,6 +377,15 @@ export class Governing {
         }
         break;
     }
+  }
+
+  private rememberHot({ attachment, exe, role }: ProbedModule, functions: number[]): void {
+    if (role.kind === 'kernel') return;
+    const { plan, firstFunction } = attachment;
+    const addresses = functions.flatMap(
+      (index) => plan.functions[index - firstFunction]?.entry.address ?? [],
+    );
+    this.options.hot.add(plan.module.facts, exe, addresses);
   }
 
   private see(work: Promise<void>, rule: TraceRule): void {
@@ -298,7 +420,7 @@ export class Governing {
     );
   }
 
-  /** Without these probes calls would be placed and paired wrongly, and so they are never withdrawn. */
+  /** Without these probes calls would be placed and paired wrongly: they go with all others, or not. */
   private tellOther(rule: TraceRule, ruled: Ruled): void {
     const { otherShare } = ruled.governor;
     if (otherShare === null || ruled.toldOther) return;
@@ -306,7 +428,7 @@ export class Governing {
     this.options.onNotice(
       {
         code: 'BOOKKEEPING_OVER_BUDGET',
-        message: `the probes by which stacks and contexts are followed cost ${percent(otherShare)} of a CPU by themselves, and the budget is ${percent(rule.maxOverhead)}: they stay as long as something is traced (raise --max-overhead, or stop tracing)`,
+        message: `the probes by which stacks and contexts are followed cost ${percent(otherShare)} of a CPU by themselves, and the budget is ${percent(rule.maxOverhead)}: should they cost more than all of it, nothing is traced for some time (raise --max-overhead, or trace something else)`,
       },
       rule,
     );
@@ -324,6 +446,8 @@ export class Governing {
   }
 }
 
+const budgetOf = (rule: TraceRule, targets: number): number => rule.maxOverhead * targets * 1e9;
+
 const percent = (share: number): string => `${+(share * 100).toPrecision(2)} %`;
 
 const WHAT_IS_LEFT = {
@@ -338,6 +462,33 @@ function targetsOf(modules: readonly ProbedModule[]): number {
   const pids = new Set<number>();
   for (const probed of modules) for (const pid of probed.pids) pids.add(pid);
   return Math.max(1, pids.size);
+}
+
+/** Of these sampled hits; null where there are none. */
+function shareOfHits(
+  byTarget: ReadonlyMap<number, number> | undefined,
+  modules: readonly ProbedModule[],
+): number | null {
+  let own = 0;
+  let all = 0;
+  for (const [pid, hits] of byTarget ?? []) {
+    all += hits;
+    if (modules.some(({ pids }) => pids.has(pid))) own += hits;
+  }
+  return all > 0 ? own / all : null;
+}
+
+/** The one whose processes have made most of these hits, of those that are not away. */
+function dearestOf(
+  modules: readonly ProbedModule[],
+  away: ReadonlySet<ProbedModule>,
+  byTarget: ReadonlyMap<number, number> | undefined,
+): ProbedModule | null {
+  const hitsOf = (probed: ProbedModule): number => shareOfHits(byTarget, [probed]) ?? 0;
+  const [dearest] = modules
+    .filter((probed) => !away.has(probed))
+    .sort((a, b) => hitsOf(b) - hitsOf(a));
+  return dearest ?? null;
 }
 
 function nameOf(modules: readonly ProbedModule[], index: number): string {

@@ -88,7 +88,7 @@ export class Governor {
     this.bucket = budget * FIRST_SECONDS;
   }
 
-  /** There are more targets, or fewer. */
+  /** There are more targets, or fewer, or what they cost is spread otherwise. */
   setBudget(budget: number): void {
     this.budget = budget;
     this.bucket = Math.min(this.bucket, budget * FULL_SECONDS);
@@ -124,6 +124,17 @@ export class Governor {
   /** What belongs to no function costs so much of a CPU that it leaves functions too little. */
   get otherShare(): number | null {
     return this.otherRate > this.budget * (1 - OWN) ? this.otherRate / 1e9 : null;
+  }
+
+  /** What a call costs as the function is traced now, in nanoseconds. */
+  callCost({ index, callNs, spanNs, countNs }: Omit<GovernedCost, 'calls'>): number {
+    const state = this.known.get(index)?.state ?? 'whole';
+    return this.costOf({ rate: callNs, spanRate: callNs + spanNs, countRate: countNs, state });
+  }
+
+  /** What belongs to no function costs more than all that may be spent. */
+  get isOtherTooDear(): boolean {
+    return this.otherRate > this.budget;
   }
 
   /** What calls cost now, in nanoseconds a second. */

@@ -15,12 +15,14 @@ import type { ModuleProbes } from './attachment.js';
 import { type Blamed, CrashWatch, type ProcessEnd } from './crash-watch.js';
 import { crashKey, CRASHED, type Crashes, diedAttaching } from './crashes.js';
 import { FileLeases } from './file-leases.js';
+import type { HotFunctions } from './hot-functions.js';
 import { forgetHttpRequests, type HttpRequests, readHttpRequests } from './http-requests.js';
 import { kernelError } from './kernel-errors.js';
 import { functionOf, type OpenStackCalls } from './open-calls.js';
 import type { TraceRule } from './rule.js';
 import type { RuleMaps } from './rule-maps.js';
 import type { Session } from './session.js';
+import { Suspended } from './suspended.js';
 
 /** A module of a process, as Target has them of its main executable. */
 export type ModuleFile = Pick<Target, 'exe' | 'file' | 'fileId'>;
@@ -59,6 +61,8 @@ export interface ModulesOptions {
   session: Session;
   /** What is not attached again at once; null: anything is. */
   crashes: Crashes | null;
+  /** What has cost too much before comes last; null: it is not remembered. */
+  hot: HotFunctions | null;
   /** Loaded: its functions have numbers now. */
   onAdded: (probed: ProbedModule) => void;
   /** All its records have come; its statistics are still there. `open` are its goroutines. */
@@ -67,6 +71,8 @@ export interface ModulesOptions {
     open: readonly OpenStackCalls[],
     why: DetachReason,
   ) => Promise<void>;
+  /** Their probes are gone for a while, and `open` will not be seen to end. */
+  onSuspended: (probed: readonly ProbedModule[], open: readonly OpenStackCalls[]) => Promise<void>;
   onNotice: (notice: Notice) => void;
 }
 
@@ -94,6 +100,7 @@ export class Modules {
   private readonly maps = new Map<TraceRule, Promise<RuleMaps>>();
   private readonly leases: FileLeases;
   private readonly procfs = new Procfs();
+  private readonly suspended = new Suspended(() => this.probed.values());
 
   constructor(private readonly options: ModulesOptions) {
     this.leases = new FileLeases(options.native, options.onNotice);
@@ -332,14 +339,19 @@ export class Modules {
     probed.idleSince = null;
     try {
       if (!attachment.isAttached(pid)) this.requireMemory(probed, pid);
-      // Before as well: it may die while they are attached.
-      this.crashWatch?.linked(probed, pid);
-      await this.attach(probed, shared ? null : pid);
-      this.crashWatch?.linked(probed, pid);
+      await this.attachTo(probed, pid);
     } catch (error) {
       this.left(probed, target.pid);
       throw error;
     }
+  }
+
+  private async attachTo(probed: ProbedModule, pid: number): Promise<void> {
+    if (this.suspended.has(probed, pid)) return;
+    // Before as well: it may die while they are attached.
+    this.crashWatch?.linked(probed, pid);
+    await this.attach(probed, probed.shared ? null : pid);
+    this.crashWatch?.linked(probed, pid);
   }
 
   /** Its pages become the process's own, and a process that may have no more memory is killed. */
@@ -350,8 +362,38 @@ export class Modules {
   }
 
   /** For processes that are yet to come; the one that it was planned for has ended. */
-  arm(probed: ProbedModule): Promise<void> {
-    return this.attach(probed, null);
+  async arm(probed: ProbedModule): Promise<void> {
+    if (this.suspended.has(probed, null)) this.suspended.wantAll(probed);
+    else await this.attach(probed, null);
+  }
+
+  /**
+   * Takes back the probes of the module for a while, and those that its processes have besides. What
+   * is counted, and whose they are, stays.
+   */
+  async suspend(probed: ProbedModule): Promise<void> {
+    if (!this.isPresent(probed)) return;
+    const all = this.suspended.companions(probed);
+    for (const each of all) this.suspended.add(each);
+    await this.silence(all);
+    const open = await this.openIn(all);
+    await this.options.onSuspended(all, open);
+    // Goroutines that go on are new ones when the probes are back.
+    this.options.session.forget(open);
+  }
+
+  async resume(probed: ProbedModule): Promise<void> {
+    if (!this.isPresent(probed)) return;
+    const all = this.suspended.companions(probed);
+    const whole = all.filter((each) => this.suspended.delete(each));
+    for (const each of whole) await this.attach(each, null);
+    const links = all.flatMap((each) => [...each.pids].map((pid) => this.attachTo(each, pid)));
+    const failed = (await Promise.allSettled(links)).find(({ status }) => status === 'rejected');
+    if (failed?.status === 'rejected') throw failed.reason;
+  }
+
+  private isPresent(probed: ProbedModule): boolean {
+    return this.probed.get(keyOf(probed.rule, probed.fileId, probed.role)) === probed;
   }
 
   /**
@@ -371,7 +413,8 @@ export class Modules {
     const { attachment, file, exe, crashKey: key } = probed;
     const { crashes, session } = this.options;
     if (attachment.isAttached(pid)) return;
-    const attach = (): Promise<void> => attachment.attach(file?.path ?? '', pid);
+    const hot = this.hotIn(probed);
+    const attach = (): Promise<void> => attachment.attach(file?.path ?? '', pid, hot);
     try {
       await session.whileAttaching(attachment, () =>
         crashes ? crashes.marked(key, diedAttaching(exe, attachment.plan), attach) : attach(),
@@ -379,6 +422,17 @@ export class Modules {
     } catch (error) {
       throw kernelError(error);
     }
+  }
+
+  /** Numbers of its functions that were too dear when its file was attached to before. */
+  private hotIn({ attachment, exe, role }: ProbedModule): Set<number> {
+    const { plan, firstFunction } = attachment;
+    const { hot } = this.options;
+    const known = hot && role.kind !== 'kernel' ? hot.of(plan.module.facts, exe) : new Set();
+    const numbers = plan.functions.flatMap(({ entry }, index) =>
+      known.has(entry.address) ? [firstFunction + index] : [],
+    );
+    return new Set(numbers);
   }
 
   /** The process has ended, or runs something else now. */
@@ -396,9 +450,9 @@ export class Modules {
 
   /** Takes its probes back. Its processes are nobody's then. */
   async remove(probed: ProbedModule, why: DetachReason): Promise<void> {
-    const key = keyOf(probed.rule, probed.fileId, probed.role);
-    if (this.probed.get(key) !== probed) return;
-    this.probed.delete(key);
+    if (!this.isPresent(probed)) return;
+    this.probed.delete(keyOf(probed.rule, probed.fileId, probed.role));
+    this.suspended.delete(probed);
     try {
       await this.takeBack(probed, why);
     } finally {
@@ -414,35 +468,40 @@ export class Modules {
   private async takeBack(probed: ProbedModule, why: DetachReason): Promise<void> {
     const { session, onRemoved } = this.options;
     const { attachment } = probed;
-    await attachment.detachEntries();
-    const deadline = performance.now() + GRACE_MS;
-    let open = await this.openIn(probed);
-    while (open.some(({ calls }) => calls.length > 0) && performance.now() < deadline) {
-      await new Promise((resolve) => setTimeout(resolve, 10));
-      open = await this.openIn(probed);
-    }
-    await attachment.detach();
-    await session.drain();
+    await this.silence([probed]);
     const { maps } = await this.mapsOf(probed.rule);
     const { firstFunction, plan } = attachment;
     await forgetHttpRequests(maps.http_requests, firstFunction, plan.functions.length);
-    open = await this.openIn(probed);
+    const open = await this.openIn([probed]);
     // Nothing may wait between these: what onRemoved() has noted must not be counted twice.
     await onRemoved(probed, open, why);
     session.forget(open);
     session.remove(attachment);
   }
 
+  /** When it resolves their probes are gone, and all their records have come. */
+  private async silence(all: readonly ProbedModule[]): Promise<void> {
+    await Promise.all(all.map(({ attachment }) => attachment.detachEntries()));
+    const deadline = performance.now() + GRACE_MS;
+    let open = await this.openIn(all);
+    while (open.some(({ calls }) => calls.length > 0) && performance.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      open = await this.openIn(all);
+    }
+    await Promise.all(all.map(({ attachment }) => attachment.detach()));
+    await this.options.session.drain();
+  }
+
   /**
-   * All goroutines of processes in which its functions are open, those included that nobody has
+   * All goroutines of processes in which their functions are open, those included that nobody has
    * linked: one attachment may serve processes that are not known yet.
    */
-  private async openIn({ pids, attachment }: ProbedModule): Promise<OpenStackCalls[]> {
+  private async openIn(probed: readonly ProbedModule[]): Promise<OpenStackCalls[]> {
     const all = await this.options.session.allOpenCalls();
-    const own = new Set(pids);
-    for (const { tgid, calls } of all) {
-      if (calls.some((call) => attachment.has(functionOf(call)))) own.add(tgid);
-    }
+    const own = new Set(probed.flatMap(({ pids }) => [...pids]));
+    const isOwn = (call: Buffer): boolean =>
+      probed.some(({ attachment }) => attachment.has(functionOf(call)));
+    for (const { tgid, calls } of all) if (calls.some(isOwn)) own.add(tgid);
     return all.filter(({ tgid }) => own.has(tgid));
   }
 

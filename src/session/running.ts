@@ -22,6 +22,7 @@ import type { Crashes } from './crashes.js';
 import { Followed } from './followed.js';
 import { Governing } from './governing.js';
 import { Holds } from './holds.js';
+import { HotFunctions } from './hot-functions.js';
 import { ModuleNames } from './names.js';
 import type { OpenStackCalls } from './open-calls.js';
 import { add, NOTHING_SPENT, type Spent, spentOn } from './overhead.js';
@@ -160,12 +161,15 @@ export class Running {
       programSpans,
     });
     const procfs = new Procfs();
+    const hot = new HotFunctions();
     this.modules = new Modules({
       native,
       session: this.session,
       crashes: options.crashes,
+      hot,
       onAdded: (probed) => this.register(probed),
       onRemoved: (probed, open, why) => this.unregister(probed, open, why),
+      onSuspended: (probed, open) => this.finishCalls(probed, open),
       onNotice: (notice) => this.pipeline.notice(notice),
     });
     this.resources = new ProcessResources({
@@ -214,6 +218,8 @@ export class Running {
       hostBudget: options.hostBudget,
       session: this.session,
       modules: this.modules,
+      hot,
+      followed: this.followed,
       onNotice: (notice, rule) => this.tellOf(notice, rule),
     });
     if (expectsTargets) await Promise.all(rules.map((rule) => this.modules.mapsOf(rule)));
@@ -305,9 +311,7 @@ export class Running {
     open: readonly OpenStackCalls[],
     why: DetachReason,
   ): Promise<void> {
-    await this.pipeline.finish(process.hrtime.bigint(), stacksOf(open), (index) =>
-      probed.attachment.has(index),
-    );
+    await this.finishCalls([probed], open);
     this.detached[why] += sitesOf(probed);
     const { firstFunction, plan } = probed.attachment;
     const count = plan.functions.length;
@@ -323,6 +327,16 @@ export class Running {
       this.functions[index] = undefined;
       this.options.onForgotten?.(index);
     }
+  }
+
+  /** These calls of theirs will not be seen to end. */
+  private finishCalls(
+    probed: readonly ProbedModule[],
+    open: readonly OpenStackCalls[],
+  ): Promise<void> {
+    return this.pipeline.finish(process.hrtime.bigint(), stacksOf(open), (index) =>
+      probed.some(({ attachment }) => attachment.has(index)),
+    );
   }
 
   /** What its probes have cost so far, as of the session's last look at run times. */
@@ -388,7 +402,8 @@ export class Running {
       (named, index): CountedFunction | undefined =>
         named && { name: named.name, sites: named.sites, unsent: this.pipeline.unsent[index] ?? 0 },
     );
-    const summary = summarize(counted, statistics, this.lostHere(), overhead);
+    const { suspensions } = this.governing;
+    const summary = summarize(counted, statistics, this.lostHere(), overhead, suspensions);
     await Promise.all(sinks.map((sink) => sink.close(summary)));
     return summary;
   }

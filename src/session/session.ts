@@ -18,6 +18,7 @@ import { programCounts, programHits } from './program-hits.js';
 import { openRuleMaps, type RuleMaps } from './rule-maps.js';
 import { type ProgramCounts, type ProgramTime, RunTimes } from './run-times.js';
 import { type FunctionStatistics, readStatistics } from './statistics.js';
+import { type RecentHits, recentHits } from './target-share.js';
 import { Targets } from './targets.js';
 import type { Transport } from './transport.js';
 
@@ -254,6 +255,12 @@ export class Session {
   /** Calls so far, by function number; the first is of the support sites' hits. */
   calls(): Float64Array {
     return this.sums(statistics.calls);
+  }
+
+  /** Whose hits there were of late, once Targets.sampleHits() was asked for. */
+  recentHits(): RecentHits {
+    const samples = this.map('hit_samples');
+    return recentHits(samples.read(0, samples.maxEntries), Number(process.hrtime.bigint()));
   }
 
   /** What its probes cost is measured from then on. */

@@ -40,17 +40,28 @@ export const GRACE_MS = 5;
 const AROUND_GRACE_MS = 100;
 /** Functions of the first wave, and how many times more each next one has. */
 const FIRST_WAVE = 256;
+/** Of those that were too dear before. */
+const FIRST_HOT_WAVE = 16;
 const GROWTH = 8;
 /** Between waves, so that the governor sees what the last one costs, in ms. */
 const WAVE_MS = 30;
 
-/** Functions in the order in which they are attached. */
-export function wavesOf(functions: readonly number[]): number[][] {
-  const waves: number[][] = [];
-  for (let at = 0, size = FIRST_WAVE; at < functions.length; at += size, size *= GROWTH) {
-    waves.push(functions.slice(at, at + size));
+/** Functions in the order in which they are attached. `hot`: those that were too dear before. */
+export function wavesOf(
+  functions: readonly number[],
+  hot: ReadonlySet<number> = new Set(),
+): number[][] {
+  const others = functions.filter((each) => !hot.has(each));
+  const last = functions.filter((each) => hot.has(each));
+  return [...waves(others, FIRST_WAVE), ...waves(last, FIRST_HOT_WAVE)];
+}
+
+function waves(functions: readonly number[], first: number): number[][] {
+  const found: number[][] = [];
+  for (let at = 0, size = first; at < functions.length; at += size, size *= GROWTH) {
+    found.push(functions.slice(at, at + size));
   }
-  return waves;
+  return found;
 }
 
 export class SiteLinks {

@@ -43,6 +43,7 @@ export function summarize(
   statistics: readonly FunctionStatistics[],
   lostHere: Record<string, number>,
   overhead: Summary['overhead'],
+  suspensions: number,
 ): Summary {
   const lost = lostInKernel(statistics);
   for (const [reason, count] of Object.entries(lostHere)) {
@@ -60,7 +61,7 @@ export function summarize(
     truncated: sum(({ contextsTruncated }) => contextsTruncated),
   };
   const valuesLost = sum((counted) => counted.valuesLost);
-  return { functions: rows, lost, contexts, valuesLost, overhead };
+  return { functions: rows, lost, contexts, valuesLost, suspensions, overhead };
 }
 
 function summarizeFunction(named: CountedFunction, counted: FunctionStatistics): FunctionSummary {

@@ -32,7 +32,7 @@ export class Targets {
   private readonly entries = new Map<number, TargetEntry>();
   /** Where their threads publish contexts, as far as they do. */
   private readonly threadContexts = new Map<number, ThreadContextPlace>();
-  private readonly facts = { publishers: 0, removals: 0 };
+  private readonly facts = { publishers: 0, removals: 0, samplesHits: 0 };
 
   constructor(
     private readonly maps: {
@@ -99,6 +99,14 @@ export class Targets {
     this.write(pid);
   }
 
+  /** From then on, or no more, it is sampled whose hits there are. */
+  sampleHits(on: boolean): void {
+    const wanted = on ? 1 : 0;
+    if (this.facts.samplesHits === wanted) return;
+    this.facts.samplesHits = wanted;
+    this.writeFacts();
+  }
+
   remove(pid: number): void {
     this.entries.delete(pid);
     this.threadContexts.delete(pid);
@@ -117,6 +125,7 @@ export class Targets {
     const value = Buffer.alloc(targetFacts.size);
     value.writeUInt32LE(this.facts.publishers, targetFacts.publishers);
     value.writeUInt32LE(this.facts.removals, targetFacts.removals);
+    value.writeUInt32LE(this.facts.samplesHits, targetFacts.samplesHits);
     this.maps.facts.update(FIRST, value);
   }
 

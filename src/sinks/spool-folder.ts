@@ -7,6 +7,7 @@ import { chmod, type FileHandle, lstat, mkdir, open, rename, unlink } from 'node
 import { connect, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { UnderspanError } from '../errors.js';
+import { makeDirectory } from '../make-directory.js';
 
 const FOLDER = 'otlp';
 const LOCK = 'lock';
@@ -56,7 +57,7 @@ export async function openFolder(directory: string): Promise<SpoolFolder> {
 }
 
 async function openTrusted(directory: string, path: string): Promise<FileHandle> {
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  makeDirectory(directory, 0o700);
   const parent = await lstat(directory);
   const us = process.geteuid?.() ?? 0;
   if (!parent.isDirectory()) throw untrusted(directory, 'it is not a directory, or a link to one');

@@ -21,6 +21,9 @@ export function renderSummary(summary: Summary, paint: Paint): string[] {
     ...foreignLines(summary.functions),
     ...(summary.valuesLost > 0 ? [`calls without their values: ${count(summary.valuesLost)}`] : []),
     ...waitLines(called),
+    ...(summary.suspensions > 0
+      ? [`times that tracing was suspended to keep to the budget: ${count(summary.suspensions)}`]
+      : []),
     `overhead: ${overheadLine(summary.overhead)}`,
   ];
 }

@@ -673,9 +673,18 @@ export const target = {
 
 /** Byte offsets in struct target_facts. */
 export const targetFacts = {
-  size: 8,
+  size: 16,
   publishers: 0,
   removals: 4,
+  samplesHits: 8,
+} as const;
+
+/** Byte offsets in struct hit_sample. */
+export const hitSample = {
+  size: 16,
+  timeNs: 0,
+  tgid: 8,
+  function: 12,
 } as const;
 
 /** Byte offsets in struct thread_stack. */

@@ -172,6 +172,12 @@ test('a person is told why, and how to go on', async (t) => {
       const refused = await trace(args, { env });
       assert.equal(refused.status, 1);
       assert.match(refused.stderr, /died of SIGSEGV .* not probed again for 5 min/);
+      const planned = await trace([...args, '--dry-run'], { env });
+      assert.equal(planned.status, 0);
+      assert.match(
+        planned.stdout + planned.stderr,
+        /died of SIGSEGV .* not probed again for 5 min/,
+      );
       await survives(second);
       const [, path = ''] = /: rm (\S+)/.exec(refused.stderr) ?? [];
       rmSync(path);

@@ -1,8 +1,12 @@
 /** A budget: what costs more than it is thinned, then withdrawn, and no other call is lost for it. */
 import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { requireBpf } from '../tools/require.js';
 import { Shop } from '../tools/shop.js';
+import { until } from '../tools/agent.js';
 import { sleep } from '../tools/process.js';
 import { totalLost, trace, Tracer } from '../tools/tracer.js';
 
@@ -28,12 +32,39 @@ async function order(shop: Shop): Promise<void> {
   await response.arrayBuffer();
 }
 
+/** As a share of a CPU: between what the entries of the hot function cost and what its calls do. */
+async function countingBudget(shop: Shop): Promise<number> {
+  const args = ['--dry-run', '--output', 'json', '--pid', String(shop.pid), HOT];
+  const { stdout } = await trace(['attach', ...args]);
+  const { functions } = JSON.parse(stdout) as { functions: [PlannedCost] };
+  const [{ entry, callNano }] = functions;
+  return (RATE * (callNano + 2 * entry.nano)) / 2 / 1e9;
+}
+
+/** Calls of the hot function at an even rate, also where the host is slow to make them. */
+async function burn(
+  shop: Shop,
+  ms: number,
+  besides = (): Promise<void> => Promise.resolve(),
+): Promise<void> {
+  const begin = Date.now();
+  for (let made = 0; Date.now() < begin + ms;) {
+    await sleep(50);
+    const due = Math.round(RATE * ((Date.now() - begin) / 1e3)) - made;
+    const response = await fetch(`${shop.url}/burn?calls=${due}&goroutines=1`);
+    assert.equal(response.status, 200);
+    made += due;
+    await besides();
+  }
+}
+
 test('a hot function is withdrawn, looked at again, and the others are counted exactly', async (t) => {
   if (!requireBpf(t)) return;
   const shop = await Shop.start();
+  const cache = mkdtempSync(join(tmpdir(), 'governor-'));
   try {
     const args = ['--max-overhead', '5%', '--pid', String(shop.pid), SELDOM, HOT];
-    const tracer = await Tracer.attach(args);
+    const tracer = await Tracer.attach(args, { UNDERSPAN_CACHE_DIR: cache });
     // Links are replaced while the others go on.
     let ordered = 0;
     for (const end = Date.now() + LOOK_MS; Date.now() < end;) {
@@ -61,8 +92,12 @@ test('a hot function is withdrawn, looked at again, and the others are counted e
       told.at(-1)?.message ?? '',
       /main\.tick costs [\d.]+ % of a CPU, and the budget is 5 %/,
     );
+    // The next tracer will attach to it last.
+    const remembered = readdirSync(cache).filter((name) => name.startsWith('hot-'));
+    assert.equal(remembered.length, 1);
   } finally {
     await shop.stop();
+    rmSync(cache, { recursive: true });
   }
 });
 
@@ -70,30 +105,11 @@ test('what is too dear is only counted, and every call is', async (t) => {
   if (!requireBpf(t)) return;
   const shop = await Shop.start();
   try {
-    const { stdout } = await trace([
-      'attach',
-      '--dry-run',
-      '--output',
-      'json',
-      '--pid',
-      String(shop.pid),
-      HOT,
-    ]);
-    const { functions } = JSON.parse(stdout) as { functions: [PlannedCost] };
-    const [{ entry, callNano }] = functions;
-    // Between what the entries cost and what the calls do.
-    const budget = (RATE * (callNano + 2 * entry.nano)) / 2 / 1e9;
+    const budget = await countingBudget(shop);
     const args = ['--max-overhead', `${(budget * 100).toFixed(2)}%`, '--pid', String(shop.pid)];
     const tracer = await Tracer.attach([...args, SELDOM, HOT]);
-    const burst = RATE * 0.05;
     // Until it has been looked at again.
-    for (const end = Date.now() + LOOK_MS; Date.now() < end;) {
-      const next = Date.now() + 50;
-      const response = await fetch(`${shop.url}/burn?calls=${burst}&goroutines=1`);
-      assert.equal(response.status, 200);
-      await order(shop);
-      await sleep(next - Date.now());
-    }
+    await burn(shop, LOOK_MS, () => order(shop));
     const { calls } = await shop.counters();
     assert.equal(await tracer.stop(), 0, tracer.stderr);
     const found = new Map(tracer.result.functions.map((each) => [each.name, each]));
@@ -114,6 +130,83 @@ test('what is too dear is only counted, and every call is', async (t) => {
     // By far the most, but before and at the look there were durations.
     assert.ok((governor ?? 0) > 0.8 * (calls[HOT] ?? 0), `${governor}`);
     assert.ok(found.get(HOT)?.calls !== governor);
+  } finally {
+    await shop.stop();
+  }
+});
+
+test('a target that is hot has no more than its own budget, however many are idle', async (t) => {
+  if (!requireBpf(t)) return;
+  const shops: Shop[] = [];
+  try {
+    for (let count = 0; count < 4; count++) shops.push(await Shop.start());
+    const [hot] = shops as [Shop];
+    // All together may cost twice what it does.
+    const budget = await countingBudget(hot);
+    const pids = shops.flatMap(({ pid }) => ['--pid', String(pid)]);
+    const args = ['--max-overhead', `${(budget * 100).toFixed(2)}%`, ...pids, SELDOM, HOT];
+    const tracer = await Tracer.attach(args);
+    for (let round = 0; round < 8; round++) {
+      await burn(hot, 1_000);
+      for (const shop of shops) await order(shop);
+    }
+    const { calls } = await hot.counters();
+    assert.equal(await tracer.stop(), 0, tracer.stderr);
+    const counted = new Map(tracer.result.functions.map((each) => [each.name, each.calls]));
+    const { governor } = tracer.result.lost;
+    t.diagnostic(
+      `${counted.get(HOT)} calls, ${governor} of them only counted; budget ${budget}, predicted ${tracer.result.overhead.predicted}`,
+    );
+    assert.equal(counted.get(HOT), calls[HOT]);
+    assert.equal(counted.get(SELDOM), 8 * shops.length);
+    assert.equal(tracer.result.lost['unpaired'], 0);
+    // By far the most where the host lets it call at an even rate.
+    assert.ok((governor ?? 0) > 0.3 * (calls[HOT] ?? 0), `${governor}`);
+    assert.ok((tracer.result.overhead.predicted ?? 1) < budget, `${budget}`);
+    const told = tracer.notices.filter(({ code }) => code === 'OVER_BUDGET');
+    assert.match(told[0]?.message ?? '', /^tracing main\.tick .* only counted/);
+  } finally {
+    await Promise.all(shops.map((shop) => shop.stop()));
+  }
+});
+
+test('where following goroutines alone is too dear, nothing is traced for some time', async (t) => {
+  if (!requireBpf(t)) return;
+  const shop = await Shop.start();
+  try {
+    const args = ['--max-overhead', '1%', '--pid', String(shop.pid), SELDOM];
+    const tracer = await Tracer.attach(args);
+    const has = (code: string): true | null =>
+      tracer.notices.some((notice) => notice.code === code) || null;
+    const takeOrders = async (): Promise<void> => {
+      for (let count = 0; count < ORDERS; count++) await order(shop);
+    };
+    await takeOrders();
+    let storms = true;
+    const storm = (async () => {
+      while (storms) await fetch(`${shop.url}/burn?calls=20000&goroutines=20000`);
+    })();
+    try {
+      await until('suspended', () => has('TRACING_SUSPENDED'));
+    } finally {
+      storms = false;
+      await storm;
+    }
+    await takeOrders();
+    await until('resumed', () => has('TRACING_RESUMED'), 60_000);
+    await takeOrders();
+    const { calls } = await shop.counters();
+    assert.equal(await tracer.stop(), 0, tracer.stderr);
+    const [seldom] = tracer.result.functions;
+    t.diagnostic(`${seldom?.calls} of ${calls[SELDOM]} calls`);
+    // All but those that were made while it was not traced.
+    assert.equal(calls[SELDOM], 3 * ORDERS);
+    assert.equal(seldom?.calls, 2 * ORDERS);
+    assert.equal(tracer.spans.length + totalLost(tracer.result), seldom?.calls);
+    assert.equal(tracer.result.lost['unpaired'], 0);
+    assert.equal(tracer.result.suspensions, 1);
+    const [suspended] = tracer.notices.filter(({ code }) => code === 'TRACING_SUSPENDED');
+    assert.match(suspended?.message ?? '', /the budget is 1 %: nothing is traced of .* for 15 s/);
   } finally {
     await shop.stop();
   }

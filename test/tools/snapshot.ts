@@ -99,4 +99,11 @@ export function functionSpan(
 }
 
 /** Of a rule whose budget pays for all. */
-export const UNGOVERNED = { thinned: false, counted: 0, withdrawn: 0, withdrawals: 0 };
+export const UNGOVERNED = {
+  thinned: false,
+  counted: 0,
+  withdrawn: 0,
+  withdrawals: 0,
+  suspended: 0,
+  suspensions: 0,
+};

@@ -14,6 +14,7 @@ const EMPTY: Summary = {
   lost: {},
   contexts: { unreadable: 0, truncated: 0 },
   valuesLost: 0,
+  suspensions: 0,
   overhead: { predicted: null, measured: null },
 };
 
@@ -218,6 +219,7 @@ test('the summary: functions by total time, losses that occurred, overhead', asy
     lost: { tooShort: 3, ringFull: 0, torn: 1_000 },
     contexts: { unreadable: 0, truncated: 0 },
     valuesLost: 0,
+    suspensions: 2,
     overhead: { predicted: 0.0123, measured: null },
   });
   const lines = text().split('\n');
@@ -229,6 +231,7 @@ test('the summary: functions by total time, losses that occurred, overhead', asy
   assert.ok(
     lines.includes('in interrupts or for probes, and no calls of the program: kernel:rcv 5'),
   );
+  assert.ok(lines.includes('times that tracing was suspended to keep to the budget: 2'));
   assert.ok(lines.includes('overhead: predicted 1.23 % of a CPU, measured unknown'));
 });
 

@@ -1,9 +1,11 @@
 /** What becomes of calls and files when the probes of an executable are taken back. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { BootCache } from '../../src/native/boot-cache.js';
 import type { Native } from '../../src/native/native.js';
 import type { ModulePlan } from '../../src/plan/plan.js';
 import type { Attachment } from '../../src/session/attachment.js';
+import { HotFunctions } from '../../src/session/hot-functions.js';
 import { Modules, type ProbedModule } from '../../src/session/modules.js';
 import type { OpenStackCalls } from '../../src/session/open-calls.js';
 import { type NamedFunction, Pipeline } from '../../src/session/pipeline.js';
@@ -41,7 +43,10 @@ const PLAN = {
   support: [],
   claimed: new Set(),
   refused: [],
-  module: { facts: { positionIndependent: false }, close: () => undefined },
+  module: {
+    facts: { positionIndependent: false, buildId: 'abc', stamp: '' },
+    close: () => undefined,
+  },
 } as unknown as ModulePlan;
 
 /** On a goroutine of a process, with calls of these functions open. */
@@ -58,19 +63,29 @@ class World {
   leased = 0;
   closed = 0;
   links: (number | null)[] = [];
+  /** Functions that were to come last. */
+  readonly last: number[] = [];
   open: OpenStackCalls[] = [];
   readonly removed: OpenStackCalls[][] = [];
+  readonly suspended: OpenStackCalls[][] = [];
+  readonly forgotten: OpenStackCalls[] = [];
   readonly modules: Modules;
 
-  constructor(uprobeMultiThreads: boolean, leases = true) {
+  constructor(uprobeMultiThreads: boolean, leases = true, hot: HotFunctions | null = null) {
     const attachment = {
       plan: PLAN,
       firstFunction: 3,
       number: 1,
       has: (index: number) => index === 3 || index === 4,
-      attach: async (_: string, pid: number | null) => void this.links.push(pid),
-      isAttached: () => this.links.length > 0,
-      detach: () => Promise.resolve(),
+      attach: async (_: string, pid: number | null, last: ReadonlySet<number>) => {
+        this.links.push(pid);
+        this.last.push(...last);
+      },
+      isAttached: (pid: number | null) => this.links.includes(pid) || this.links.includes(null),
+      detach: () => {
+        this.links = [];
+        return Promise.resolve();
+      },
       detachEntries: () => Promise.resolve(),
     } as unknown as Attachment;
     const session = {
@@ -87,7 +102,7 @@ class World {
       targets: { addModule: () => true, removeModule: () => undefined },
       drain: () => Promise.resolve(),
       allOpenCalls: () => Promise.resolve(this.open),
-      forget: () => undefined,
+      forget: (open: OpenStackCalls[]) => void this.forgotten.push(...open),
     };
     const leaseFile = (): object => {
       if (!leases) throw new Error('no leases here');
@@ -98,7 +113,9 @@ class World {
       native: { leaseFile } as unknown as Native,
       session: session as unknown as Session,
       crashes: null,
+      hot,
       onAdded: () => undefined,
+      onSuspended: async (_, open) => void this.suspended.push([...open]),
       onNotice: () => undefined,
       onRemoved: async (_, open) => void this.removed.push([...open]),
     });
@@ -111,6 +128,43 @@ class World {
     return probed;
   }
 }
+
+test('probes that are taken back for a while come back, also to who came meanwhile', async () => {
+  for (const [shared, links] of [
+    [false, [7, 8]],
+    [true, [null]],
+  ] as const) {
+    const world = new World(!shared);
+    const probed = await world.attached(false);
+    world.open = [goroutine(7, 3), goroutine(9, 77)];
+    await world.modules.suspend(probed);
+    assert.deepEqual(world.links, []);
+    assert.deepEqual(world.suspended, [[world.open[0]]]);
+    assert.deepEqual(world.forgotten, [world.open[0]]);
+    await world.modules.link(probed, { ...TARGET, pid: 8 });
+    assert.deepEqual(world.links, []);
+    await world.modules.resume(probed);
+    assert.deepEqual(world.links, links);
+    assert.deepEqual(world.removed, []);
+  }
+});
+
+test('probes that are away may go for good', async () => {
+  const world = new World(true);
+  const probed = await world.attached(false);
+  await world.modules.suspend(probed);
+  await world.modules.remove(probed, 'idle');
+  await world.modules.resume(probed);
+  assert.deepEqual(world.links, []);
+});
+
+test('what was too dear in the same file is attached last', async () => {
+  const hot = new HotFunctions(new BootCache('', null));
+  hot.add(PLAN.module.facts, TARGET.exe, [0x2000, 0x5000]);
+  const world = new World(true, false, hot);
+  await world.attached(false);
+  assert.deepEqual(world.last, [4]);
+});
 
 test('a file is guarded wherever probes in it outlive its processes', async () => {
   for (const [ofProcesses, whole, pid, leased] of [

@@ -164,6 +164,7 @@ export class Incoming {
   }
 }
 
-function summaryOf({ functions, lost, contexts, valuesLost, overhead }: Summary): Summary {
-  return { functions, lost, contexts, valuesLost, overhead };
+function summaryOf(line: Summary): Summary {
+  const { functions, lost, contexts, valuesLost, suspensions, overhead } = line;
+  return { functions, lost, contexts, valuesLost, suspensions, overhead };
 }

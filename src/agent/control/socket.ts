@@ -1,9 +1,10 @@
 /** The socket on the node: only its owner, root, may connect. */
-import { chmodSync, lstatSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, lstatSync, rmSync, statSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { UnderspanError } from '../../errors.js';
+import { makeDirectory } from '../../make-directory.js';
 
 /** Takes the place of a socket whose agent is gone; that of one that lives is an error. */
 export async function listenOnSocket(server: Server, path: string): Promise<void> {
@@ -27,7 +28,7 @@ export async function listenOnSocket(server: Server, path: string): Promise<void
 function prepareDirectory(directory: string): void {
   try {
     // Whatever the umask is.
-    if (mkdirSync(directory, { recursive: true })) chmodSync(directory, 0o755);
+    if (makeDirectory(directory)) chmodSync(directory, 0o755);
   } catch (error) {
     throw cannotListen(directory, error instanceof Error ? error.message : String(error));
   }

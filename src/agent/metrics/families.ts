@@ -161,6 +161,20 @@ const TARGETS: Family[] = [
     read: perRule(({ thinned }) => (thinned ? 1 : 0)),
   },
   {
+    name: 'underspan_governor_suspended_executables',
+    type: 'gauge',
+    help: 'Executables that are not traced at all at the moment, since following stacks alone costs more than the budget.',
+    labels: ['rule'],
+    read: perRule(({ suspended }) => suspended),
+  },
+  {
+    name: 'underspan_governor_suspensions_total',
+    type: 'counter',
+    help: 'How often all probes of an executable were taken back for a while, since following stacks alone cost more than the budget.',
+    labels: ['rule'],
+    read: perRule(({ suspensions }) => suspensions),
+  },
+  {
     name: 'underspan_targets',
     type: 'gauge',
     help: 'Processes that are traced.',

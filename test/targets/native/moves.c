@@ -53,8 +53,8 @@ static void *rounds(void *nothing) {
         if (dlclose(copy))
             exit(4);
         /* So that the next copy lies elsewhere. */
-        if (mmap((void *)place, 4096, PROT_NONE,
-                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
+        if (mmap((void *)place, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+                 -1, 0) == MAP_FAILED)
             exit(5);
     }
     return nothing;
