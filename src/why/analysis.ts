@@ -2,7 +2,7 @@
 import { Collector, type CollectorOptions } from './collector.js';
 import type { FunctionDifference, PathStep } from './compare.js';
 import { type Criterion, type Group, Groups } from './groups.js';
-import type { Profile } from './profile.js';
+import type { Profile, Step } from './profile.js';
 import type { ObservedCall, ObservedProgramSpan } from './spans.js';
 import { median } from './statistics.js';
 import { judge, type Judged, type Nothing, type Verdict } from './verdict.js';
@@ -62,7 +62,7 @@ export class Why {
       const split = group.split();
       return { group, split, ...judge(split, this.options.criterion) };
     });
-    judged.sort((a, b) => weight(b) - weight(a) || b.group.count - a.group.count);
+    judged.sort(compareGroups);
     const [first] = judged;
     const { criterion } = this.options;
     return {
@@ -102,17 +102,28 @@ interface JudgedGroup extends Judged {
 }
 
 /** Those with a verdict come first, and of them those on which most time is lost. */
-function weight({ verdict, split, comparison }: JudgedGroup): number {
-  if (!verdict) return 0;
+function compareGroups(a: JudgedGroup, b: JudgedGroup): number {
   return (
-    1 + Math.max(0, split.slowCount * (verdict.reason === 'error' ? 1 : comparison.differenceNs))
+    Number(b.verdict !== null) - Number(a.verdict !== null) ||
+    // A call around the program's span is the same request, and says less of it.
+    Number(b.group.isNamed) - Number(a.group.isNamed) ||
+    lossOf(b) - lossOf(a) ||
+    b.group.count - a.group.count
   );
 }
 
+function lossOf({ verdict, split, comparison }: JudgedGroup): number {
+  if (!verdict) return 0;
+  return split.slowCount * (verdict.reason === 'error' ? 1 : Math.max(0, comparison.differenceNs));
+}
+
 function pathOf({ comparison, verdict }: Judged): PathStep[] {
-  if (verdict?.reason === 'error') return comparison.path((step) => step.errors);
+  if (verdict?.reason === 'error') return comparison.path(errorsIn);
   return comparison.slow.length > 0 ? comparison.path() : [];
 }
+
+const errorsIn = (step: Step): number =>
+  [...step.beneath.values()].reduce((sum, beneath) => sum + errorsIn(beneath), step.errors);
 
 const medianOf = (profiles: readonly Profile[] = []): number =>
   median(profiles.map(({ durationNs }) => durationNs));

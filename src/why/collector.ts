@@ -2,6 +2,7 @@
 import { type Profile, profileOf } from './profile.js';
 import type { ObservedCall, ObservedProgramSpan } from './spans.js';
 import { requestsOf } from './tree.js';
+import { laneOf } from './waiters.js';
 
 export interface CollectorOptions {
   onProfile: (profile: Profile) => void;
@@ -47,7 +48,8 @@ export class Collector {
   }
 
   calls(batch: readonly ObservedCall[]): void {
-    for (const span of batch) this.add(span, 'calls');
+    const around = aroundOthers(batch);
+    for (const span of batch) if (span.traceId !== around) this.add(span, 'calls');
     this.settle();
   }
 
@@ -113,3 +115,16 @@ export class Collector {
 /** The program's span that a call belongs to goes on, or began before it was traced. */
 const lacksSpans = ({ calls, ids }: Pending): boolean =>
   calls.some(({ parentSpanId }) => parentSpanId !== null && !ids.has(parentSpanId));
+
+/**
+ * The trace of a call without a context in which one with a context ran, as in a handler around that
+ * of the SDK: the request is another trace's, and is not looked at twice.
+ */
+function aroundOthers(tree: readonly ObservedCall[]): string | null {
+  const root = tree.find(({ parentSpanId }) => parentSpanId === null);
+  if (!root) return null;
+  const lane = laneOf(root);
+  const isInside = (span: ObservedCall): boolean =>
+    span.traceId !== root.traceId && span.parentSpanId !== null && laneOf(span) === lane;
+  return tree.some(isInside) ? root.traceId : null;
+}

@@ -2,6 +2,7 @@
 import type { Times } from '../spans/time-attributes.js';
 import { addTimes, type Profile, type Step, stepBeneath } from './profile.js';
 import { median } from './statistics.js';
+import { MAX_DEPTH } from './waiters.js';
 
 /** Time of the program's span that is in no traced call. */
 export const OUTSIDE = '(outside of what is traced)';
@@ -151,7 +152,6 @@ export class Comparison {
 }
 
 const MAX_PATH = 32;
-const MAX_DEPTH = 500;
 
 const mean = <T>(of: readonly T[], value: (each: T) => number): number =>
   of.reduce((sum, each) => sum + value(each), 0) / Math.max(1, of.length);

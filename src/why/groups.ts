@@ -1,6 +1,7 @@
 /** Requests of one name: all are counted, some are kept. */
 import { Durations } from './durations.js';
 import type { Profile } from './profile.js';
+import { median } from './statistics.js';
 import { Largest, Reservoir } from './reservoir.js';
 
 /** Which requests are asked about. */
@@ -26,6 +27,8 @@ export interface Split {
 }
 
 export class Group {
+  /** By the program, and not after an outermost call. */
+  isNamed = false;
   private readonly durations = new Durations();
   private readonly normal = new Reservoir<Profile>(KEPT);
   private readonly slow = new Reservoir<Profile>(KEPT);
@@ -42,6 +45,7 @@ export class Group {
 
   add(profile: Profile): void {
     this.durations.add(profile.durationNs);
+    this.isNamed ||= profile.isNamed;
     if (this.isSlow(profile)) this.slow.add(profile);
     else this.normal.add(profile);
     if (this.criterion.kind === 'outliers') this.slowest.add(profile);
@@ -60,9 +64,10 @@ export class Group {
     const isSlow = ({ durationNs }: Profile): boolean => durationNs > thresholdNs;
     const kept = normal.kept.filter(isSlow);
     const others = this.slowest.kept.filter((each) => isSlow(each) && !kept.includes(each));
+    const usual = normal.kept.filter((each) => !isSlow(each));
     return {
-      slow: kept.length >= ENOUGH ? kept : [...kept, ...others],
-      normal: normal.kept.filter((each) => !isSlow(each)),
+      slow: evident(kept.length >= ENOUGH ? kept : [...kept, ...others], usual),
+      normal: usual,
       slowCount: this.durations.above(thresholdNs),
       thresholdNs,
     };
@@ -72,6 +77,13 @@ export class Group {
     if (this.criterion.kind === 'slower-than') return durationNs > this.criterion.ns;
     return this.criterion.kind === 'errors' && failure !== null;
   }
+}
+
+/** Without those that are hardly slow: any delay may have made them so. */
+function evident(slow: readonly Profile[], normal: readonly Profile[]): Profile[] {
+  const durations = (of: readonly Profile[]): number[] => of.map(({ durationNs }) => durationNs);
+  const middle = (median(durations(slow)) + median(durations(normal))) / 2;
+  return slow.filter(({ durationNs }) => durationNs >= middle);
 }
 
 export class Groups {

@@ -14,7 +14,8 @@ import {
   WAIT_EVENT,
   WAIT_REASON,
 } from '../spans/time-attributes.js';
-import type { CallNode, Request } from './tree.js';
+import type { Request } from './tree.js';
+import { type CallNode, MAX_DEPTH } from './waiters.js';
 
 export interface Step {
   name: string;
@@ -46,6 +47,8 @@ export interface Failure {
 
 export interface Profile {
   request: string;
+  /** By the program, and not after its outermost call. */
+  isNamed: boolean;
   traceId: string;
   startNs: number;
   durationNs: number;
@@ -61,7 +64,6 @@ export interface Profile {
 const MAX_WAITS = 16;
 const MAX_MARKS = 64;
 const MAX_MARK_LENGTH = 200;
-const MAX_DEPTH = 500;
 
 export function profileOf(request: Request): Profile {
   const root = newStep(request.name);
@@ -71,6 +73,7 @@ export function profileOf(request: Request): Profile {
   for (const node of request.calls) fold(root, node, 0);
   return {
     request: request.name,
+    isNamed: request.isNamed,
     traceId: request.traceId,
     startNs: Number(request.startUnixNano),
     durationNs: request.durationNs,

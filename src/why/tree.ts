@@ -5,20 +5,12 @@
  * what happens in a span of the program, and in no call beneath it, is of the call that made it.
  */
 import type { ObservedCall, ObservedProgramSpan } from './spans.js';
-
-export interface CallNode {
-  span: ObservedCall;
-  start: number;
-  end: number;
-  /** On the same goroutine or thread they came one after the other; others ran beside them. */
-  own: CallNode[];
-  others: CallNode[];
-  /** Nanoseconds that the request waited for this call and nothing beneath it. */
-  criticalNs: number;
-}
+import { byEnd, type CallNode, MAX_DEPTH, type ParentOf, placeCalls } from './waiters.js';
 
 export interface Request {
   name: string;
+  /** By a span of the program's, and not after its outermost call. */
+  isNamed: boolean;
   traceId: string;
   startUnixNano: bigint;
   durationNs: number;
@@ -31,18 +23,13 @@ export interface Request {
   elsewhereNs: number;
 }
 
-/** Deeper than any program nests, less deep than our own stack. */
-const MAX_DEPTH = 500;
-
 export function requestsOf(
   calls: readonly ObservedCall[],
   programSpans: readonly ObservedProgramSpan[],
 ): Request[] {
   const ofCalls = new Map(calls.map((span) => [span.spanId, span]));
   const ofProgram = new Map(programSpans.map((span) => [span.spanId, span]));
-  const parentOf = (
-    span: ObservedCall | ObservedProgramSpan,
-  ): ObservedCall | ObservedProgramSpan | undefined =>
+  const parentOf: ParentOf = (span) =>
     span.parentSpanId === null
       ? undefined
       : (ofCalls.get(span.parentSpanId) ?? ofProgram.get(span.parentSpanId));
@@ -84,73 +71,36 @@ interface Members {
 function requestOf(
   top: ObservedCall | ObservedProgramSpan,
   { calls, programSpans }: Members,
-  parentOf: (
-    span: ObservedCall | ObservedProgramSpan,
-  ) => ObservedCall | ObservedProgramSpan | undefined,
+  parentOf: ParentOf,
 ): Request {
   const base = top.startTimeUnixNano;
-  const nodes = new Map<string, CallNode>();
-  for (const span of calls) {
-    nodes.set(span.spanId, {
-      span,
-      start: Number(span.startTimeUnixNano - base),
-      end: Number(span.endTimeUnixNano - base),
-      own: [],
-      others: [],
-      criticalNs: 0,
-    });
-  }
+  const nodes = calls.map((span): CallNode => ({
+    span,
+    start: Number(span.startTimeUnixNano - base),
+    end: Number(span.endTimeUnixNano - base),
+    own: [],
+    others: [],
+    criticalNs: 0,
+  }));
   const durationNs = Number(top.endTimeUnixNano - base);
-  const outermost: CallNode[] = [];
-  for (const node of nodes.values()) {
-    const above = waiterOf(node, nodes, parentOf);
-    if (above) (runsOn(above) === runsOn(node) ? above.own : above.others).push(node);
-    // What outlives the request was not waited for.
-    else if (node.end <= durationNs) outermost.push(node);
-  }
-  for (const { own, others } of [{ own: [], others: outermost }, ...nodes.values()]) {
-    own.sort(byEnd);
-    others.sort(byEnd);
-  }
+  // What outlives the request was not waited for.
+  const outermost = placeCalls(nodes, base, parentOf)
+    .filter(({ end }) => end <= durationNs)
+    .sort(byEnd);
   // The program's span has no goroutine that we know of.
   const root = { start: 0, end: durationNs, own: [] as CallNode[], others: outermost };
   return {
     name: top.name,
+    isNamed: !('functionIndex' in top),
     traceId: top.traceId,
     startUnixNano: base,
     durationNs,
     calls: outermost,
-    all: [...nodes.values()],
+    all: nodes,
     programSpans,
     elsewhereNs: walk(root, 0, durationNs, 0),
   };
 }
-
-/**
- * The nearest call above that ends later: nothing waits for what outlives it. A call may end a span of
- * the program that it runs in, and so be over a little later than what it belongs to.
- */
-function waiterOf(
-  node: CallNode,
-  nodes: ReadonlyMap<string, CallNode>,
-  parentOf: (
-    span: ObservedCall | ObservedProgramSpan,
-  ) => ObservedCall | ObservedProgramSpan | undefined,
-): CallNode | null {
-  let span = parentOf(node.span);
-  for (let depth = 0; span && depth < MAX_DEPTH; depth++) {
-    const above = nodes.get(span.spanId);
-    if (above && above.end >= node.end) return above;
-    span = parentOf(span);
-  }
-  return null;
-}
-
-/** The last first. */
-const byEnd = (a: CallNode, b: CallNode): number => b.end - a.end;
-
-const runsOn = ({ span }: CallNode): unknown =>
-  span.attributes['underspan.goroutine.id'] ?? span.attributes['thread.id'] ?? '';
 
 type Walked = Pick<CallNode, 'start' | 'end' | 'own' | 'others'>;
 

@@ -71,6 +71,7 @@ const LEAST_SHARE = 0.3;
 const ERROR = 0.001;
 /** So much faster are nine of ten normal requests than nine of ten slow ones, if these are of a kind of their own. */
 const KIND_OF_ITS_OWN = 3;
+const LIKELY = 0.5;
 
 export interface Judged {
   comparison: Comparison;
@@ -96,12 +97,7 @@ export function judge({ slow, normal }: Split, criterion: Criterion): Judged {
   if (!found || agree < slow.length * (own ? LEAST_AGREEMENT : 0.5)) return without('scattered');
   if (name === OUTSIDE) return without('outside');
   if (found.share < LEAST_SHARE) return without('scattered');
-  if (own && !isOfItsOwnKind(slow, normal)) {
-    const usual = comparison.normalCulprits.filter((each) => each === name).length;
-    const functions = comparison.functions.length;
-    const chance = (usual + 1) / (normal.length + functions + 1);
-    if (atLeast(agree, slow.length, chance) * functions > ERROR) return without('scattered');
-  }
+  if (own && !isEvident(comparison, found, agree)) return without('scattered');
   return { comparison, verdict: blame(comparison, found, agree), nothing: null };
 }
 
@@ -116,6 +112,21 @@ function standOut(slow: readonly Profile[], normal: readonly Profile[]): boolean
   return (
     new Set(slow.map(({ startNs }) => Math.floor((startNs - first) / part))).size >= LEAST_PARTS
   );
+}
+
+function isEvident(
+  { slow, normal, normalCulprits, functions }: Comparison,
+  found: FunctionDifference,
+  agree: number,
+): boolean {
+  const usual = normalCulprits.filter((each) => each === found.name).length;
+  const chance = (usual + 1) / (normal.length + functions.length + 1);
+  if (atLeast(agree, slow.length, chance) * functions.length <= ERROR) return true;
+  // Where all time is spent in one place, so is any delay; but none that is no wait for a CPU makes
+  // requests of a kind of their own.
+  const reason = reasonOf(found);
+  const isWait = reason !== null && reason !== 'running' && reason !== 'allocation';
+  return (isWait || chance < LIKELY) && isOfItsOwnKind(slow, normal);
 }
 
 function isOfItsOwnKind(slow: readonly Profile[], normal: readonly Profile[]): boolean {

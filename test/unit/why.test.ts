@@ -335,6 +335,27 @@ describe('what is kept', () => {
     assert.equal(why.report().verdict?.function, 'main.pay');
   });
 
+  test('a call around a span of the program’s is no request of its own', () => {
+    const made = new MadeRequests();
+    made.add({ name: 'GET /', atMs: 1, call: order(randomNumbers(1)) });
+    const [first] = made.calls;
+    assert.ok(first);
+    const around = {
+      ...first,
+      traceId: 'f'.repeat(32),
+      spanId: 'f'.repeat(16),
+      parentSpanId: null,
+      name: 'main.outer',
+      startTimeUnixNano: 0n,
+      endTimeUnixNano: 1_000_000_000n,
+    };
+    const why = new Why({ criterion: { kind: 'outliers' } });
+    why.calls([around, ...made.calls]);
+    why.programSpans(made.programSpans);
+    const report = why.report();
+    assert.deepEqual([report.request, report.others], ['GET /', []]);
+  });
+
   test('no more spans than there is room for; what has no room is counted', () => {
     const made = new MadeRequests();
     const random = randomNumbers(1);

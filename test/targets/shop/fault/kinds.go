@@ -80,6 +80,7 @@ func (s *state) work() {
 			close(s.workers)
 			return
 		case s.workers <- struct{}{}:
+		case <-time.After(time.Millisecond):
 		}
 	}
 }
