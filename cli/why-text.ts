@@ -111,6 +111,7 @@ export function renderWhyJson(report: WhyReport, summary: Summary): string {
     normalMedianNano: whole(report.normalMedianNs),
     verdict: verdict && verdictJson(verdict),
     nothing: report.nothing,
+    suspect: report.suspect,
     functions: report.functions.map(({ slowNs, normalNs, differenceNs, times, ...rest }) => ({
       ...rest,
       slowNano: whole(slowNs),

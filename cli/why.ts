@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { tracedModules } from '../src/agent/control/protocol.js';
 import type { TraceOptions } from '../src/engine.js';
-import { spanCostNs } from '../src/plan/cost.js';
+import { siteCostNs } from '../src/plan/cost.js';
 import type { Notice } from '../src/sinks/sink.js';
 import { COLOURS, PLAIN, plural } from '../src/sinks/tree-format.js';
 import { refuseShellExpanded } from '../src/symbols/suggest.js';
@@ -116,25 +116,29 @@ type Wanted = Omit<TraceOptions, 'sinks'>;
 async function narrow(context: Context, options: Wanted): Promise<Wanted> {
   const { maxOverhead, selection, exclude } = options;
   if (maxOverhead >= 1 || selection.command) return options;
-  const native = context.native();
-  const plan = await context.planTrace(native, { ...options, sinks: [] });
-  const costs = new Map(
-    plan.modules.flatMap(({ plan: { functions } }) =>
-      functions.map((fn) => [fn.name, spanCostNs(fn, plan.costs)] as const),
-    ),
-  );
   sayProgress(context, 'counting calls for a second…');
-  const counting = await context.startTrace(native, { ...options, entryOnly: true, sinks: [] });
+  const counting = await context.startTrace(context.native(), {
+    ...options,
+    entryOnly: true,
+    sinks: [],
+  });
   const from = performance.now();
   await Promise.race([sleep(LOOK_MS), counting.ended]);
   const seconds = (performance.now() - from) / 1e3;
   const { functions } = await counting.stop();
+  const { modules, costs, targets } = counting.plan;
+  const hitNs = new Map(
+    modules.flatMap(({ plan }) =>
+      plan.functions.map(({ name, entry }) => [name, siteCostNs(entry, costs)] as const),
+    ),
+  );
   const called = functions.map(({ name, calls }) => ({
     name,
     callsPerSecond: calls / seconds,
-    callNs: costs.get(name) ?? 0,
+    // Of returns nothing is planned yet: most cost what entries do.
+    callNs: 2 * (hitNs.get(name) ?? 0) + costs.enterNs + costs.leaveNs + costs.spanNs,
   }));
-  const leftOut = tooDear(called, maxOverhead * plan.targets.length * FOR_FUNCTIONS);
+  const leftOut = tooDear(called, maxOverhead * targets.length * FOR_FUNCTIONS);
   if (leftOut.length === 0) return options;
   sayLeftOut(context, leftOut);
   return { ...options, exclude: [...exclude, ...leftOut.map(({ name }) => name)] };

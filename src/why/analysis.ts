@@ -5,7 +5,7 @@ import { type Criterion, type Group, Groups } from './groups.js';
 import type { Profile, Step } from './profile.js';
 import type { ObservedCall, ObservedProgramSpan } from './spans.js';
 import { median } from './statistics.js';
-import { judge, type Judged, type Nothing, type Verdict } from './verdict.js';
+import { judge, type Judged, type Nothing, type Suspect, type Verdict } from './verdict.js';
 
 export interface WhyOptions extends Omit<CollectorOptions, 'onProfile'> {
   criterion: Criterion;
@@ -26,6 +26,7 @@ export interface WhyReport {
   verdict: Verdict | null;
   /** Why nobody is blamed; null: somebody is. */
   nothing: Nothing | null;
+  suspect: Suspect | null;
   functions: FunctionDifference[];
   path: PathStep[];
   others: { request: string; requests: number; slow: number; verdict: Verdict | null }[];
@@ -75,6 +76,7 @@ export class Why {
       normalMedianNs: medianOf(first?.split.normal),
       verdict: first?.verdict ?? null,
       nothing: first ? first.nothing : 'few',
+      suspect: first?.suspect ?? null,
       functions: first?.comparison.functions.slice(0, MAX_FUNCTIONS) ?? [],
       path: first ? pathOf(first) : [],
       others: judged.slice(1).map(({ group, split, verdict }) => ({

@@ -17,6 +17,7 @@ export interface CollectorOptions {
 }
 
 const SETTLE_MS = 250;
+const MAX_LANES = 10_000;
 
 interface Pending {
   calls: ObservedCall[];
@@ -29,6 +30,8 @@ interface Pending {
 export class Collector {
   /** Spans that found no room. */
   dropped = 0;
+  /** By goroutine or thread, the last call that had found a context. */
+  private readonly last = new Map<string, ObservedCall>();
   private held = 0;
   private settledAt = 0;
   /** The one that has been quiet for longest is the first. */
@@ -48,7 +51,8 @@ export class Collector {
   }
 
   calls(batch: readonly ObservedCall[]): void {
-    const around = aroundOthers(batch);
+    for (const span of batch) this.remember(span);
+    const around = batch.find((span) => this.isAround(span))?.traceId;
     for (const span of batch) if (span.traceId !== around) this.add(span, 'calls');
     this.settle();
   }
@@ -62,6 +66,29 @@ export class Collector {
   finish(): void {
     for (const pending of this.traces.values()) this.release(pending);
     this.traces.clear();
+  }
+
+  private remember(span: ObservedCall): void {
+    if (span.attributes['underspan.context.source'] === 'none') return;
+    const lane = laneOf(span);
+    this.last.delete(lane);
+    this.last.set(lane, span);
+    if (this.last.size > MAX_LANES) this.last.delete(this.last.keys().next().value as string);
+  }
+
+  /**
+   * A call without a context in which one with a context ran, as in a handler around that of the SDK:
+   * the request is another trace's, which went out before, and is not looked at twice.
+   */
+  private isAround({ parentSpanId, ...span }: ObservedCall): boolean {
+    if (parentSpanId !== null) return false;
+    const last = this.last.get(laneOf(span));
+    return (
+      last !== undefined &&
+      last.traceId !== span.traceId &&
+      last.startTimeUnixNano >= span.startTimeUnixNano &&
+      last.endTimeUnixNano <= span.endTimeUnixNano
+    );
   }
 
   private add(span: ObservedCall, to: 'calls'): void;
@@ -115,16 +142,3 @@ export class Collector {
 /** The program's span that a call belongs to goes on, or began before it was traced. */
 const lacksSpans = ({ calls, ids }: Pending): boolean =>
   calls.some(({ parentSpanId }) => parentSpanId !== null && !ids.has(parentSpanId));
-
-/**
- * The trace of a call without a context in which one with a context ran, as in a handler around that
- * of the SDK: the request is another trace's, and is not looked at twice.
- */
-function aroundOthers(tree: readonly ObservedCall[]): string | null {
-  const root = tree.find(({ parentSpanId }) => parentSpanId === null);
-  if (!root) return null;
-  const lane = laneOf(root);
-  const isInside = (span: ObservedCall): boolean =>
-    span.traceId !== root.traceId && span.parentSpanId !== null && laneOf(span) === lane;
-  return tree.some(isInside) ? root.traceId : null;
-}

@@ -10,7 +10,7 @@ export function quantileOf(values: readonly number[], share: number): number {
 
 /** The chance that of `n` at least `k` are hits, if each is one with the chance `p`. */
 export function atLeast(k: number, n: number, p: number): number {
-  if (k <= 0) return 1;
+  if (k <= 0 || p >= 1) return 1;
   let sum = 0;
   for (let hits = k; hits <= n; hits++) {
     const ways = logFactorial(n) - logFactorial(hits) - logFactorial(n - hits);

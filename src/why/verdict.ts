@@ -65,26 +65,39 @@ const LEAST_DIFFERENCE_NS = 1e6;
 /** Of ten equal parts of the time that was looked at. A machine that hangs for a moment is in one. */
 const PARTS = 10;
 const LEAST_PARTS = 3;
-const LEAST_AGREEMENT = 0.6;
-const LEAST_SHARE = 0.3;
+/** Of the slow requests, and of the difference: what is less would not make the others fast. */
+const LEAST_AGREEMENT = 1 / 3;
+const LEAST_SHARE = 1 / 4;
 /** The chance that somebody is blamed for nothing, of all functions together. */
 const ERROR = 0.001;
+/** What chance may be wrong by: long delays need not strike exactly where short ones do. */
+const MARGIN = 1.5;
 /** So much faster are nine of ten normal requests than nine of ten slow ones, if these are of a kind of their own. */
 const KIND_OF_ITS_OWN = 3;
-const LIKELY = 0.5;
+const LIKELY = 0.6;
 
 export interface Judged {
   comparison: Comparison;
   verdict: Verdict | null;
   nothing: Nothing | null;
+  /** In which function most of the slow ones were slow, whether or not it is to blame. */
+  suspect: Suspect | null;
+}
+
+export interface Suspect {
+  function: string;
+  agree: number;
+  of: number;
 }
 
 export function judge({ slow, normal }: Split, criterion: Criterion): Judged {
   const comparison = new Comparison(slow, normal);
-  const without = (nothing: Nothing): Judged => ({ comparison, verdict: null, nothing });
+  const [name, agree] = mostOften(comparison.slowCulprits);
+  const suspect = agree === 0 ? null : { function: name, agree, of: slow.length };
+  const without = (nothing: Nothing): Judged => ({ comparison, verdict: null, nothing, suspect });
   if (slow.length === 0) return without('few');
   if (criterion.kind === 'errors') {
-    return { comparison, verdict: judgeErrors(comparison), nothing: null };
+    return { comparison, verdict: judgeErrors(comparison), nothing: null, suspect: null };
   }
   const own = criterion.kind === 'outliers';
   if (own) {
@@ -92,13 +105,12 @@ export function judge({ slow, normal }: Split, criterion: Criterion): Judged {
     if (!standOut(slow, normal)) return without('alike');
   }
   if (comparison.waitedForCpuNs > comparison.differenceNs / 2) return without('cpu');
-  const [name, agree] = mostOften(comparison.slowCulprits);
   const found = comparison.functions.find((each) => each.name === name);
   if (!found || agree < slow.length * (own ? LEAST_AGREEMENT : 0.5)) return without('scattered');
   if (name === OUTSIDE) return without('outside');
   if (found.share < LEAST_SHARE) return without('scattered');
   if (own && !isEvident(comparison, found, agree)) return without('scattered');
-  return { comparison, verdict: blame(comparison, found, agree), nothing: null };
+  return { comparison, verdict: blame(comparison, found, agree), nothing: null, suspect };
 }
 
 function standOut(slow: readonly Profile[], normal: readonly Profile[]): boolean {
@@ -120,13 +132,18 @@ function isEvident(
   agree: number,
 ): boolean {
   const usual = normalCulprits.filter((each) => each === found.name).length;
-  const chance = (usual + 1) / (normal.length + functions.length + 1);
+  const asCulprit = (usual + 1) / (normal.length + functions.length + 1);
+  // Or they strike whoever runs the longest.
+  const wholeNs = functions.reduce((sum, { normalNs }) => sum + normalNs, 0);
+  const byTime = wholeNs > 0 ? found.normalNs / wholeNs : 0;
+  const chance = Math.min(1, MARGIN * Math.max(asCulprit, byTime));
   if (atLeast(agree, slow.length, chance) * functions.length <= ERROR) return true;
   // Where all time is spent in one place, so is any delay; but none that is no wait for a CPU makes
   // requests of a kind of their own.
   const reason = reasonOf(found);
   const isWait = reason !== null && reason !== 'running' && reason !== 'allocation';
-  return (isWait || chance < LIKELY) && isOfItsOwnKind(slow, normal);
+  const mostAgree = agree >= slow.length * LIKELY;
+  return mostAgree && (isWait || chance < LIKELY) && isOfItsOwnKind(slow, normal);
 }
 
 function isOfItsOwnKind(slow: readonly Profile[], normal: readonly Profile[]): boolean {

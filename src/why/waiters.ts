@@ -57,7 +57,7 @@ export function placeCalls(
 }
 
 /** The goroutine or thread that it ran on. */
-export const laneOf = ({ attributes }: ObservedCall): string =>
+export const laneOf = ({ attributes }: Pick<ObservedCall, 'attributes'>): string =>
   `${attributes['process.pid'] ?? ''} ${attributes['underspan.goroutine.id'] ?? attributes['thread.id'] ?? ''}`;
 
 /** Calls of one goroutine; returns the outermost, by their start. */

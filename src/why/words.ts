@@ -67,7 +67,13 @@ function why({ verdict }: WhyReport): string {
   return ` ${reasonText(reason)}${whom}${bytes}`;
 }
 
-function nothingText({ nothing, request, requests, slow, criterion }: WhyReport): string {
+const suspectText = ({ suspect }: WhyReport): string =>
+  suspect
+    ? `; ${count(suspect.agree)} of ${count(suspect.of)} in ${printable(suspect.function)}`
+    : '';
+
+function nothingText(report: WhyReport): string {
+  const { nothing, request, requests, slow, criterion } = report;
   const name = printable(request);
   if (requests === 0) return 'no request was seen to its end';
   if (slow === 0 && criterion.kind === 'errors')
@@ -82,7 +88,7 @@ function nothingText({ nothing, request, requests, slow, criterion }: WhyReport)
     case 'outside':
       return `no traced function stands out: the slow requests lost their time where nothing is traced (${seen})`;
     case 'scattered':
-      return `nothing stands out: the slow requests do not agree where they were slow (${seen})`;
+      return `nothing stands out: the slow requests do not agree where they were slow (${seen}${suspectText(report)})`;
     case 'few':
       return `nothing stands out: too few requests to tell (${seen})`;
     default:

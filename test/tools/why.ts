@@ -32,7 +32,7 @@ export interface WhyAnswer {
 
 const TENANTS = ['acme', 'brown', 'cole', 'drake', 'evans'];
 /** Requests a second, and how many at once. */
-const RATE = 30;
+const RATE = 40;
 const CONCURRENCY = 4;
 
 /** Returns the function that the seed has chosen. */

@@ -350,7 +350,17 @@ describe('what is kept', () => {
       endTimeUnixNano: 1_000_000_000n,
     };
     const why = new Why({ criterion: { kind: 'outliers' } });
-    why.calls([around, ...made.calls]);
+
+    const inner = { ...around, spanId: 'e'.repeat(16), parentSpanId: around.spanId };
+    const attributes = {
+      ...first.attributes,
+      'underspan.context.source': 'none',
+    };
+    why.calls(made.calls);
+    why.calls([
+      { ...inner, attributes },
+      { ...around, attributes },
+    ]);
     why.programSpans(made.programSpans);
     const report = why.report();
     assert.deepEqual([report.request, report.others], ['GET /', []]);
