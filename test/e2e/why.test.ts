@@ -28,7 +28,7 @@ interface Fault {
 }
 
 const FAULTS: Fault[] = [
-  { kind: 'sleep', what: 'sleeps for 25 ms', reason: 'sleep' },
+  { kind: 'sleep', what: 'sleeps', reason: 'sleep' },
   {
     kind: 'lock',
     what: 'waits for a lock that another request holds',
@@ -37,7 +37,7 @@ const FAULTS: Fault[] = [
       if (SPANS_SAY_REASONS) assert.equal(verdict?.by?.function, 'main.(*Ledger).audit');
     },
   },
-  { kind: 'allocation', what: 'allocates for 25 ms', reason: 'allocation' },
+  { kind: 'allocation', what: 'allocates memory', reason: 'allocation' },
   {
     kind: 'calls',
     what: 'makes 40 calls where there was one',
@@ -45,7 +45,7 @@ const FAULTS: Fault[] = [
     needsNoTimes: true,
     also: ({ verdict }) => assert.equal(verdict?.calls?.function, 'main.fetchRow'),
   },
-  { kind: 'cpu', what: 'computes for 25 ms', reason: 'running' },
+  { kind: 'cpu', what: 'computes', reason: 'running' },
   {
     kind: 'tenant',
     what: 'sleeps, for one customer',

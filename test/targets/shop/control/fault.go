@@ -73,8 +73,17 @@ func chosen(kind string, seed uint64) fault.Settings {
 			key = failingSKU
 		}
 	}
+	duration := 40 * time.Millisecond
+	switch kind {
+	case "cpu", "allocation":
+		// What takes the CPU takes it from others too.
+		duration = 25 * time.Millisecond
+	case "pool":
+		// Half of that on average.
+		duration = 80 * time.Millisecond
+	}
 	return fault.Settings{
-		Kind: kind, Function: function, Share: 5, Duration: 25 * time.Millisecond, Times: 40, Key: key,
+		Kind: kind, Function: function, Share: 5, Duration: duration, Times: 40, Key: key,
 	}
 }
 
