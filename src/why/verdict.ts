@@ -126,11 +126,10 @@ function standOut(slow: readonly Profile[], normal: readonly Profile[]): boolean
   );
 }
 
-function isEvident(
-  { slow, normal, normalCulprits, functions }: Comparison,
-  found: FunctionDifference,
-  agree: number,
-): boolean {
+function isEvident(comparison: Comparison, found: FunctionDifference, agree: number): boolean {
+  const { slow, normal, normalCulprits, functions } = comparison;
+  // No delay makes calls.
+  if (tooManyCalls(comparison, found)) return true;
   const usual = normalCulprits.filter((each) => each === found.name).length;
   const asCulprit = (usual + 1) / (normal.length + functions.length + 1);
   // Or they strike whoever runs the longest.

@@ -155,6 +155,7 @@ describe('who is blamed', () => {
       }));
     const report = analyse((made, random) => {
       for (let nth = 0; nth < 100; nth++) {
+        // The one call is where normal requests vary as well.
         const reserve = { beneath: rows(nth % 5 === 0 ? 40 : 1) };
         made.add({
           name: 'POST /order',
