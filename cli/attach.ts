@@ -89,7 +89,7 @@ export async function sinksFor(
   return [new FirstTraces(opened, values.maxSpans, stop.request)];
 }
 
-async function follow(
+export async function follow(
   context: Context,
   values: AttachValues,
   trace: Trace,

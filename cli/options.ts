@@ -21,9 +21,9 @@ import {
 } from './values.js';
 
 /** Of one CPU. */
-const MAX_OVERHEAD = 0.05;
-const RING_BYTES = 8 << 20;
-const CONTEXT_HOPS = 32;
+export const MAX_OVERHEAD = 0.05;
+export const RING_BYTES = 8 << 20;
+export const CONTEXT_HOPS = 32;
 
 /** Arguments before and after `--`; a command is only what stands behind it. */
 export interface Arguments {
@@ -58,7 +58,7 @@ export interface SelectionValues {
 export function addSelection(command: Command): Command {
   return command
     .optionsGroup('Which processes (repeat for any of a kind; all kinds must hold):')
-    .option('--pid <n>', 'the process with this id', collect(parsePid))
+    .option('-p, --pid <n>', 'the process with this id', collect(parsePid))
     .option('--exe <path>', 'that run this executable', collect(text))
     .option('--comm <name>', 'of this name, as ps -o comm shows it', collect(text))
     .option('--container <id>', 'in this container; the first digits of its id do', collect(text))

@@ -13,6 +13,8 @@ import {
   toSelection,
 } from './options.js';
 import { version } from './version.js';
+import type { WhyValues } from './why.js';
+import { addWhy } from './why-options.js';
 
 /** Runs one command line, without the program's own name. Resolves to the exit status. */
 export async function run(argv: readonly string[], context: Context): Promise<number> {
@@ -69,6 +71,15 @@ function build(
           ? attach
           : (await import('./attach-agent.js')).attachThroughAgent;
       setStatus(await run(context, values, patterns, command));
+    });
+  addWhy(addSelection(program.command('why')))
+    .description('what made the slow requests slow')
+    .argument('[pattern...]', "functions to look at; by default the program's own")
+    .usage('SELECTION [options] [PATTERN…]')
+    .addHelpText('after', PATTERN_HELP)
+    .action(async (patterns: string[], values: WhyValues) => {
+      const { why } = await import('./why.js');
+      setStatus(await why(context, values, patterns, command));
     });
   addSelection(program.command('symbols'))
     .description('what could be traced, and what not and why')

@@ -15,4 +15,7 @@ export { JsonSink } from './sinks/json.js';
 export { OtlpSink } from './sinks/otlp.js';
 export type { OtlpOptions } from './sinks/otlp-options.js';
 export { TreeSink } from './sinks/tree.js';
+export { Why, type WhyOptions, type WhyReport } from './why/analysis.js';
+export { WhySink } from './why/sink.js';
+export { sentenceOf } from './why/words.js';
 export type { FunctionSpan, ProcessResource, ProgramSpan } from './spans/span.js';

@@ -46,7 +46,7 @@ function row(of: FunctionSummary): string[] {
   ];
 }
 
-function lostLine(lost: Record<string, number>): string {
+export function lostLine(lost: Record<string, number>): string {
   const reasons = Object.entries(lost)
     .filter(([, calls]) => calls !== 0)
     .sort(([, a], [, b]) => b - a)
@@ -98,7 +98,7 @@ function words(reason: string): string {
   );
 }
 
-function overheadLine({ predicted, measured }: Summary['overhead']): string {
+export function overheadLine({ predicted, measured }: Summary['overhead']): string {
   const share = (value: number | null): string =>
     value === null ? 'unknown' : `${(value * 100).toFixed(value < 0.0995 ? 2 : 1)} % of a CPU`;
   return `predicted ${share(predicted)}, measured ${share(measured)}`;

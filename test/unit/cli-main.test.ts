@@ -32,7 +32,7 @@ test('the program prints its version', async () => {
 test('the program tells wrong usage on standard error', async () => {
   const { status, stdout, stderr } = await trace(['attach', '--pid', 'shop', 'main.*']);
   assert.deepEqual([status, stdout], [2, '']);
-  assert.match(stderr, /^trace: option '--pid <n>' argument 'shop' is invalid/);
+  assert.match(stderr, /^trace: option '-p, --pid <n>' argument 'shop' is invalid/);
 });
 
 test('with a command our own failure has status 125', async () => {

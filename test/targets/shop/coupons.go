@@ -1,6 +1,9 @@
 package main
 
-import "example.com/shop/truth"
+import (
+	"example.com/fault"
+	"example.com/shop/truth"
+)
 
 // Discount is a tree: a discount and those that can be had instead.
 type Discount struct {
@@ -21,6 +24,7 @@ func newCoupons() map[string]*Discount {
 
 func (s *Shop) applyCoupon(code string, total int64) int64 {
 	defer truth.Enter(nil, "main.(*Shop).applyCoupon")()
+	fault.Here(nil, "main.(*Shop).applyCoupon")
 	coupon, ok := s.coupons[code]
 	if !ok {
 		return total
@@ -31,6 +35,7 @@ func (s *Shop) applyCoupon(code string, total int64) int64 {
 // best recurses over the tree.
 func (d *Discount) best(total int64) int64 {
 	defer truth.Enter(nil, "main.(*Discount).best")()
+	fault.Here(nil, "main.(*Discount).best")
 	lowest := total
 	if total >= d.from {
 		lowest = total - total*d.percent/100

@@ -7,6 +7,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"example.com/fault"
 	"example.com/shop/truth"
 )
 
@@ -16,6 +17,7 @@ type TraceHeader struct{ mux *http.ServeMux }
 
 func (h *TraceHeader) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer truth.Enter(r.Context(), "main.(*TraceHeader).ServeHTTP")()
+	fault.Here(r.Context(), "main.(*TraceHeader).ServeHTTP")
 	w.Header().Set("x-trace-id", trace.SpanContextFromContext(r.Context()).TraceID().String())
 	// On behalf of the standard library's function, which is often traced together with ours.
 	defer truth.Enter(r.Context(), "net/http.(*ServeMux).ServeHTTP")()
@@ -26,6 +28,7 @@ type OrderHandler struct{ shop *Shop }
 
 func (h *OrderHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer truth.Enter(r.Context(), "main.(*OrderHandler).ServeHTTP")()
+	fault.Here(r.Context(), "main.(*OrderHandler).ServeHTTP")
 	order, err := parseOrder(r)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -39,10 +42,22 @@ func (h *OrderHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	receipt.write(w, r)
 }
 
+// AuditHandler has nothing to do with orders.
+type AuditHandler struct{ shop *Shop }
+
+func (h *AuditHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer truth.Enter(r.Context(), "main.(*AuditHandler).ServeHTTP")()
+	h.shop.ledger.audit(r.Context())
+}
+
 // parseOrder takes a JSON order, or makes one up from the query.
 func parseOrder(r *http.Request) (*Order, error) {
 	defer truth.Enter(r.Context(), "main.parseOrder")()
+	fault.Here(r.Context(), "main.parseOrder")
 	order := &Order{Customer: "c-17", Card: "4000 0000 0000 0002", Coupon: "WELCOME"}
+	if tenant := fault.TenantOf(r.Context()); tenant != "" {
+		order.Customer = tenant
+	}
 	if r.Method == http.MethodPost {
 		return order, json.NewDecoder(r.Body).Decode(order)
 	}
@@ -58,6 +73,7 @@ func parseOrder(r *http.Request) (*Order, error) {
 // number reads a query parameter.
 func number(r *http.Request, name string, otherwise int) int {
 	defer truth.Enter(r.Context(), "main.number")()
+	fault.Here(r.Context(), "main.number")
 	if value, err := strconv.Atoi(r.URL.Query().Get(name)); err == nil {
 		return value
 	}
@@ -66,6 +82,7 @@ func number(r *http.Request, name string, otherwise int) int {
 
 func (receipt *Receipt) write(w http.ResponseWriter, r *http.Request) {
 	defer truth.Enter(r.Context(), "main.(*Receipt).write")()
+	fault.Here(r.Context(), "main.(*Receipt).write")
 	w.Header().Set("content-type", "application/json")
 	json.NewEncoder(w).Encode(receipt)
 }

@@ -7,6 +7,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"example.com/fault"
 	"example.com/shop/truth"
 )
 
@@ -38,6 +39,7 @@ func newLedger(io time.Duration) *Ledger {
 
 func (l *Ledger) post(ctx context.Context, e entry) {
 	defer truth.Enter(ctx, "main.(*Ledger).post")()
+	fault.Here(ctx, "main.(*Ledger).post")
 	l.entries <- e
 }
 
@@ -61,6 +63,12 @@ func (l *Ledger) record(ctx context.Context, e entry) {
 	defer truth.Enter(ctx, "main.(*Ledger).record")()
 	defer e.span.End()
 	checksum(e.receipt)
+}
+
+// audit is what others wait for where there is a lock that it holds.
+func (l *Ledger) audit(ctx context.Context) {
+	defer truth.Enter(ctx, "main.(*Ledger).audit")()
+	fault.Hold()
 }
 
 func checksum(receipt *Receipt) uint32 {

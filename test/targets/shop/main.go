@@ -88,5 +88,6 @@ func routes(shop *Shop, t *telemetry.Telemetry) http.Handler {
 	traced.Handle("/exit", &ExitHandler{shop})
 	traced.Handle("/burn", &BurnHandler{})
 	traced.Handle("/archive", &ArchiveHandler{shop})
+	traced.Handle("/audit", &AuditHandler{shop})
 	return &control.Handler{Telemetry: t, Rest: telemetry.Handler(&TraceHeader{traced})}
 }

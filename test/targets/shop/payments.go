@@ -8,6 +8,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"example.com/fault"
 	"example.com/shop/truth"
 )
 
@@ -53,6 +54,7 @@ func newPayments(tracer trace.Tracer, io time.Duration) *Payments {
 // submit takes a large struct by value.
 func (p *Payments) submit(ctx context.Context, c charge) <-chan payment {
 	defer truth.Enter(ctx, "main.(*Payments).submit")()
+	fault.Here(ctx, "main.(*Payments).submit")
 	answer := make(chan payment, 1)
 	p.charges <- queuedCharge{ctx, c, answer}
 	return answer
@@ -61,9 +63,11 @@ func (p *Payments) submit(ctx context.Context, c charge) <-chan payment {
 // process ends the span that the request's goroutine has started.
 func (p *Payments) process(ctx context.Context, c charge) payment {
 	defer truth.Enter(ctx, "main.(*Payments).process")()
+	fault.Here(ctx, "main.(*Payments).process")
 	defer c.span.End()
 	authorisation, err := Retry(ctx, 2, func(ctx context.Context) (string, error) {
 		defer truth.Enter(ctx, "main.(*Payments).process.func1")()
+		fault.Here(ctx, "main.(*Payments).process.func1")
 		return p.authorise(ctx, c.order, c.amount)
 	})
 	if err != nil {
@@ -82,6 +86,7 @@ func Retry[T any](
 	ctx context.Context, attempts int, attempt func(context.Context) (T, error),
 ) (result T, err error) {
 	defer truth.Enter(ctx, "main.Retry[...]")()
+	fault.Here(ctx, "main.Retry[...]")
 	for range attempts {
 		if result, err = attempt(ctx); !errors.Is(err, errBusy) {
 			return result, err
@@ -93,9 +98,13 @@ func Retry[T any](
 // authorise declines every tenth order, and is busy at first for every seventh.
 func (p *Payments) authorise(ctx context.Context, order *Order, amount int64) (string, error) {
 	defer truth.Enter(ctx, "main.(*Payments).authorise")()
+	fault.Here(ctx, "main.(*Payments).authorise")
 	_, span := p.tracer.Start(ctx, "authorise")
 	defer span.End()
 	simulate(p.io)
+	if err := fault.Failing("main.(*Payments).authorise", order.Customer); err != nil {
+		return "", fail(span, err)
+	}
 	switch {
 	case order.Number%10 == 0:
 		return "", fail(span, errDeclined)

@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
+	"example.com/fault"
 	"example.com/shop/truth"
 )
 
@@ -50,6 +51,7 @@ type Shop struct {
 // NewShop starts the shop's workers. Simulated I/O takes io each time.
 func NewShop(tracer trace.Tracer, io time.Duration) *Shop {
 	defer truth.Enter(nil, "main.NewShop")()
+	fault.Row = fetchRow
 	return &Shop{
 		tracer:   tracer,
 		coupons:  newCoupons(),
@@ -63,6 +65,7 @@ var errEmptyCart = errors.New("the cart is empty")
 
 func (s *Shop) PlaceOrder(ctx context.Context, order *Order) (*Receipt, error) {
 	defer truth.Enter(ctx, "main.(*Shop).PlaceOrder")()
+	fault.Here(ctx, "main.(*Shop).PlaceOrder")
 	order.Number = s.numbers.Add(1)
 	outer := ctx
 	ctx, span := s.tracer.Start(ctx, "place order", trace.WithAttributes(
@@ -90,15 +93,17 @@ func (s *Shop) PlaceOrder(ctx context.Context, order *Order) (*Receipt, error) {
 
 func (o *Order) validate() error {
 	defer truth.Enter(nil, "main.(*Order).validate")()
+	fault.Here(nil, "main.(*Order).validate")
 	if len(o.Cart.Lines) == 0 {
 		return errEmptyCart
 	}
-	return nil
+	return fault.Failing("main.(*Order).validate", o.Customer)
 }
 
 // Total has a value receiver, so the compiler adds a (*Cart).Total, which nobody calls.
 func (c Cart) Total() int64 {
 	defer truth.Enter(nil, "main.Cart.Total")()
+	fault.Here(nil, "main.Cart.Total")
 	prices := make([]int64, len(c.Lines))
 	for i, line := range c.Lines {
 		prices[i] = int64(line.Quantity) * line.Price
@@ -109,6 +114,7 @@ func (c Cart) Total() int64 {
 // Sum is generic: its one body has a dictionary as first argument, and `main.Sum[...]` for a name.
 func Sum[T int64 | float64](values []T) (sum T) {
 	defer truth.Enter(nil, "main.Sum[...]")()
+	fault.Here(nil, "main.Sum[...]")
 	for _, value := range values {
 		sum += value
 	}
@@ -124,6 +130,7 @@ func fail(span trace.Span, err error) error {
 
 func (s *Shop) audit(ctx context.Context, what string, order *Order) {
 	defer truth.Enter(ctx, "main.(*Shop).audit")()
+	fault.Here(ctx, "main.(*Shop).audit")
 	trace.SpanFromContext(ctx).AddEvent("audit", trace.WithAttributes(
 		attribute.String("shop.audit.what", what),
 		attribute.Int64("shop.order.number", int64(order.Number))))
@@ -132,11 +139,13 @@ func (s *Shop) audit(ctx context.Context, what string, order *Order) {
 // fee has neither a context nor an open span of its own: it belongs to whatever runs.
 func fee(total int64) int64 {
 	defer truth.Enter(nil, "main.fee")()
+	fault.Here(nil, "main.fee")
 	return total/50 + 30
 }
 
 func (s *Shop) pay(ctx context.Context, order *Order, total int64) (string, error) {
 	defer truth.Enter(ctx, "main.(*Shop).pay")()
+	fault.Here(ctx, "main.(*Shop).pay")
 	// Ended by the goroutine that charges. This one waits meanwhile, so that which span is
 	// current here is never a matter of luck.
 	ctx, span := s.tracer.Start(ctx, "payment", trace.WithAttributes(
@@ -151,11 +160,13 @@ func (s *Shop) pay(ctx context.Context, order *Order, total int64) (string, erro
 
 func checkAuthorisation(authorisation string) bool {
 	defer truth.Enter(nil, "main.checkAuthorisation")()
+	fault.Here(nil, "main.checkAuthorisation")
 	return len(authorisation) > 5
 }
 
 func (s *Shop) confirm(ctx context.Context, order *Order, receipt *Receipt) {
 	defer truth.Enter(ctx, "main.(*Shop).confirm")()
+	fault.Here(ctx, "main.(*Shop).confirm")
 	book(order.Customer, "EUR", receipt.Total, receipt.Fee, 0, 0, int64(order.Number), ctx)
 	// Nothing waits for the end of this span; from here on only functions with a context are
 	// called in this request, since the current span of this goroutine is a race.
@@ -168,6 +179,7 @@ func book(
 	account, currency string, total, fee, tax, tip, reference int64, ctx context.Context,
 ) int64 {
 	defer truth.Enter(ctx, "main.book")()
+	fault.Here(ctx, "main.book")
 	trace.SpanFromContext(ctx).SetAttributes(attribute.String("shop.account", account+"/"+currency))
 	return total + fee + tax + tip + reference
 }

@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
+	"example.com/fault"
 	"example.com/shop/truth"
 )
 
@@ -53,9 +54,13 @@ func newStock(tracer trace.Tracer, io time.Duration) *Stock {
 
 func (s *Shop) reserveStock(ctx context.Context, order *Order) error {
 	defer truth.Enter(ctx, "main.(*Shop).reserveStock")()
+	fault.Here(ctx, "main.(*Shop).reserveStock")
 	ctx, span := s.tracer.Start(ctx, "reserve stock", trace.WithAttributes(
 		attribute.Int("shop.lines", len(order.Cart.Lines))))
 	defer span.End()
+	if err := fault.Failing("main.(*Shop).reserveStock", order.Customer); err != nil {
+		return err
+	}
 	lines := order.Cart.Lines
 	answers := make(chan error, len(lines))
 	for _, line := range lines {
@@ -83,9 +88,13 @@ func (s *Stock) work() {
 
 func (s *Stock) take(ctx context.Context, line Line) error {
 	defer truth.Enter(ctx, "main.(*Stock).take")()
+	fault.Here(ctx, "main.(*Stock).take")
 	_, span := s.tracer.Start(ctx, "take from stock", trace.WithAttributes(
 		attribute.String("shop.sku", line.SKU)))
 	defer span.End()
+	if err := fault.Failing("main.(*Stock).take", line.SKU); err != nil {
+		return err
+	}
 	s.lookUp(line.SKU)
 	return s.count(line.SKU, line.Quantity)
 }
@@ -93,6 +102,7 @@ func (s *Stock) take(ctx context.Context, line Line) error {
 // lookUp and count find their parent through the goroutine's current span alone.
 func (s *Stock) lookUp(sku string) int {
 	defer truth.Enter(nil, "main.(*Stock).lookUp")()
+	fault.Here(nil, "main.(*Stock).lookUp")
 	simulate(s.io)
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -101,10 +111,11 @@ func (s *Stock) lookUp(sku string) int {
 
 func (s *Stock) count(sku string, quantity int) error {
 	defer truth.Enter(nil, "main.(*Stock).count")()
+	fault.Here(nil, "main.(*Stock).count")
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.reserve[sku] -= quantity
-	return nil
+	return fault.Failing("main.(*Stock).count", sku)
 }
 
 func (s *Stock) askRefill() {
@@ -113,6 +124,12 @@ func (s *Stock) askRefill() {
 	case s.refill <- struct{}{}:
 	default:
 	}
+}
+
+// fetchRow is one of many small calls, where a fault makes them.
+func fetchRow() {
+	defer truth.Enter(nil, "main.fetchRow")()
+	time.Sleep(300 * time.Microsecond)
 }
 
 // restock belongs to no request.
@@ -128,6 +145,7 @@ func (s *Stock) restock() {
 // simulate waits as a call to another service would.
 func simulate(io time.Duration) {
 	defer truth.Enter(nil, "main.simulate")()
+	fault.Here(nil, "main.simulate")
 	if io > 0 {
 		time.Sleep(io)
 	}

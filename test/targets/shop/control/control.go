@@ -10,7 +10,7 @@ import (
 	"example.com/shop/truth"
 )
 
-// Handler answers /health, /counters and /flush, and passes on the rest. It is no ServeMux, since
+// Handler answers /health, /counters, /flush and /fault, and passes on the rest. It is no ServeMux, since
 // calls of that are counted and these would be among them; and no function literal, since that
 // would be named after the function of package main into which its maker is inlined.
 type Handler struct {
@@ -26,6 +26,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		counters(w, h.Telemetry)
 	case "/flush":
 		flush(w, r, h.Telemetry)
+	case "/fault":
+		setFault(w, r)
 	default:
 		h.Rest.ServeHTTP(w, r)
 	}

@@ -18,6 +18,7 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
+	"example.com/fault"
 	"example.com/shop/truth"
 )
 
@@ -80,7 +81,18 @@ func inCode() *resource.Resource {
 
 // Handler makes a server span for each request.
 func Handler(handler http.Handler) http.Handler {
-	return otelhttp.NewHandler(handler, "shop", otelhttp.WithSpanNameFormatter(spanName))
+	return otelhttp.NewHandler(&tenant{handler}, "shop", otelhttp.WithSpanNameFormatter(spanName))
+}
+
+// tenant notes on whose behalf a request is made, if that is said.
+type tenant struct{ rest http.Handler }
+
+func (t *tenant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if id := r.URL.Query().Get("tenant"); id != "" {
+		trace.SpanFromContext(r.Context()).SetAttributes(attribute.String("tenant.id", id))
+		r = r.WithContext(fault.WithTenant(r.Context(), id))
+	}
+	t.rest.ServeHTTP(w, r)
 }
 
 func spanName(_ string, r *http.Request) string { return r.Method + " " + r.URL.Path }
