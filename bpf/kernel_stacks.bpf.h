@@ -7,6 +7,7 @@
 #ifndef UNDERSPAN_KERNEL_STACKS_BPF_H
 #define UNDERSPAN_KERNEL_STACKS_BPF_H
 
+#include "goroutines.bpf.h"
 #include "memory.bpf.h"
 #include "open_calls.bpf.h"
 #include "sites.bpf.h"
@@ -17,9 +18,14 @@ struct thread_struct {
 	unsigned long fsbase;
 } __attribute__((preserve_access_index));
 
+struct mm_struct {
+	unsigned long start_stack;
+} __attribute__((preserve_access_index));
+
 struct task_struct {
 	void *stack;
 	struct thread_struct thread;
+	struct mm_struct *mm;
 } __attribute__((preserve_access_index));
 
 /* Its size is that of a kernel stack. */
@@ -61,6 +67,19 @@ struct kernel_hit {
 		     */
 	struct target *target;
 };
+
+/*
+ * What is passed to a program of a trampoline or a tracepoint lies on the stack; for a function at
+ * the same place at entry and return.
+ */
+INLINE __u64 place_of(const void *arguments)
+{
+	const void *kept = arguments;
+	__u64 place = 0;
+
+	bpf_probe_read_kernel(&place, sizeof(place), &kept);
+	return place;
+}
 
 INLINE __u64 kernel_stack_size(void)
 {
@@ -172,16 +191,32 @@ INLINE enum stack_found find_goroutine(const struct kernel_hit *hit, struct stac
 	return is_of_use(*found) ? STACK_FOUND : STACK_NONE;
 }
 
-/* The stack of the thread that its last traced function ran on, if the thread still is on it. */
+/* As in threads.bpf.h. */
+INLINE __u64 started_at(const struct kernel_hit *hit)
+{
+	struct task_struct *task = hit->task;
+
+	return (__u32)hit->thread == hit->thread >> 32 ? BPF_CORE_READ(task, mm, start_stack)
+						       : BPF_CORE_READ(task, thread.fsbase);
+}
+
+/* The stack of the thread that its last traced function ran on, if the thread still is on it: that
+ * which it was started with says so itself. */
 INLINE enum stack_found find_thread(const struct kernel_hit *hit, struct stack_key *key,
 				    struct stack **found)
 {
 	struct pt_regs *user = user_registers(hit);
-	struct thread_stack *on = bpf_map_lookup_elem(&thread_stacks, &hit->thread);
+	struct thread_stack *on;
 	__u64 pointer;
 
-	if (!on || bpf_probe_read_kernel(&pointer, sizeof(pointer), &user->rsp) ||
-	    pointer < on->low || pointer >= on->high)
+	if (bpf_probe_read_kernel(&pointer, sizeof(pointer), &user->rsp))
+		return STACK_NONE;
+	key->stack = OWN_STACK_KEY | started_at(hit);
+	*found = bpf_map_lookup_elem(&stacks, key);
+	if (is_of_use(*found) && pointer >= (*found)->low && pointer < (*found)->high)
+		return STACK_FOUND;
+	on = bpf_map_lookup_elem(&thread_stacks, &hit->thread);
+	if (!on || pointer < on->low || pointer >= on->high)
 		return STACK_NONE;
 	key->stack = on->stack;
 	*found = bpf_map_lookup_elem(&stacks, key);

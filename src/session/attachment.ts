@@ -61,10 +61,11 @@ const THREAD_MAPS = [
 ];
 
 /** Those of them that each object has. */
-export const MAPS: Record<ModulePlan['kind'] | 'threads', readonly SharedMap[]> = {
+export const MAPS: Record<ModulePlan['kind'] | 'threads' | 'schedule', readonly SharedMap[]> = {
   go: [...SESSION_MAPS, ...RULE_MAPS],
   native: [...THREAD_MAPS, 'targets', 'trampolines', 'target_facts'],
   threads: THREAD_MAPS,
+  schedule: ['ring', 'targets', 'stacks', 'inheritances', 'statistics', 'activity', 'call_waits'],
   kernel: [...THREAD_MAPS, 'targets', 'told', 'started_spans'],
 };
 

@@ -341,6 +341,7 @@ export const waker = {
   spanId: 24,
   spanIdLength: 8,
   function: 32,
+  tid: 36,
 } as const;
 
 /** Byte offsets in struct wait_record. */
@@ -556,6 +557,7 @@ export const openCall = {
   httpMethod: 96,
   changes: 104,
   hasWaits: 108,
+  watched: 109,
 } as const;
 
 /** Byte offsets in struct program_span. */
@@ -597,6 +599,7 @@ export const wait = {
   readyNs: 8,
   waker: 16,
   kind: 56,
+  readyKind: 60,
 } as const;
 
 /** Byte offsets in struct stack. */

@@ -38,7 +38,8 @@ export function eventsOf(
     };
     if (readyNs !== null) attributes['underspan.wait.runnable'] = Number(endNs - readyNs);
     if (waker) {
-      attributes['underspan.wait.by.goroutine'] = waker.goroutineId;
+      if (waker.goroutineId !== 0) attributes['underspan.wait.by.goroutine'] = waker.goroutineId;
+      if (waker.tid !== 0) attributes['underspan.wait.by.thread'] = waker.tid;
       const name = waker.function === 0 ? null : nameOf(waker.function);
       if (name !== null) attributes['underspan.wait.by.function'] = name;
       if (waker.traceId !== null) {

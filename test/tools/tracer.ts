@@ -19,6 +19,7 @@ export interface JsonSpan {
   durationNano: number;
   status: { code: string; message?: string };
   attributes: Record<string, AttributeValue>;
+  events?: { name: string; attributes: Record<string, AttributeValue> }[];
   resource: Record<string, AttributeValue>;
 }
 
