@@ -24,6 +24,11 @@ struct {
 	__type(value, struct stack_key);
 } waiting SEC(".maps");
 
+/* How many of them have a pid with these low bits: mostly none, which is soon seen. */
+#define WAITING_GROUPS 16384
+__u32 waiting_in[WAITING_GROUPS] = {};
+#define WAITING_LIKE(pid) waiting_in[slot_index(pid, WAITING_GROUPS)]
+
 /* The stack that the running thread is on, if it is a target's and anything is known of it. */
 INLINE struct stack *running_on(struct kernel_hit *at, struct stack_key *key)
 {
@@ -78,8 +83,9 @@ INLINE void thread_stops(struct kernel_hit *at, const struct task_struct___sched
 		return;
 	now = bpf_ktime_get_ns();
 	kind = preempted || !state ? runnable_kind(task) : blocked_kind(at, task, state);
-	if (bpf_map_update_elem(&waiting, &pid, &key, BPF_ANY))
+	if (bpf_map_update_elem(&waiting, &pid, &key, BPF_NOEXIST))
 		return;
+	ADD(WAITING_LIKE(pid), 1);
 	begin_wait(stack, now, kind);
 	if (kind == WAIT_RUNNABLE)
 		stack->wait.ready_ns = now;
@@ -95,6 +101,7 @@ INLINE void thread_goes_on(void *context, __u32 pid)
 		return;
 	key = *known;
 	bpf_map_delete_elem(&waiting, &pid);
+	ADD(WAITING_LIKE(pid), -1);
 	stack = bpf_map_lookup_elem(&stacks, &key);
 	if (stack)
 		end_wait(context, stack, bpf_ktime_get_ns());
@@ -106,9 +113,9 @@ int thread_switched(__u64 *arguments)
 	const struct task_struct___schedule *next = (const void *)arguments[2];
 	struct kernel_hit at = { .program = arguments, .thread = bpf_get_current_pid_tgid() };
 
-	/* Idle threads have pid 0. */
-	if (next->pid)
+	if (WAITING_LIKE(next->pid))
 		thread_goes_on(arguments, next->pid);
+	/* Idle threads have pid 0. */
 	if (at.thread)
 		thread_stops(&at, (const void *)arguments[1], arguments[0]);
 	return 0;
@@ -155,9 +162,12 @@ int thread_woken(__u64 *arguments)
 {
 	const struct task_struct___schedule *woken = (const void *)arguments[0];
 	__u32 pid = woken->pid;
-	struct stack_key *key = bpf_map_lookup_elem(&waiting, &pid);
+	struct stack_key *key;
 	struct stack *stack;
 
+	if (!WAITING_LIKE(pid))
+		return 0;
+	key = bpf_map_lookup_elem(&waiting, &pid);
 	if (!key)
 		return 0;
 	stack = bpf_map_lookup_elem(&stacks, key);

@@ -80,7 +80,8 @@ INLINE void tell_wait(void *context, struct stack *stack, struct open_call *call
 	output_record(context, &told, sizeof(told));
 }
 
-INLINE void end_wait(void *context, struct stack *stack, __u64 now)
+/* Out of line: the frame of Go's support() would be too large for Linux 5.10. */
+OUT_OF_LINE __attribute__((unused)) void end_wait(void *context, struct stack *stack, __u64 now)
 {
 	struct wait *wait = &stack->wait;
 	__u64 since = wait->since_ns, ready = wait->ready_ns ?: now;

@@ -17,6 +17,7 @@ import { checkKernelTree } from './kernel-tree.js';
 import { loadOnce, wayName, ways } from './loads.js';
 import { RESULT, type Report } from './report.js';
 import { checkReturns } from './returns.js';
+import { checkWaits } from './waits.js';
 
 const CLI = fileURLToPath(new URL('../../cli/main.js', import.meta.url));
 const TRUTH = '/tmp/truth.json';
@@ -231,6 +232,7 @@ async function main(): Promise<Report> {
     }
     const few = TRANSPORTS.map(checkFew);
     const parts = [loaded.join(', '), ...few, checkMany(), checkNative()];
+    parts.push(await checkWaits());
     parts.push(await checkKernel(native, features));
     if (features.writesRegisters) parts.push(await checkReturns(native, say));
     return { features, summary: parts.join('; '), failure: null };

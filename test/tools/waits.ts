@@ -21,3 +21,9 @@ export function waitedOf(span: JsonSpan): number {
   const { running: _running, ...waited } = timesOf([span]);
   return Object.values(waited).reduce((sum, ns) => sum + ns, 0);
 }
+
+/** What they were blocked by for most of the time. */
+export function mainReason(spans: readonly JsonSpan[]): string | undefined {
+  const { running: _running, runnable: _runnable, ...blocked } = timesOf(spans);
+  return Object.entries(blocked).sort(([, a], [, b]) => b - a)[0]?.[0];
+}
