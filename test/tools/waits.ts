@@ -18,12 +18,14 @@ export function timesOf(spans: readonly JsonSpan[]): Record<string, number> {
 
 /** All that was no running. */
 export function waitedOf(span: JsonSpan): number {
-  const { running: _running, ...waited } = timesOf([span]);
-  return Object.values(waited).reduce((sum, ns) => sum + ns, 0);
+  return Object.entries(timesOf([span]))
+    .filter(([reason]) => reason !== 'running')
+    .reduce((sum, [, ns]) => sum + ns, 0);
 }
 
 /** What they were blocked by for most of the time. */
 export function mainReason(spans: readonly JsonSpan[]): string | undefined {
-  const { running: _running, runnable: _runnable, ...blocked } = timesOf(spans);
-  return Object.entries(blocked).sort(([, a], [, b]) => b - a)[0]?.[0];
+  return Object.entries(timesOf(spans))
+    .filter(([reason]) => reason !== 'running' && reason !== 'runnable')
+    .sort(([, a], [, b]) => b - a)[0]?.[0];
 }
