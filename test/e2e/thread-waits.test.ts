@@ -12,6 +12,8 @@ import { mainReason, timesOf, waitedOf } from '../tools/waits.js';
 
 const ROUNDS = 20;
 const CALLS = 10_000;
+/** Of a call that waits several times, where there are few. */
+const SWITCHES_NS = 20_000;
 
 interface Counted {
   /** Its thread. */
@@ -63,9 +65,11 @@ function assertLacked(
   const lacked = wall - cpu;
   const told = `${name}: ${lasted} ns of ${wall}, ${waited} waited of ${lacked}`;
   t.diagnostic(told);
-  assert.ok(waited <= lacked + 0.01 * wall, told);
+  // Of which thread a switch is, the kernel and we see at slightly different times.
+  const error = 0.01 * wall + SWITCHES_NS * Math.min(calls, ROUNDS);
+  assert.ok(waited <= lacked + error, told);
   // It may have lost its processor within the program's count and outside our call.
-  assert.ok(waited >= lacked - (wall - lasted) - 0.01 * wall, told);
+  assert.ok(waited >= lacked - (wall - lasted) - error, told);
 }
 
 test('what threads wait for, and who lets them go on', async (t) => {
