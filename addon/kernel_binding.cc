@@ -199,8 +199,10 @@ class ProgramsHandle : public Napi::ObjectWrap<ProgramsHandle> {
         return guarded_promise(info.Env(), [&] {
             const Program &found = program(name);
             std::string tracepoint = found.section.substr(found.section.find('/') + 1);
-            return attach(info.Env(), found, 1, [tracepoint](int program) {
-                Fd link(bpf_raw_tracepoint_open(tracepoint.c_str(), program));
+            // A program whose arguments are typed knows its tracepoint since it was loaded.
+            bool typed = found.section.rfind("tp_btf/", 0) == 0;
+            return attach(info.Env(), found, 1, [tracepoint, typed](int program) {
+                Fd link(bpf_raw_tracepoint_open(typed ? nullptr : tracepoint.c_str(), program));
                 if (!link)
                     throw failure_of("ATTACH_FAILED", "Cannot attach to tracepoint " + tracepoint,
                                      errno);

@@ -371,6 +371,10 @@ INLINE struct open_call *enter_call(struct stack *stack, struct hit *hit, __u64 
 	call->tree_lost = 0;
 	call->has_values = 0;
 	call->has_waits = 0;
+	call->watched = settings.waits;
+	/* What has been begun before, and not ended, nobody knows of any more. */
+	if (settings.waits && !depth)
+		stack->wait.start_ns = 0;
 	call->http_status = 0;
 	call->http_method = 0;
 	call->changes = hit->governed >> GOVERNED_CHANGES_SHIFT;

@@ -189,24 +189,15 @@ INLINE void goroutine_ends(struct stack_key *key, struct hit *hit, __u8 end)
 INLINE void find_waker(__u64 g0, __u32 tgid, struct waker *waker)
 {
 	struct stack_key key = { .tgid = tgid };
-	struct open_call *call;
 	struct stack *goroutine;
 
-	waker->goroutine_id = 0;
-	waker->function = 0;
-	store8(waker->trace_id, 0);
-	store8(waker->trace_id + 8, 0);
 	if (!current_goroutine(g0, &key.stack) || !key.stack ||
 	    read_user(&waker->goroutine_id, sizeof(waker->goroutine_id),
 		      key.stack + settings.goid_offset))
 		return;
 	goroutine = bpf_map_lookup_elem(&stacks, &key);
-	if (!goroutine || !goroutine->depth)
-		return;
-	call = CALL_SLOT(goroutine, goroutine->depth - 1);
-	waker->function = call->function;
-	copy16(waker->trace_id, call->trace_id);
-	store8(waker->span_id, load8(call->span_id));
+	if (goroutine && goroutine->depth)
+		name_waker(waker, CALL_SLOT(goroutine, goroutine->depth - 1));
 }
 
 /*

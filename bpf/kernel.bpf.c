@@ -192,16 +192,6 @@ int leave(struct pt_regs *regs)
 	return 0;
 }
 
-/* What is passed to such a program lies on the stack, at the same place at entry and return. */
-INLINE __u64 place_of(const void *arguments)
-{
-	const void *kept = arguments;
-	__u64 place = 0;
-
-	bpf_probe_read_kernel(&place, sizeof(place), &kept);
-	return place;
-}
-
 /* As plain memory, which every verifier allows. */
 INLINE bool read_trampoline(const __u64 *arguments, const struct function_values *wanted,
 			    __u64 span_id)

@@ -7,6 +7,7 @@
 #ifndef UNDERSPAN_KERNEL_STACKS_BPF_H
 #define UNDERSPAN_KERNEL_STACKS_BPF_H
 
+#include "goroutines.bpf.h"
 #include "memory.bpf.h"
 #include "own_stacks.bpf.h"
 #include "sites.bpf.h"
@@ -66,6 +67,19 @@ struct kernel_hit {
 		     */
 	struct target *target;
 };
+
+/*
+ * What is passed to a program of a trampoline or a tracepoint lies on the stack; for a function at
+ * the same place at entry and return.
+ */
+INLINE __u64 place_of(const void *arguments)
+{
+	const void *kept = arguments;
+	__u64 place = 0;
+
+	bpf_probe_read_kernel(&place, sizeof(place), &kept);
+	return place;
+}
 
 INLINE __u64 kernel_stack_size(void)
 {
@@ -190,28 +204,32 @@ INLINE __u64 own_stack(const struct kernel_hit *hit)
 	return OWN_STACK_KEY | BPF_CORE_READ(task, thread.fsbase);
 }
 
-/*
- * The stack of the thread that its last traced function ran on, if the thread still is on it. Of
- * many threads those are forgotten that are always on their own, whose elements say what lies
- * there.
- */
+/* The stack of the thread that its last traced function ran on, if the thread still is on it: that
+ * which it was started with says so itself. */
 INLINE enum stack_found find_thread(const struct kernel_hit *hit, struct stack_key *key,
 				    struct stack **found)
 {
 	struct pt_regs *user = user_registers(hit);
-	struct thread_stack *on = bpf_map_lookup_elem(&thread_stacks, &hit->thread);
-	struct stack *stack;
+	struct thread_stack *on;
+	struct stack *own;
 	__u64 pointer;
 
-	if (bpf_probe_read_kernel(&pointer, sizeof(pointer), &user->rsp) ||
-	    (on && (pointer < on->low || pointer >= on->high)))
+	if (bpf_probe_read_kernel(&pointer, sizeof(pointer), &user->rsp))
 		return STACK_NONE;
-	key->stack = on ? on->stack : own_stack(hit);
-	*found = stack = find_stack(key);
-	if (!is_of_use(stack) ||
-	    (!on && IS_OWN_STACK(key->stack) && (pointer < stack->low || pointer >= stack->high)))
+	key->stack = own_stack(hit);
+	*found = own = find_stack(key);
+	if (is_of_use(own) && pointer >= own->low && pointer < own->high)
+		return STACK_FOUND;
+	on = bpf_map_lookup_elem(&thread_stacks, &hit->thread);
+	if (on) {
+		if (pointer < on->low || pointer >= on->high)
+			return STACK_NONE;
+		key->stack = on->stack;
+		*found = find_stack(key);
+	} else if (IS_OWN_STACK(key->stack)) {
 		return STACK_NONE;
-	return STACK_FOUND;
+	}
+	return is_of_use(*found) ? STACK_FOUND : STACK_NONE;
 }
 
 /* The stack on which the program was when it called the kernel, as far as it is known. In a C

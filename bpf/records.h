@@ -340,11 +340,11 @@ _Static_assert(sizeof(struct waits_record) == 144, "waits_record");
 
 /* Who ended a wait: of a lock, that is who held it. */
 struct waker {
-	__u64 goroutine_id;	/* 0: not known */
+	__u64 goroutine_id;	/* 0: not known, or a thread has none */
 	__u8 trace_id[16];	/* zero: it had no traced call open */
 	__u8 span_id[8];
 	__u32 function;		/* the innermost traced one; 0: none */
-	__u32 pad;
+	__u32 tid;		/* of the thread that ended a thread's wait; else 0 */
 };
 
 /* A wait that was long enough to be told by itself; comes before the call_record of its call. */
@@ -356,7 +356,7 @@ struct wait_record {
 	__u8 span_id[8];	/* of the innermost call that waited */
 	struct waker waker;
 	__u32 kind;		/* enum wait_kind */
-	__u32 pad;
+	__u32 ready_kind;	/* the same, of the time from ready_ns on */
 };
 _Static_assert(sizeof(struct wait_record) == 88, "wait_record");
 
@@ -545,7 +545,8 @@ struct open_call {
 	__u64 http_method;	/* as in struct http_key; 0: no HTTP request */
 	__u32 changes;		/* of its function when it began, see GOVERNED_CHANGES_SHIFT */
 	__u8 has_waits;		/* an element of `call_waits` is, or was, its own */
-	__u8 pad[3];
+	__u8 watched;		/* what it waits for is looked at */
+	__u8 pad[2];
 };
 _Static_assert(sizeof(struct open_call) == 112, "open_call");
 

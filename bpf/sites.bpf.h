@@ -38,7 +38,7 @@ INLINE struct target_module *module_of(struct target *target)
  * What a hit costs is known by its function; in which process it costs that, user space learns from
  * a few of them. Reader and writers may meet in an element: then one sample is of nobody.
  */
-OUT_OF_LINE void sample_hit(__u32 tgid, __u32 function)
+OUT_OF_LINE __attribute__((unused)) void sample_hit(__u32 tgid, __u32 function)
 {
 	__u32 zero = 0, chance, slot;
 	struct target_facts *facts = bpf_map_lookup_elem(&target_facts, &zero);

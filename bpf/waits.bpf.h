@@ -49,11 +49,24 @@ INLINE void begin_wait(struct stack *stack, __u64 now, __u32 kind)
 	stack->wait.start_ns = now;
 	stack->wait.ready_ns = 0;
 	stack->wait.kind = kind;
+	stack->wait.ready_kind = WAIT_RUNNABLE;
 	stack->wait.waker.goroutine_id = 0;
 	stack->wait.waker.function = 0;
+	stack->wait.waker.tid = 0;
+	store8(stack->wait.waker.trace_id, 0);
+	store8(stack->wait.waker.trace_id + 8, 0);
 }
 
-INLINE void end_wait(void *context, struct stack *stack, __u64 now)
+/* It has ended a wait, and `call` is the innermost that it has open. */
+INLINE void name_waker(struct waker *waker, const struct open_call *call)
+{
+	waker->function = call->function;
+	copy16(waker->trace_id, call->trace_id);
+	store8(waker->span_id, load8(call->span_id));
+}
+
+/* Out of line: the frame of Go's support() would be too large for Linux 5.10. */
+OUT_OF_LINE __attribute__((unused)) void end_wait(void *context, struct stack *stack, __u64 now)
 {
 	struct wait_record *wait = &stack->wait;
 	__u64 start = wait->start_ns, ready = wait->ready_ns ?: now;
@@ -65,11 +78,12 @@ INLINE void end_wait(void *context, struct stack *stack, __u64 now)
 		return;
 	if (depth && now > start) {
 		call = CALL_SLOT(stack, depth - 1);
-		waits = waits_of(load8(call->span_id));
+		/* Another rule's may not be, and nobody would ever take its waits. */
+		waits = call->watched ? waits_of(load8(call->span_id)) : NULL;
 		if (waits) {
 			call->has_waits = 1;
 			ADD(waits->ns[slot_index(wait->kind, WAIT_KINDS)], ready - start);
-			ADD(waits->ns[WAIT_RUNNABLE], now - ready);
+			ADD(waits->ns[slot_index(wait->ready_kind, WAIT_KINDS)], now - ready);
 			if (now - start >= settings.min_wait_ns && !call->dropped) {
 				wait->header.kind = RECORD_WAIT;
 				wait->header.size = sizeof(*wait);

@@ -78,5 +78,6 @@ const SETTLED = {
   emulatedReturns: true,
   errorText: true,
   roots: true,
+  waits: true,
   transport: 'ring',
 };

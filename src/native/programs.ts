@@ -63,7 +63,7 @@ export interface Programs {
    * number, one of "fentry" or "fexit" to that which it was loaded for.
    */
   attachKernel(program: string, sites: KernelSites): Promise<Link>;
-  /** Attaches a program of section raw_tp/NAME to its raw tracepoint. */
+  /** Attaches a program of section raw_tp/NAME or tp_btf/NAME to its raw tracepoint. */
   attachTracepoint(program: string): Promise<Link>;
   map(name: string): BpfMap;
   runTimes(): ProgramRunTime[];

@@ -71,10 +71,14 @@ const THREAD_MAPS = [
 ];
 
 /** Those of them that each object has. */
-export const MAPS: Record<ModulePlan['kind'] | 'threads', readonly SharedMap[]> = {
+export const MAPS: Record<ModulePlan['kind'] | 'threads' | 'schedule', readonly SharedMap[]> = {
   go: [...SESSION_MAPS, ...RULE_MAPS],
   native: [...THREAD_MAPS, 'targets', 'trampolines', 'target_facts', 'hit_samples'],
   threads: THREAD_MAPS,
+  schedule: [
+    ...(['ring', 'targets', 'stacks', 'own_stacks', 'inheritances', 'statistics'] as const),
+    ...(['activity', 'call_waits', 'target_facts', 'hit_samples'] as const),
+  ],
   kernel: [...THREAD_MAPS, 'targets', 'told', 'started_spans', 'target_facts', 'hit_samples'],
 };
 

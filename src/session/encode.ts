@@ -104,7 +104,7 @@ export function encodeSettings(
 }
 
 /** Shorter waits are told as sums only. */
-const MIN_WAIT_NS = 1_000_000;
+export const MIN_WAIT_NS = 1_000_000;
 
 /** What must be known of a Go program's memory. */
 function encodeLayout(buffer: Buffer, layout: GoLayout): void {

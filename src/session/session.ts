@@ -171,6 +171,7 @@ export class Session {
     };
     const common = [native, features, plan, first, all, rule.maps] as const;
     try {
+      await rule.watchSchedule();
       const stacks = plan.kind === 'go' ? null : await rule.threadStacks();
       const loading =
         plan.kind === 'kernel' && stacks

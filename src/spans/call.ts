@@ -17,7 +17,10 @@ export interface CallValue {
 
 /** Who ended a wait. */
 export interface Waker {
+  /** 0: a thread that runs none. */
   goroutineId: number;
+  /** Of the thread that ended a thread's wait; else 0. */
+  tid: number;
   /** null: it had no traced call open. */
   traceId: string | null;
   spanId: string;

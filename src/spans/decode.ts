@@ -131,8 +131,10 @@ function decodeWait(batch: Buffer, view: DataView, at: number): Wait {
   const readyNs = view.getBigUint64(at + layout.readyNs, true);
   const goroutineId = word(view, by + wakerLayout.goroutineId);
   const traceId = hex(batch, by + wakerLayout.traceId, wakerLayout.traceIdLength);
+  const tid = view.getUint32(by + wakerLayout.tid, true);
   const waker = {
     goroutineId,
+    tid,
     traceId: traceId === NO_TRACE ? null : traceId,
     spanId: hex(batch, by + wakerLayout.spanId, wakerLayout.spanIdLength),
     function: view.getUint32(by + wakerLayout.function, true),
@@ -142,7 +144,7 @@ function decodeWait(batch: Buffer, view: DataView, at: number): Wait {
     readyNs: readyNs === 0n ? null : readyNs,
     endNs: view.getBigUint64(at + layout.endNs, true),
     kind: view.getUint32(at + layout.kind, true),
-    waker: goroutineId === 0 ? null : waker,
+    waker: goroutineId === 0 && tid === 0 ? null : waker,
   };
 }
 

@@ -342,6 +342,7 @@ export const waker = {
   spanId: 24,
   spanIdLength: 8,
   function: 32,
+  tid: 36,
 } as const;
 
 /** Byte offsets in struct wait_record. */
@@ -355,6 +356,7 @@ export const waitRecord = {
   spanIdLength: 8,
   waker: 40,
   kind: 80,
+  readyKind: 84,
 } as const;
 
 /** Byte offsets in struct call_values. */
@@ -557,6 +559,7 @@ export const openCall = {
   httpMethod: 96,
   changes: 104,
   hasWaits: 108,
+  watched: 109,
 } as const;
 
 /** Byte offsets in struct program_span. */

@@ -40,13 +40,6 @@ export const WAIT_DURATION = 'underspan.wait.duration';
 export const WAIT_BY_FUNCTION = 'underspan.wait.by.function';
 export const WAIT_BY_TRACE = 'underspan.wait.by.trace_id';
 
-/** Something that happened during a call. */
-export interface SpanEvent {
-  name: string;
-  timeUnixNano: bigint;
-  attributes: Record<string, AttributeValue>;
-}
-
 const NAMES = TIME_REASONS.map((reason) => [reason, timeAttribute(reason)] as const);
 
 /** null: the span does not say. */

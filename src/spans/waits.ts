@@ -2,6 +2,13 @@
 import type { CallWaits } from './call.js';
 import { WaitKind } from './records.generated.js';
 import type { AttributeValue, SpanEvent, SpanLink } from './span.js';
+import {
+  WAIT_BY_FUNCTION,
+  WAIT_BY_TRACE,
+  WAIT_DURATION,
+  WAIT_EVENT,
+  WAIT_REASON,
+} from './time-attributes.js';
 
 /** By WaitKind. Semantic conventions have none for it. */
 export const WAIT_NAMES: readonly string[] = Object.entries(WaitKind)
@@ -42,20 +49,21 @@ export function eventsOf(
 ): SpanEvent[] {
   return told.map(({ startNs, readyNs, endNs, kind, waker }) => {
     const attributes: Record<string, AttributeValue> = {
-      'underspan.wait.reason': WAIT_NAMES[kind] ?? 'other',
-      'underspan.wait.duration': Number(endNs - startNs),
+      [WAIT_REASON]: WAIT_NAMES[kind] ?? 'other',
+      [WAIT_DURATION]: Number(endNs - startNs),
     };
     if (readyNs !== null) attributes['underspan.wait.runnable'] = Number(endNs - readyNs);
     if (waker) {
-      attributes['underspan.wait.by.goroutine'] = waker.goroutineId;
+      if (waker.goroutineId !== 0) attributes['underspan.wait.by.goroutine'] = waker.goroutineId;
+      if (waker.tid !== 0) attributes['underspan.wait.by.thread'] = waker.tid;
       const name = waker.function === 0 ? null : nameOf(waker.function);
-      if (name !== null) attributes['underspan.wait.by.function'] = name;
+      if (name !== null) attributes[WAIT_BY_FUNCTION] = name;
       if (waker.traceId !== null) {
-        attributes['underspan.wait.by.trace_id'] = waker.traceId;
+        attributes[WAIT_BY_TRACE] = waker.traceId;
         attributes['underspan.wait.by.span_id'] = waker.spanId;
       }
     }
-    return { name: 'underspan.wait', timeUnixNano: startNs + clockOffsetNs, attributes };
+    return { name: WAIT_EVENT, timeUnixNano: startNs + clockOffsetNs, attributes };
   });
 }
 
@@ -67,7 +75,7 @@ export function linksOf({ told }: CallWaits, traceId: string): SpanLink[] {
     links.set(waker.spanId, {
       traceId: waker.traceId,
       spanId: waker.spanId,
-      attributes: { 'underspan.wait.reason': WAIT_NAMES[kind] ?? 'other' },
+      attributes: { [WAIT_REASON]: WAIT_NAMES[kind] ?? 'other' },
     });
   }
   return [...links.values()];

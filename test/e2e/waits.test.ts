@@ -71,13 +71,10 @@ function check(tracer: Tracer, counted: Record<string, Counted>, release: string
     assert.ok(spanned <= nano, `${name}: spans of ${spanned} ns, the program measured ${nano}`);
     const notRunning = sum(own.map((each) => (each[reason] ?? 0) + (each['runnable'] ?? 0)));
     assert.ok(notRunning > 0.8 * spanned, `${name}: ${notRunning} of ${spanned}`);
-    const others = Object.keys(Object.assign({}, ...own) as object);
-    const known = ['running', 'runnable', reason].sort();
-    assert.deepEqual(
-      others.filter((each) => !known.includes(each)),
-      [],
-      name,
-    );
+    // A page may not be there yet, and the runtime has locks of its own.
+    const all = sum(own.flatMap((each) => Object.values(each)));
+    const running = sum(own.map((each) => each['running'] ?? 0));
+    assert.ok(all - running - notRunning < 0.1 * all, `${name}: ${all - running - notRunning}`);
   }
 }
 

@@ -13,7 +13,7 @@ const SEEDS = Number(process.env['UNDERSPAN_WHY_SEEDS'] ?? 1);
 /** Writes the score into docs/why.md. */
 const WRITES = process.env['UNDERSPAN_WHY_DOCS'] === '1';
 /** Spans say what their time was spent on: until they do, it must be null. */
-const SPANS_SAY_REASONS = false;
+const SPANS_SAY_REASONS = true;
 /** A host that is busy may need another look. */
 const LOOKS = 2;
 

@@ -17,6 +17,7 @@ import { checkKernelTree } from './kernel-tree.js';
 import { loadOnce, wayName, ways } from './loads.js';
 import { RESULT, type Report } from './report.js';
 import { checkReturns } from './returns.js';
+import { checkWaits } from './waits.js';
 
 const CLI = fileURLToPath(new URL('../../cli/main.js', import.meta.url));
 const TRUTH = '/tmp/truth.json';
@@ -211,26 +212,37 @@ async function checkCosts(native: Native, features: Features): Promise<string> {
   return `ns a hit: emulated ${once}, single-stepped ${stepped}, both ends ${both}${carried}`;
 }
 
+/** The programs, in each way that the kernel allows. */
+async function checkLoads(native: Native, features: Features): Promise<string> {
+  const loaded: string[] = [];
+  for (const way of ways(features)) {
+    const started = performance.now();
+    await loadOnce(native, features, way);
+    loaded.push(wayName(way));
+    say(`loaded ${wayName(way)} in ${(performance.now() - started).toFixed(0)} ms`);
+  }
+  return loaded.join(', ');
+}
+
 async function main(): Promise<Report> {
   let features: Features | null = null;
   try {
     const native = loadNative();
     features = await native.features();
+    if (process.env['ONLY'] === 'waits') {
+      const parts = [await checkLoads(native, features), await checkWaits()];
+      return { features, summary: parts.join('; '), failure: null };
+    }
     const costs = await checkCosts(native, features);
     say(costs);
     if (process.env['ONLY'] === 'costs') return { features, summary: costs, failure: null };
     if (process.env['ONLY'] === 'kernel') {
       return { features, summary: await checkKernel(native, features), failure: null };
     }
-    const loaded: string[] = [];
-    for (const way of ways(features)) {
-      const started = performance.now();
-      await loadOnce(native, features, way);
-      loaded.push(wayName(way));
-      say(`loaded ${wayName(way)} in ${(performance.now() - started).toFixed(0)} ms`);
-    }
+    const loaded = await checkLoads(native, features);
     const few = TRANSPORTS.map(checkFew);
-    const parts = [loaded.join(', '), ...few, checkMany(), checkNative()];
+    const parts = [loaded, ...few, checkMany(), checkNative()];
+    parts.push(await checkWaits());
     parts.push(await checkKernel(native, features));
     if (features.writesRegisters) parts.push(await checkReturns(native, say));
     return { features, summary: parts.join('; '), failure: null };

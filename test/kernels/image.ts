@@ -103,6 +103,10 @@ export function buildImage(root: string, cache: string): string {
     ...['-g', '-O2', '-static', '-pthread', '-o', join(stage, 'writes')],
     join(root, 'test/targets/native/writes.c'),
   ]);
+  execFileSync('gcc', [
+    ...['-O1', '-static', '-pthread', '-o', join(stage, 'waits')],
+    join(root, 'test/targets/native/waits.c'),
+  ]);
   put(join(root, 'test/kernels/init'), 'init');
   chmodSync(join(stage, 'init'), 0o755);
 

@@ -75,24 +75,30 @@ export function ways({ uprobeMulti, sleepable }: Features): Way[] {
 export const wayName = ({ attach, sleepable, perfBuffers }: Way): string =>
   [attach, ...(sleepable ? ['sleepable'] : []), ...(perfBuffers ? ['perf buffers'] : [])].join('+');
 
-/** Loads the programs for Go, and those for native functions, that way; rejects with the verifier's words. */
+/**
+ * Loads the programs for Go, those for native functions, and those that watch the kernel's scheduler,
+ * that way; rejects with the verifier's words.
+ */
 export async function loadOnce(native: Native, features: Features, way: Way): Promise<void> {
   const session = way.attach === 'multi' && features.uprobeSession ? ['around'] : [];
-  await loadObject(native, features, way, PLAN, undefined);
+  await loadObject(native, features, way, 'go', PLAN, undefined);
   const programs = ['enter', 'leave', 'support', ...session];
-  await loadObject(native, features, way, { ...PLAN, kind: 'native', layout: null }, programs);
+  const plan = { ...PLAN, layout: null };
+  await loadObject(native, features, way, 'native', plan, programs);
+  await loadObject(native, features, way, 'schedule', plan, undefined);
 }
 
 async function loadObject(
   native: Native,
   features: Features,
   way: Way,
+  object: 'go' | 'native' | 'schedule',
   plan: ModulePlan,
   wanted: string[] | undefined,
 ): Promise<void> {
   try {
     const programs = await native.load({
-      object: objectPath(plan.kind, { ...features, sleepable: way.sleepable }),
+      object: objectPath(object, { ...features, sleepable: way.sleepable }),
       settings: encodeSettings(plan, 1, { ...OPTIONS, perfBuffers: way.perfBuffers }, features, 1n),
       maps: way.perfBuffers ? { ring: { perfBuffers: true } } : {},
       attach: way.attach,
@@ -102,6 +108,6 @@ async function loadObject(
     programs.close();
   } catch (error) {
     const { message, log } = error as NativeError;
-    throw new Error(`${wayName(way)}, ${plan.kind}: ${message}\n${log ?? ''}`, { cause: error });
+    throw new Error(`${wayName(way)}, ${object}: ${message}\n${log ?? ''}`, { cause: error });
   }
 }

@@ -3,8 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /** Gives `run` a folder of its own and removes it afterwards. */
-export async function inFolder<T>(run: (folder: string) => Promise<T>): Promise<T> {
-  const folder = await mkdtemp(join(tmpdir(), 'underspan-test-'));
+export async function inFolder<T>(
+  run: (folder: string) => Promise<T>,
+  parent = tmpdir(),
+): Promise<T> {
+  const folder = await mkdtemp(join(parent, 'underspan-test-'));
   try {
     return await run(folder);
   } finally {

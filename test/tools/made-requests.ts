@@ -1,6 +1,5 @@
 /** Requests as spans, made up: what a program's calls would be if they took these times. */
-import type { AttributeValue } from '../../src/spans/span.js';
-import type { SpanEvent } from '../../src/spans/time-attributes.js';
+import type { AttributeValue, SpanEvent } from '../../src/spans/span.js';
 import type { ObservedCall, ObservedProgramSpan } from '../../src/why/spans.js';
 
 export interface MadeCall {

@@ -2,6 +2,9 @@
 // and how many it called, so that a tracer's account can be compared.
 //
 //	waits ROUNDS FILE
+//	waits ROUNDS CALLS FOLDER
+//
+// The second says the same of threads, and how long they had a processor, in FOLDER/counted.json.
 package main
 
 import (
@@ -116,6 +119,11 @@ func later(act func()) {
 
 func main() {
 	rounds, _ := strconv.Atoi(os.Args[1])
+	if len(os.Args) > 3 {
+		calls, _ := strconv.Atoi(os.Args[2])
+		measureThreads(rounds, calls, os.Args[3])
+		return
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		panic(err)
