@@ -188,6 +188,21 @@ export const functionDashboard = dashboard(
       title: 'What is seen of it',
       panels: [
         timeSeries({
+          size: [24, 8],
+          title: 'What calls waited for',
+          description:
+            'Time that calls did not run, a second, by what they waited for: 1 is one call at any time. Of rules that say `waits`; what ran beneath a call is in it.',
+          unit: 's',
+          min: 0,
+          queries: [
+            {
+              expr: sum(rate(select('underspan_function_waits_seconds_total')), 'reason'),
+              legend: '{{reason}}',
+            },
+          ],
+          links,
+        }),
+        timeSeries({
           size: [12, 8],
           title: 'Calls that ended',
           description:

@@ -69,6 +69,9 @@ export async function hostCosts(
     : measureCosts(native, features, cache);
 }
 
+/** Where the host is busy a time may come out as none, or beyond all measure. */
+const MOST_TIMES = 3;
+
 /** The same, whatever is remembered. */
 export async function measureCosts(
   native: Pick<Native, 'calibrate'>,
@@ -76,15 +79,18 @@ export async function measureCosts(
   cache = new BootCache(),
 ): Promise<HostCosts> {
   const circumstances = circumstancesOf(features);
-  try {
-    const measured = await native.calibrate(circumstances);
-    if (!isCalibration(measured)) return ASSUMED_COSTS;
-    cache.write(NAME, circumstances, measured);
-    return costsFrom(measured, features, 'measured');
-  } catch {
-    // Whatever keeps our own code from being probed will be told where others' is.
-    return ASSUMED_COSTS;
+  for (let times = 0; times < MOST_TIMES; times++) {
+    try {
+      const measured = await native.calibrate(circumstances);
+      if (!isCalibration(measured)) continue;
+      cache.write(NAME, circumstances, measured);
+      return costsFrom(measured, features, 'measured');
+    } catch {
+      // Whatever keeps our own code from being probed will be told where others' is.
+      break;
+    }
   }
+  return ASSUMED_COSTS;
 }
 
 const circumstancesOf = (features: Features): Circumstances => ({

@@ -57,6 +57,7 @@ const configuration = (
       trace: {
         // The shop never calls the second, and of the third nothing can carry a probe.
         symbols: ['main.*', 'math/big.*', 'net/http.fakeLocker.*'],
+        waits: true,
         maxRate: 0,
         maxOverhead: '100%',
       },

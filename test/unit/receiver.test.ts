@@ -63,6 +63,8 @@ test('what the exporter sends is what the receiver has', async () => {
       kind: 1,
       startTimeUnixNano: 1_700_000_000_123_456_789n,
       endTimeUnixNano: 1_700_000_001_000_000_001n,
+      events: [],
+      links: [],
       attributes: { text: 'é', whole: -7, large: 2 ** 40, part: 0.5, yes: true, list: ['a', 'b'] },
       status: { code: 2, message: 'declined' },
       scope: { name: 'underspan', version: '1.2.3' },

@@ -52,7 +52,7 @@ var mutex sync.Mutex
 func holder(held chan struct{}) {
 	mutex.Lock()
 	close(held)
-	spin(wait)
+	spin(3 * wait)
 	mutex.Unlock()
 }
 
