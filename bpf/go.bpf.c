@@ -13,6 +13,8 @@ const volatile struct settings settings = {};
 #include "panics.bpf.h"
 #include "calls.bpf.h"
 #include "go_http.bpf.h"
+#include "allocations.bpf.h"
+#include "collector.bpf.h"
 #include "sites.bpf.h"
 
 /* Calls that cannot be running: why they ended is not known. */
@@ -244,6 +246,18 @@ INLINE void schedule(struct pt_regs *regs, struct site *site, struct stack_key *
 	}
 }
 
+INLINE void assist(struct stack_key *key, __u8 kind, __u64 now)
+{
+	struct stack *goroutine = bpf_map_lookup_elem(&stacks, key);
+
+	if (!goroutine || !goroutine->depth)
+		return;
+	if (kind == SITE_ASSIST)
+		begin_assist(goroutine, now);
+	else if (goroutine->assist_ns)
+		end_assist(goroutine, now);
+}
+
 /* Runtime and SDK. */
 SEC("uprobe")
 int support(struct pt_regs *regs)
@@ -304,6 +318,25 @@ int support(struct pt_regs *regs)
 	case SITE_RUN:
 		if (settings.waits)
 			schedule(regs, site, &key, hit.now);
+		break;
+	case SITE_ASSIST:
+	case SITE_ASSIST_END:
+		if (settings.waits)
+			assist(&key, site->kind, hit.now);
+		break;
+	case SITE_GC_STOP:
+	case SITE_GC_START:
+	case SITE_GC_LIVE:
+	case SITE_GC_GOAL:
+	case SITE_GC_END:
+		if (settings.gc)
+			collect(regs, site, key.tgid, hit.now);
+		break;
+	case SITE_REFILL:
+	case SITE_SAMPLE_RATE:
+	case SITE_SAMPLE:
+		if (settings.allocations)
+			allocate(regs, site, &key);
 		break;
 	}
 	return 0;

@@ -1,6 +1,7 @@
 /** From batches of records to sinks; what is given up on the way is counted by function. */
 import type { Notice, Sink } from '../sinks/sink.js';
 import type { Call, OpenCall, OpenStack, ProcessRecord, TracerRecord } from '../spans/call.js';
+import { Collectors, type Cycle, cycleSpans } from '../spans/collector.js';
 import { Decoder } from '../spans/decode.js';
 import type { ProcessResource, ProgramSpan } from '../spans/span.js';
 import { type FunctionName, SpanMaker } from '../spans/spans.js';
@@ -26,6 +27,8 @@ export interface PipelineOptions {
   onProcess: (event: ProcessRecord) => void;
   /** Before the first call that has to do with it. */
   onTracer: (record: TracerRecord) => void;
+  /** A garbage collector had stopped the world of a process for so long. */
+  onPause?: (tgid: number, durationNs: number) => void;
 }
 
 export class Pipeline {
@@ -42,6 +45,7 @@ export class Pipeline {
   private readonly decoder: Decoder;
   private readonly maker: SpanMaker;
   private readonly keeper: TreeKeeper;
+  private readonly collectors: Collectors;
   private programSpans: ProgramSpan[] = [];
   private readonly sinks: readonly Sink[];
   private readonly functions: PipelineOptions['functions'];
@@ -53,11 +57,17 @@ export class Pipeline {
   constructor(options: PipelineOptions) {
     this.sinks = options.sinks;
     this.functions = options.functions;
+    this.collectors = new Collectors({
+      onPause: (tgid, { startNs, endNs }) => options.onPause?.(tgid, endNs - startNs),
+      onCycle: (cycle) => this.sendCycle(cycle, options.resource(cycle.tgid)),
+    });
     this.maker = new SpanMaker({
       functions: options.functions,
       clockOffsetNs: options.clockOffsetNs,
       resource: options.resource,
       overheadPerCallNs: null,
+      pausedDuring: (tgid, startNs, durationNs) =>
+        this.collectors.pausedDuring(tgid, startNs, durationNs),
     });
     this.keeper = new TreeKeeper({
       release: (calls) => this.release(calls),
@@ -71,6 +81,7 @@ export class Pipeline {
       programSpan: (record) => void this.programSpans.push(this.maker.programSpan(record)),
       process: options.onProcess,
       tracer: options.onTracer,
+      collector: (record) => this.collectors.add(record),
     });
   }
 
@@ -102,7 +113,12 @@ export class Pipeline {
 
   /** Sends what is held of a process that has exited, and what was open in it. */
   finishProcess(tgid: number, endNs: bigint, open: readonly OpenStack[]): Promise<void> {
-    return this.ending(open, () => this.keeper.finishProcess(tgid, endNs, open));
+    return this.ending(open, async () => {
+      await this.keeper.finishProcess(tgid, endNs, open);
+      // Trees that wait for names ask for its pauses.
+      await this.waiting;
+      this.collectors.forget(tgid);
+    });
   }
 
   /** Sends what is still held, or what is held of these functions; no record comes after. */
@@ -191,6 +207,12 @@ export class Pipeline {
   private addSubstitute({ spanId, function: fn }: Call): void {
     if (this.substituted) this.substituted.set(spanId, fn);
     else this.count('ringFull', fn, -1);
+  }
+
+  private sendCycle(cycle: Cycle, resource: ProcessResource): void {
+    const spans = cycleSpans(cycle, this.maker.clockOffsetNs, resource);
+    this.spans += spans.length;
+    for (const sink of this.sinks) sink.spans(spans);
   }
 
   private send(calls: readonly Call[]): void {

@@ -45,6 +45,16 @@ export const SiteKind = {
   READY: 19,
   YIELD: 20,
   RUN: 21,
+  GC_STOP: 32,
+  GC_START: 33,
+  GC_LIVE: 34,
+  GC_GOAL: 35,
+  GC_END: 36,
+  ASSIST: 37,
+  ASSIST_END: 38,
+  REFILL: 39,
+  SAMPLE_RATE: 40,
+  SAMPLE: 41,
 } as const;
 
 export const SiteFlag = {
@@ -128,6 +138,17 @@ export const WaitKind = {
   KINDS: 16,
 } as const;
 
+export const GcPhase = {
+  SWEEP_TERMINATION: 1,
+  MARK_TERMINATION: 2,
+} as const;
+
+export const GcEvent = {
+  PAUSE_BEGINS: 1,
+  PAUSE_ENDS: 2,
+  CYCLE_ENDS: 3,
+} as const;
+
 export const Governed = {
   THINNED: 1,
   WITHDRAWN: 2,
@@ -185,6 +206,7 @@ export const RecordKind = {
   TRACER: 4,
   WAITS: 5,
   WAIT: 6,
+  GC: 7,
 } as const;
 
 export const ProcessEvent = {
@@ -318,18 +340,22 @@ export const callRecord = {
 
 /** Byte offsets in struct waits. */
 export const waits = {
-  size: 128,
+  size: 144,
   ns: 0,
   nsLength: 16,
+  allocated: 128,
+  allocations: 136,
 } as const;
 
 /** Byte offsets in struct waits_record. */
 export const waitsRecord = {
-  size: 144,
+  size: 168,
   header: 0,
   spanId: 8,
   spanIdLength: 8,
   waits: 16,
+  hasTimes: 160,
+  hasAllocations: 161,
 } as const;
 
 /** Byte offsets in struct waker. */
@@ -354,6 +380,20 @@ export const waitRecord = {
   spanIdLength: 8,
   waker: 40,
   kind: 80,
+} as const;
+
+/** Byte offsets in struct gc_record. */
+export const gcRecord = {
+  size: 56,
+  header: 0,
+  startNs: 8,
+  endNs: 16,
+  cycleNs: 24,
+  heapLive: 32,
+  heapGoal: 40,
+  tgid: 48,
+  event: 52,
+  phase: 53,
 } as const;
 
 /** Byte offsets in struct call_values. */
@@ -442,7 +482,7 @@ export const httpRequests = {
 
 /** Byte offsets in struct statistics. */
 export const statistics = {
-  size: 1352,
+  size: 1368,
   calls: 0,
   returns: 8,
   errors: 16,
@@ -458,9 +498,11 @@ export const statistics = {
   inverseMinNs: 96,
   waitedNs: 104,
   waitedNsLength: 16,
-  lost: 232,
+  allocated: 232,
+  allocations: 240,
+  lost: 248,
   lostLength: 12,
-  histogram: 328,
+  histogram: 344,
   histogramLength: 128,
 } as const;
 
@@ -515,6 +557,8 @@ export const settings = {
   hasSessions: 248,
   trampolines: 249,
   waits: 250,
+  gc: 251,
+  allocations: 252,
   minWaitNs: 256,
   waitKinds: 264,
   waitKindsLength: 64,
@@ -601,7 +645,7 @@ export const wait = {
 
 /** Byte offsets in struct stack. */
 export const stack = {
-  size: 2592,
+  size: 2616,
   id: 0,
   stackHi: 8,
   depth: 16,
@@ -613,15 +657,18 @@ export const stack = {
   attachment: 48,
   removals: 52,
   wait: 56,
-  panics: 120,
+  assistNs: 120,
+  assistWaitedNs: 128,
+  sampleRate: 136,
+  panics: 144,
   panicsLength: 4,
-  inherited: 216,
-  labels: 256,
-  calls: 296,
+  inherited: 240,
+  labels: 280,
+  calls: 320,
   callsLength: 16,
-  spans: 2088,
+  spans: 2112,
   spansLength: 8,
-  record: 2472,
+  record: 2496,
 } as const;
 
 /** Byte offsets in struct span_key. */

@@ -57,6 +57,8 @@ export interface SpanMakerOptions {
   resource: (tgid: number) => ProcessResource;
   /** What tracing one call adds to the time of the calls around it; null: not known. */
   overheadPerCallNs: number | null;
+  /** How much of this time a process's garbage collector had stopped the world; null: not known. */
+  pausedDuring?: (tgid: number, startNs: number, durationNs: number) => number | null;
 }
 
 const NO_NAMES: AddressNames = { typeName: () => null, frame: () => null };
@@ -165,6 +167,7 @@ export class SpanMaker {
     }
     if (named && call.values) addValues(attributes, named, call.values);
     if (call.waits) addTimes(attributes, call.durationNs, call.waits);
+    if (call.goroutineId !== 0) this.addPause(attributes, call);
     if (call.incomplete) attributes['underspan.incomplete'] = true;
     return {
       traceId: call.traceId,
@@ -181,6 +184,12 @@ export class SpanMaker {
       resource: this.options.resource(call.tgid),
       functionIndex: call.function,
     };
+  }
+
+  private addPause(attributes: Record<string, AttributeValue>, call: Call): void {
+    const { tgid, startNs, durationNs } = call;
+    const paused = this.options.pausedDuring?.(tgid, Number(startNs), durationNs) ?? 0;
+    if (paused > 0) attributes['underspan.time.gc_pause'] = Math.round(paused);
   }
 
   private toldOf(call: Call, waits: CallWaits): Pick<FunctionSpan, 'events' | 'links'> {

@@ -9,12 +9,17 @@ export const WAIT_NAMES: readonly string[] = Object.entries(WaitKind)
   .sort(([, a], [, b]) => a - b)
   .map(([name]) => name.toLowerCase());
 
-/** All of a call's time, in ns: where it ran, and for what it did not. */
+/** All of a call's time, in ns: where it ran, and for what it did not; and what it allocated. */
 export function addTimes(
   attributes: Record<string, AttributeValue>,
   durationNs: number,
-  { ns }: Pick<CallWaits, 'ns'>,
+  { ns, hasTimes, allocated, allocations }: Omit<CallWaits, 'told'>,
 ): void {
+  if (allocated > 0) {
+    attributes['underspan.allocated'] = allocated;
+    attributes['underspan.allocated.samples'] = allocations;
+  }
+  if (!hasTimes) return;
   let waited = 0;
   for (let kind = 0; kind < ns.length; kind++) {
     const each = ns[kind] ?? 0;
