@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
 /*
  * What calls allocate. Never each allocation is seen, but those that the runtime samples for its
- * own profile; or the memory that it sets aside to allocate from, which is told to whoever needed it.
+ * own profile; or the memory that it sets aside to allocate from, told to whoever needed it.
  */
 #ifndef UNDERSPAN_ALLOCATIONS_BPF_H
 #define UNDERSPAN_ALLOCATIONS_BPF_H

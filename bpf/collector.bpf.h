@@ -11,6 +11,7 @@
 
 struct collector {
 	__u64 cycle_ns; /* since when it has been at work; 0: not known, or it is not */
+	__u64 ends; /* the cycle does, with the pause */
 	struct gc_record record; /* of the pause; its start_ns is 0 while there is none */
 };
 
@@ -22,7 +23,8 @@ struct {
 	__type(value, struct collector);
 } collectors SEC(".maps");
 
-INLINE struct collector *collector_of(__u32 tgid)
+/* With a frame of its own: that of its caller is nearly full. */
+OUT_OF_LINE struct collector *collector_of(__u32 tgid)
 {
 	struct collector *known = bpf_map_lookup_elem(&collectors, &tgid);
 	struct collector blank = {};
@@ -54,21 +56,23 @@ INLINE void begin_pause(void *context, struct collector *collector, __u8 phase, 
 	output_record(context, record, sizeof(*record));
 }
 
-INLINE void end_pause(void *context, struct collector *collector, __u8 event, __u64 now)
+INLINE void end_pause(void *context, struct collector *collector, __u64 end_ns)
 {
 	struct gc_record *record = &collector->record;
 
 	/* Others stop the world too. */
-	if (!record->start_ns)
-		return;
-	record->end_ns = now;
-	record->event = event;
-	if (event == GC_CYCLE_ENDS) {
-		record->cycle_ns = collector->cycle_ns;
-		collector->cycle_ns = 0;
+	if (record->start_ns) {
+		record->end_ns = end_ns;
+		record->event = GC_PAUSE_ENDS;
+		if (collector->ends) {
+			record->event = GC_CYCLE_ENDS;
+			record->cycle_ns = collector->cycle_ns;
+			collector->cycle_ns = 0;
+		}
+		output_record(context, record, sizeof(*record));
 	}
-	output_record(context, record, sizeof(*record));
 	record->start_ns = 0;
+	collector->ends = 0;
 }
 
 INLINE void collect(struct pt_regs *regs, struct site *site, __u32 tgid, __u64 now)
@@ -82,7 +86,10 @@ INLINE void collect(struct pt_regs *regs, struct site *site, __u32 tgid, __u64 n
 		begin_pause(regs, collector, site->context_at, now);
 		break;
 	case SITE_GC_START:
-		end_pause(regs, collector, GC_PAUSE_ENDS, now);
+		/* It began a moment later than its probe was hit. */
+		if (site->context_at && collector->record.start_ns + go_argument(regs, 1) < now)
+			now = collector->record.start_ns + go_argument(regs, 1);
+		end_pause(regs, collector, now);
 		break;
 	case SITE_GC_LIVE:
 		collector->record.heap_live = go_argument(regs, 1);
@@ -91,7 +98,9 @@ INLINE void collect(struct pt_regs *regs, struct site *site, __u32 tgid, __u64 n
 		collector->record.heap_goal = go_argument(regs, site->context_at ? 1 : 0);
 		break;
 	case SITE_GC_END:
-		end_pause(regs, collector, GC_CYCLE_ENDS, now);
+		collector->ends = 1;
+		if (!site->context_at)
+			end_pause(regs, collector, now);
 		break;
 	}
 }

@@ -52,10 +52,10 @@ enum site_kind {
 	SITE_YIELD = 20,	/* g in AX gives up its processor, or has come back from a system call without one; on g0 */
 	SITE_RUN = 21,		/* g in AX goes on; on g0 */
 	SITE_GC_STOP = 32,	/* the collector stops the world, for the enum gc_phase context_at */
-	SITE_GC_START = 33,	/* the world has been started, after whatever stop */
+	SITE_GC_START = 33,	/* a stop of the world is over, whoever stopped it: of the collector's it took BX ns if context_at is 1, and if it is 0 it ends now */
 	SITE_GC_LIVE = 34,	/* the collector has found BX bytes to be alive */
 	SITE_GC_GOAL = 35,	/* the heap may grow to the bytes of argument word context_at */
-	SITE_GC_END = 36,	/* a cycle ends, and the world is about to be started */
+	SITE_GC_END = 36,	/* a cycle ends with the pause that ends next, or if context_at is 0 ends now */
 	SITE_ASSIST = 37,	/* runtime.gcAssistAlloc: the goroutine does work of the collector's */
 	SITE_ASSIST_END = 38,	/* a ret of it */
 	SITE_REFILL = 39,	/* BX bytes are set aside for the goroutine to allocate from */

@@ -39,6 +39,8 @@ export const ALLOCATOR: readonly string[] = [SAMPLED, ...REFILLS, ...PROFILE];
 const STOP_WORLD = 'runtime.stopTheWorldWithSema';
 const CLOCK = ['runtime.nanotime', 'runtime.nanotime1'];
 const WAKE = 'runtime.wakep';
+/** What it is called with is what the runtime counts a pause as. */
+const MEASURED = 'runtime.(*timeHistogram).record';
 const WALL_CLOCK = ['time.now', 'runtime.time_now'];
 const SET_LIVE = 'runtime.(*gcControllerState).resetLive';
 const SET_GOAL = 'runtime.gcPaceScavenger';
@@ -48,7 +50,18 @@ const PROFILED = 'runtime.mProf_Malloc';
 
 /** What is looked for in them. */
 export const MEMORY_CALLEES: readonly string[] = [
-  ...[STOP_WORLD, ...CLOCK, WAKE, ...WALL_CLOCK, SET_LIVE, SET_GOAL, UPDATE, RATE, PROFILED],
+  ...[
+    STOP_WORLD,
+    ...CLOCK,
+    WAKE,
+    MEASURED,
+    ...WALL_CLOCK,
+    SET_LIVE,
+    SET_GOAL,
+    UPDATE,
+    RATE,
+    PROFILED,
+  ],
 ];
 
 /** The first whose profile is told the thread too, before the address and the size. */
@@ -57,7 +70,7 @@ const PROFILED_WITH_THREAD = 23;
 type Code = ReadonlyMap<string, FunctionCode>;
 type CalleesOf = (...names: string[]) => Set<number>;
 
-/** A pause begins and ends where the runtime reads its clock for /gc/pauses:seconds. */
+/** A pause begins where the runtime's own count of them has it begin, and lasts as long. */
 export function collectorSites(code: Code, calleesOf: CalleesOf): Choice<SupportSite[]> {
   const sites: SupportSite[] = [];
   const calls = (name: string, ...callees: string[]): SupportSite[] => {
@@ -68,20 +81,29 @@ export function collectorSites(code: Code, calleesOf: CalleesOf): Choice<Support
   const add = (kind: number, at: number, found: SupportSite[]): void => {
     for (const site of found) sites.push({ ...site, kind, at });
   };
+  const later = calls(START_WORLD, MEASURED);
+  const earlier = [...PHASES.flatMap(({ function: name }) => closures(name)), TERMINATION].flatMap(
+    (name) => calls(name, MEASURED),
+  );
   for (const { function: name, phase } of PHASES) {
-    let stops = closures(name).flatMap((closure) => calls(closure, STOP_WORLD));
-    // Up to Go 1.20 the call itself lies elsewhere, and this comes right before it.
-    if (stops.length === 0) stops = calls(name, ...CLOCK);
+    // Up to Go 1.21 a pause is counted from before the call that stops the world.
+    const stops =
+      later.length > 0
+        ? closures(name).flatMap((closure) => calls(closure, STOP_WORLD))
+        : calls(name, ...CLOCK);
     if (stops.length !== 1) return { reason: `${name} stops the world in an unknown way` };
     add(SiteKind.GC_STOP, phase, stops);
   }
-  const started = calls(START_WORLD, WAKE);
+  const measured = later.length > 0 ? later : earlier;
+  // Up to Go 1.19 it is inlined. This comes right after the clock has been read.
+  const started = measured.length > 0 ? measured : calls(START_WORLD, WAKE);
   const ended = calls(TERMINATION, ...WALL_CLOCK);
   if (started.length === 0 || ended.length === 0) {
     return { reason: `${started.length === 0 ? START_WORLD : TERMINATION} is not understood` };
   }
-  add(SiteKind.GC_START, 0, started);
-  add(SiteKind.GC_END, 0, ended);
+  const tells = measured.length > 0 ? 1 : 0;
+  add(SiteKind.GC_START, tells, started);
+  add(SiteKind.GC_END, tells, ended);
   add(SiteKind.GC_LIVE, 0, calls(MARK, SET_LIVE));
   // In Go 1.18 it is the first argument, and later the second, in another function.
   const early = calls(TERMINATION, SET_GOAL);

@@ -14,6 +14,9 @@ export interface NamedFunction extends FunctionName {
   filter: TreeFilter;
 }
 
+/** Trees that may end while one world is being stopped or started. */
+const MOST_PAUSED = 1_024;
+
 const EVERYTHING: TreeFilter = { slowerThanNs: null, errorsOnly: false, minDurationNs: 0 };
 
 export interface PipelineOptions {
@@ -49,6 +52,8 @@ export class Pipeline {
   private programSpans: ProgramSpan[] = [];
   private readonly sinks: readonly Sink[];
   private readonly functions: PipelineOptions['functions'];
+  /** By process: trees that came while its world is stopped, and are told for how long it was. */
+  private readonly paused = new Map<number, (readonly Call[])[]>();
   /** Settles when the trees that wait for names have been sent. */
   private waiting: Promise<void> | null = null;
   /** One after the other: each counts what it has sent without a record. */
@@ -58,7 +63,10 @@ export class Pipeline {
     this.sinks = options.sinks;
     this.functions = options.functions;
     this.collectors = new Collectors({
-      onPause: (tgid, { startNs, endNs }) => options.onPause?.(tgid, endNs - startNs),
+      onPause: (tgid, { startNs, endNs }) => {
+        options.onPause?.(tgid, endNs - startNs);
+        this.resume(tgid);
+      },
       onCycle: (cycle) => this.sendCycle(cycle, options.resource(cycle.tgid)),
     });
     this.maker = new SpanMaker({
@@ -103,11 +111,13 @@ export class Pipeline {
 
   /** Some tree waits, to be looked at by tick(). */
   get waits(): boolean {
-    return this.keeper.waits;
+    return this.keeper.waits || this.paused.size > 0;
   }
 
   /** Looks at trees that have been held for long. */
   tick(): Promise<void> {
+    // That a pause has ended may have been lost.
+    for (const tgid of this.paused.keys()) this.resume(tgid);
     return this.keeper.tick();
   }
 
@@ -164,6 +174,7 @@ export class Pipeline {
   private async end(stacks: readonly OpenStack[], finish: () => Promise<void>): Promise<void> {
     const substituted = (this.substituted = new Map<string, number>());
     await finish();
+    for (const tgid of this.paused.keys()) this.resume(tgid);
     await this.waiting;
     this.substituted = null;
     const open = new Set(stacks.flatMap(({ calls }) => calls.map(({ spanId }) => spanId)));
@@ -175,8 +186,26 @@ export class Pipeline {
     this.lost['open'] = (this.lost['open'] ?? 0) + unseen;
   }
 
-  /** Trees go out in the order in which they come, also those that wait for names. */
   private release(calls: readonly Call[]): void {
+    const tgid = calls[0]?.tgid ?? 0;
+    if (!this.collectors.isPaused(tgid)) {
+      this.pass(calls);
+      return;
+    }
+    const trees = this.paused.get(tgid);
+    if (!trees) this.paused.set(tgid, [calls]);
+    else if (trees.push(calls) >= MOST_PAUSED) this.resume(tgid);
+  }
+
+  private resume(tgid: number): void {
+    const trees = this.paused.get(tgid);
+    if (!trees) return;
+    this.paused.delete(tgid);
+    for (const calls of trees) this.pass(calls);
+  }
+
+  /** Trees go out in the order in which they come, also those that wait for names. */
+  private pass(calls: readonly Call[]): void {
     const names = this.namesOf(calls);
     if (this.waiting === null && names.every((each) => each.knows(calls))) {
       this.send(calls);

@@ -53,6 +53,10 @@ class Pauses {
     return true;
   }
 
+  get isOpen(): boolean {
+    return this.openNs > 0;
+  }
+
   since(startNs: number): Pause[] {
     return this.known.slice(this.firstAfter(startNs));
   }
@@ -120,6 +124,11 @@ export class Collectors {
   /** How much of this time the collector had stopped the world; null: it is not known. */
   pausedDuring(tgid: number, startNs: number, durationNs: number): number | null {
     return this.processes.get(tgid)?.overlap(startNs, startNs + durationNs) ?? null;
+  }
+
+  /** Its world is stopped: for how long will be known soon. */
+  isPaused(tgid: number): boolean {
+    return this.processes.get(tgid)?.isOpen ?? false;
   }
 
   forget(tgid: number): void {

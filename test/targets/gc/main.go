@@ -1,7 +1,7 @@
 // Command gc allocates in functions that it knows by name, and says what each of them has allocated,
 // and what the garbage collector did meanwhile, so that a tracer's account can be compared.
 //
-//	gc allocate ROUNDS FILE
+//	gc allocate ROUNDS FILE [RATE]
 //	gc collect ROUNDS FILE
 //	gc assist SECONDS FILE
 package main
@@ -116,6 +116,7 @@ func request(d time.Duration) {
 	spin(d)
 }
 
+//go:noinline
 func collect(rounds int) {
 	var group sync.WaitGroup
 	done := make(chan struct{})
@@ -186,6 +187,13 @@ func main() {
 	n, err := strconv.Atoi(os.Args[2])
 	if err != nil {
 		panic(err)
+	}
+	if len(os.Args) > 4 {
+		rate, err := strconv.Atoi(os.Args[4])
+		if err != nil {
+			panic(err)
+		}
+		runtime.MemProfileRate = rate
 	}
 	switch os.Args[1] {
 	case "allocate":
