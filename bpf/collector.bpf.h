@@ -23,8 +23,7 @@ struct {
 	__type(value, struct collector);
 } collectors SEC(".maps");
 
-/* With a frame of its own: that of its caller is nearly full. */
-OUT_OF_LINE struct collector *collector_of(__u32 tgid)
+INLINE struct collector *collector_of(__u32 tgid)
 {
 	struct collector *known = bpf_map_lookup_elem(&collectors, &tgid);
 	struct collector blank = {};

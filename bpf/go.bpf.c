@@ -258,6 +258,42 @@ INLINE void assist(struct stack_key *key, __u8 kind, __u64 now)
 		end_assist(goroutine, now);
 }
 
+/* With a frame of its own: that of support() is nearly full. */
+OUT_OF_LINE void watch_runtime(struct pt_regs *regs, struct site *site, struct stack_key *key,
+			       __u64 now)
+{
+	if (!site || !key)
+		return;
+	switch (site->kind) {
+	case SITE_PARK:
+	case SITE_READY:
+	case SITE_YIELD:
+	case SITE_RUN:
+		if (settings.waits)
+			schedule(regs, site, key, now);
+		break;
+	case SITE_ASSIST:
+	case SITE_ASSIST_END:
+		if (settings.waits)
+			assist(key, site->kind, now);
+		break;
+	case SITE_GC_STOP:
+	case SITE_GC_START:
+	case SITE_GC_LIVE:
+	case SITE_GC_GOAL:
+	case SITE_GC_END:
+		if (settings.gc)
+			collect(regs, site, key->tgid, now);
+		break;
+	case SITE_REFILL:
+	case SITE_SAMPLE_RATE:
+	case SITE_SAMPLE:
+		if (settings.allocations)
+			allocate(regs, site, key);
+		break;
+	}
+}
+
 /* Runtime and SDK. */
 SEC("uprobe")
 int support(struct pt_regs *regs)
@@ -312,32 +348,9 @@ int support(struct pt_regs *regs)
 	case SITE_SPAN_END:
 		span_ended(regs, key.tgid, go_argument(regs, 0), site->context_at);
 		break;
-	case SITE_PARK:
-	case SITE_READY:
-	case SITE_YIELD:
-	case SITE_RUN:
-		if (settings.waits)
-			schedule(regs, site, &key, hit.now);
-		break;
-	case SITE_ASSIST:
-	case SITE_ASSIST_END:
-		if (settings.waits)
-			assist(&key, site->kind, hit.now);
-		break;
-	case SITE_GC_STOP:
-	case SITE_GC_START:
-	case SITE_GC_LIVE:
-	case SITE_GC_GOAL:
-	case SITE_GC_END:
-		if (settings.gc)
-			collect(regs, site, key.tgid, hit.now);
-		break;
-	case SITE_REFILL:
-	case SITE_SAMPLE_RATE:
-	case SITE_SAMPLE:
-		if (settings.allocations)
-			allocate(regs, site, &key);
-		break;
+	default:
+		if (settings.waits || settings.gc || settings.allocations)
+			watch_runtime(regs, site, &key, hit.now);
 	}
 	return 0;
 }
