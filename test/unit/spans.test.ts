@@ -108,6 +108,7 @@ test('a call record', () => {
       treeLost: 6,
       failed: false,
       values: null,
+      waits: null,
       incomplete: false,
       unclosed: false,
     },
