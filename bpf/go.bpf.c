@@ -235,7 +235,7 @@ INLINE void schedule(struct pt_regs *regs, struct site *site, struct stack_key *
 		goroutine->wait.ready_ns = now;
 		break;
 	case SITE_READY:
-		if (!goroutine->wait.since_ns || goroutine->wait.ready_ns)
+		if (!goroutine->wait.start_ns || goroutine->wait.ready_ns)
 			break;
 		goroutine->wait.ready_ns = now;
 		find_waker(own, key->tgid, &goroutine->wait.waker);

@@ -27,6 +27,8 @@ INLINE void inherit(struct stack *stack, __u64 key, __u32 tgid, struct context *
 
 #define ARGUMENT native_argument
 #define CONTEXT struct bpf_user_pt_regs_t
+/* Its programs have contexts of several types. */
+#define CLOSE_WAITS OUT_OF_LINE
 #include "calls.bpf.h"
 #include "kernel_stacks.bpf.h"
 

@@ -359,11 +359,8 @@ struct waits_record {
 	struct record_header header;
 	__u8 span_id[8];
 	struct waits waits;
-	__u8 has_times;		/* of both only what was looked at counts */
-	__u8 has_allocations;
-	__u8 pad[6];
 };
-_Static_assert(sizeof(struct waits_record) == 168, "waits_record");
+_Static_assert(sizeof(struct waits_record) == 160, "waits_record");
 
 /* Who ended a wait: of a lock, that is who held it. */
 struct waker {
@@ -623,15 +620,6 @@ struct open_panic {
 	__u64 data;
 };
 
-/* A goroutine that has an open call and does not run. */
-struct wait {
-	__u64 since_ns;		/* 0: it runs */
-	__u64 ready_ns;		/* since when it could; 0: not yet */
-	struct waker waker;
-	__u32 kind;		/* enum wait_kind */
-	__u32 pad;
-};
-
 /* All that is known of a stack, a goroutine's or a thread's, while something runs on it. */
 struct stack {
 	__u64 id;		/* of the goroutine; 0 where none has an id of its own */
@@ -644,7 +632,7 @@ struct stack {
 	__u64 high;		/* is on it. 0: look at its struct thread_stack */
 	__u32 attachment;	/* whose target the process was when last looked at, by its number */
 	__u32 removals;		/* as in struct target_facts, at that time */
-	struct wait wait;
+	struct wait_record wait;	/* as it will be told; start_ns is 0 while it runs */
 	__u64 assist_ns;	/* since when it has done work of the collector's; 0: it does not */
 	__u64 assist_waited_ns;	/* of that it has waited */
 	__u64 sample_rate;	/* of the allocation that is being profiled; 0: that of all are */

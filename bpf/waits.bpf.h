@@ -49,55 +49,45 @@ INLINE struct waits *waits_of(__u64 span_id)
 	return known ? &known->waits : NULL;
 }
 
+/* On a stack that has open calls. */
 INLINE void begin_wait(struct stack *stack, __u64 now, __u32 kind)
 {
-	stack->wait.since_ns = now;
+	stack->wait.start_ns = now;
 	stack->wait.ready_ns = 0;
 	stack->wait.kind = kind;
 	stack->wait.waker.goroutine_id = 0;
 	stack->wait.waker.function = 0;
 }
 
-/* Others may wait for the same, and be made ready, but not by this one. */
-INLINE void tell_wait(void *context, struct stack *stack, struct open_call *call, __u64 now)
-{
-	struct wait_record told = {};
-
-	told.header.kind = RECORD_WAIT;
-	told.header.size = sizeof(told);
-	told.start_ns = stack->wait.since_ns;
-	told.ready_ns = stack->wait.ready_ns;
-	told.end_ns = now;
-	store8(told.span_id, load8(call->span_id));
-	told.waker = stack->wait.waker;
-	told.kind = stack->wait.kind;
-	output_record(context, &told, sizeof(told));
-}
-
 INLINE void end_wait(void *context, struct stack *stack, __u64 now)
 {
-	struct wait *wait = &stack->wait;
-	__u64 since = wait->since_ns, ready = wait->ready_ns ?: now;
+	struct wait_record *wait = &stack->wait;
+	__u64 start = wait->start_ns, ready = wait->ready_ns ?: now;
 	__u32 depth = stack->depth;
 	struct open_call *call;
 	struct waits *waits;
 
-	if (!since)
+	if (!start)
 		return;
-	if (depth && now > since) {
+	if (depth && now > start) {
 		if (stack->assist_ns)
-			stack->assist_waited_ns += now - since;
+			stack->assist_waited_ns += now - start;
 		call = CALL_SLOT(stack, depth - 1);
 		waits = waits_of(load8(call->span_id));
 		if (waits) {
 			call->has_waits = 1;
-			ADD(waits->ns[slot_index(wait->kind, WAIT_KINDS)], ready - since);
+			ADD(waits->ns[slot_index(wait->kind, WAIT_KINDS)], ready - start);
 			ADD(waits->ns[WAIT_RUNNABLE], now - ready);
-			if (now - since >= settings.min_wait_ns && !call->dropped)
-				tell_wait(context, stack, call, now);
+			if (now - start >= settings.min_wait_ns && !call->dropped) {
+				wait->header.kind = RECORD_WAIT;
+				wait->header.size = sizeof(*wait);
+				wait->end_ns = now;
+				store8(wait->span_id, load8(call->span_id));
+				output_record(context, wait, sizeof(*wait));
+			}
 		}
 	}
-	wait->since_ns = 0;
+	wait->start_ns = 0;
 }
 
 INLINE void begin_assist(struct stack *stack, __u64 now)
@@ -124,12 +114,16 @@ INLINE void end_assist(struct stack *stack, __u64 now)
 	ADD(waits->ns[WAIT_GC_ASSIST], now - since - waited);
 }
 
+#ifndef CLOSE_WAITS
+#define CLOSE_WAITS __noinline
+#endif
+
 /*
  * A call that has waited ends, and the call around it has waited as long. A global function for the
- * verifier's sake: see close_deeper(). `how`: the function, and above it whether a record will tell
- * of the call. Returns whether the call around has waits now.
+ * verifier's sake where it knows the context's type: see close_deeper(). `how`: the function, and
+ * above it whether a record will tell of the call. Returns whether the call around has waits now.
  */
-__noinline int close_waits(CONTEXT *context, __u64 span_id, __u64 around, __u64 how)
+CLOSE_WAITS int close_waits(CONTEXT *context, __u64 span_id, __u64 around, __u64 how)
 {
 	struct waits_record *own = bpf_map_lookup_elem(&call_waits, &span_id);
 	struct statistics *stats = statistics_of(how);
@@ -158,8 +152,6 @@ __noinline int close_waits(CONTEXT *context, __u64 span_id, __u64 around, __u64 
 	if (how >> 32) {
 		own->header.kind = RECORD_WAITS;
 		own->header.size = sizeof(*own);
-		own->has_times = settings.waits;
-		own->has_allocations = settings.allocations;
 		store8(own->span_id, span_id);
 		output_record(context, own, sizeof(*own));
 	}

@@ -17,6 +17,7 @@ export const METRICS = {
   underspan_function_calls_total: FUNCTION,
   underspan_function_errors_total: FUNCTION,
   underspan_function_spans_total: FUNCTION,
+  underspan_function_waits_seconds_total: [...FUNCTION, 'reason'],
   underspan_function_foreign_hits_total: FUNCTION,
   underspan_http_uncounted_requests_total: ['rule'],
   underspan_spans_total: [],

@@ -284,7 +284,7 @@ export class Running {
     this.governing.wake();
     const { plan, firstFunction } = probed.attachment;
     const addresses = new ModuleNames(plan.module);
-    const { filter } = probed.rule;
+    const { filter, options } = probed.rule;
     for (const notice of plan.notices) this.options.onNotice?.(notice, probed.rule);
     plan.functions.forEach(({ name, file, line, returns, values, route }, index) => {
       this.functions[firstFunction + index] = {
@@ -294,6 +294,7 @@ export class Running {
         sites: 1 + returns.length,
         values: [...values.arguments, ...values.results],
         failure: values.error?.kind === ErrorKind.INTERFACE ? null : values.error,
+        waits: options.waits,
         addresses,
         filter,
         probed,

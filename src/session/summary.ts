@@ -1,6 +1,7 @@
 /** The kernel's counts and our own losses → what a session reports at its end. */
 import type { FunctionSummary, Summary } from '../sinks/sink.js';
 import { quantile } from '../spans/quantiles.js';
+import { waitsByReason } from '../spans/waits.js';
 import { LostReason } from '../spans/records.generated.js';
 import { type FunctionStatistics, LOST_REASONS } from './statistics.js';
 
@@ -77,5 +78,6 @@ function summarizeFunction(named: CountedFunction, counted: FunctionStatistics):
     maxNano: maxNs,
     totalNano: counted.totalNs,
     selfNano: counted.selfNs,
+    waitedNano: waitsByReason(counted.waitedNs),
   };
 }

@@ -24,6 +24,8 @@ export interface FunctionSummary {
   maxNano: number;
   totalNano: number;
   selfNano: number;
+  /** By what its calls waited for, with what ran beneath; empty where nobody looked. */
+  waitedNano: Record<string, number>;
 }
 
 export interface Summary {

@@ -20,6 +20,7 @@ export function renderSummary(summary: Summary, paint: Paint): string[] {
     ...contextLines(summary.contexts),
     ...foreignLines(summary.functions),
     ...(summary.valuesLost > 0 ? [`calls without their values: ${count(summary.valuesLost)}`] : []),
+    ...waitLines(called),
     `overhead: ${overheadLine(summary.overhead)}`,
   ];
 }
@@ -67,6 +68,24 @@ function foreignLines(functions: Summary['functions']): string[] {
   return hit.length > 0
     ? [`in interrupts or for probes, and no calls of the program: ${hit.join(', ')}`]
     : [];
+}
+
+const MOST_WAITERS = 10;
+
+/** Those that waited longest, each with what it waited for most. */
+function waitLines(functions: readonly FunctionSummary[]): string[] {
+  const waiters = functions
+    .map(({ name, waitedNano }) => {
+      const reasons = Object.entries(waitedNano).sort(([, a], [, b]) => b - a);
+      return { name, reasons, sum: reasons.reduce((sum, [, ns]) => sum + ns, 0) };
+    })
+    .filter(({ sum }) => sum > 0)
+    .sort((a, b) => b.sum - a.sum);
+  const lines = waiters.slice(0, MOST_WAITERS).map(({ name, reasons }) => {
+    const most = reasons.slice(0, 3).map(([reason, ns]) => `${words(reason)} ${duration(ns)}`);
+    return `  ${printable(name)}: ${most.join(', ')}`;
+  });
+  return lines.length > 0 ? ['waited for:', ...lines] : [];
 }
 
 /** "ringFull" → "ring full" */

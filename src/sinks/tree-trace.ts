@@ -1,5 +1,5 @@
 /** One trace as lines: the program's own spans and ours, nested, in the order they began. */
-import type { FunctionSpan, ProcessResource, ProgramSpan } from '../spans/span.js';
+import type { FunctionSpan, ProcessResource, ProgramSpan, SpanEvent } from '../spans/span.js';
 import { count, duration, type Paint, plural, printable, width } from './tree-format.js';
 
 interface Node {
@@ -13,6 +13,8 @@ interface Node {
   program: boolean;
   error: boolean;
   incomplete: boolean;
+  /** What it waited for by itself, and who let it; '': nothing for long. */
+  waited: string;
   children: Node[];
 }
 
@@ -54,6 +56,7 @@ export class TraceView {
       program: true,
       error: false,
       incomplete: false,
+      waited: '',
       children: [],
     });
   }
@@ -69,6 +72,7 @@ export class TraceView {
       program: false,
       error: span.status.code === 'error',
       incomplete: span.attributes['underspan.incomplete'] === true,
+      waited: waitOf(span),
       children: [],
     });
   }
@@ -88,9 +92,10 @@ export class TraceView {
       const marks = [node.error ? 'error' : '', node.incomplete ? 'incomplete' : '']
         .filter((mark) => mark !== '')
         .join(', ');
+      const waited = node.waited === '' ? '' : `  ${paint.dim(node.waited)}`;
       const painted = node.error ? paint.red(text) : node.program ? paint.bold(text) : text;
       const gap = ' '.repeat(column - width(text));
-      const tail = `${gap}  ${paint.dim((times[index] ?? '').padStart(timeColumn))}${marks && `  ${paint.red(marks)}`}`;
+      const tail = `${gap}  ${paint.dim((times[index] ?? '').padStart(timeColumn))}${waited}${marks && `  ${paint.red(marks)}`}`;
       return (painted + tail).trimEnd();
     });
     if (omitted > 0) rendered.push(paint.dim(`… ${plural(omitted, 'more span')} of this trace`));
@@ -141,8 +146,24 @@ function unseen(spanId: string, startNs: bigint): Node {
     program: true,
     error: false,
     incomplete: false,
+    waited: '',
     children: [],
   };
+}
+
+/** The longest of its waits: "mutex 640ms, by main.(*Ledger).Audit". */
+function waitOf({ events = [] }: FunctionSpan): string {
+  const nsOf = ({ attributes }: SpanEvent): number =>
+    Number(attributes['underspan.wait.duration'] ?? 0);
+  const [longest] = events
+    .filter(({ name }) => name === 'underspan.wait')
+    .sort((a, b) => nsOf(b) - nsOf(a));
+  if (!longest) return '';
+  const { attributes } = longest;
+  const by = attributes['underspan.wait.by.function'];
+  const reason = String(attributes['underspan.wait.reason']).replaceAll('_', ' ');
+  const whose = typeof by === 'string' ? `, by ${printable(by)}` : '';
+  return `${reason} ${duration(nsOf(longest))}${whose}`;
 }
 
 function unnamed(spanId: string): string {
@@ -160,7 +181,7 @@ function label({ node, times }: Line): string {
 
 /** Alike are siblings of one name, none of which has anything beneath it or went wrong. */
 function isPlainLeaf(node: Node): boolean {
-  return node.children.length === 0 && !node.error && !node.incomplete;
+  return node.children.length === 0 && !node.error && !node.incomplete && node.waited === '';
 }
 
 function runOf(siblings: readonly Node[], from: number): number {

@@ -40,8 +40,6 @@ export interface Wait {
 export interface CallWaits {
   /** By WaitKind, with what ran beneath on the same stack. */
   ns: Float64Array;
-  /** False: nobody looked, or the record was lost. */
-  hasTimes: boolean;
   /** Bytes, with what ran beneath, and the samples or spans of memory that they were seen by. */
   allocated: number;
   allocations: number;

@@ -178,7 +178,7 @@ class PendingWaits {
       const [oldest] = this.calls.size < MOST_PENDING ? [] : this.calls.keys();
       if (oldest !== undefined) this.calls.delete(oldest);
       waits = {
-        ...{ ns: new Float64Array(WaitKind.KINDS), hasTimes: false, allocated: 0, allocations: 0 },
+        ...{ ns: new Float64Array(WaitKind.KINDS), allocated: 0, allocations: 0 },
         told: [],
       };
       this.calls.set(spanId, waits);
@@ -333,7 +333,6 @@ export class Decoder {
     for (let kind = 0; kind < ns.length; kind++) {
       ns[kind] = word(view, from + waitsLayout.ns + 8 * kind);
     }
-    waits.hasTimes = batch[at + waitsRecord.hasTimes] !== 0;
     waits.allocated = word(view, from + waitsLayout.allocated);
     waits.allocations = word(view, from + waitsLayout.allocations);
   }

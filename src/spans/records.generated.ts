@@ -349,13 +349,11 @@ export const waits = {
 
 /** Byte offsets in struct waits_record. */
 export const waitsRecord = {
-  size: 168,
+  size: 160,
   header: 0,
   spanId: 8,
   spanIdLength: 8,
   waits: 16,
-  hasTimes: 160,
-  hasAllocations: 161,
 } as const;
 
 /** Byte offsets in struct waker. */
@@ -634,18 +632,9 @@ export const openPanic = {
   data: 16,
 } as const;
 
-/** Byte offsets in struct wait. */
-export const wait = {
-  size: 64,
-  sinceNs: 0,
-  readyNs: 8,
-  waker: 16,
-  kind: 56,
-} as const;
-
 /** Byte offsets in struct stack. */
 export const stack = {
-  size: 2616,
+  size: 2640,
   id: 0,
   stackHi: 8,
   depth: 16,
@@ -657,18 +646,18 @@ export const stack = {
   attachment: 48,
   removals: 52,
   wait: 56,
-  assistNs: 120,
-  assistWaitedNs: 128,
-  sampleRate: 136,
-  panics: 144,
+  assistNs: 144,
+  assistWaitedNs: 152,
+  sampleRate: 160,
+  panics: 168,
   panicsLength: 4,
-  inherited: 240,
-  labels: 280,
-  calls: 320,
+  inherited: 264,
+  labels: 304,
+  calls: 344,
   callsLength: 16,
-  spans: 2112,
+  spans: 2136,
   spansLength: 8,
-  record: 2496,
+  record: 2520,
 } as const;
 
 /** Byte offsets in struct span_key. */

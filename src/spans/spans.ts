@@ -10,7 +10,7 @@ import {
   ValueState,
 } from './records.generated.js';
 import { renderShape, type Shape } from './shapes.js';
-import { addTimes, eventsOf, linksOf } from './waits.js';
+import { addAllocations, addTimes, eventsOf, linksOf } from './waits.js';
 import { addressesIn, renderValue } from './values.js';
 import type { AttributeValue, FunctionSpan, ProcessResource, ProgramSpan } from './span.js';
 
@@ -45,6 +45,8 @@ export interface FunctionName {
   values?: readonly ValueName[];
   /** null: Go's. */
   failure?: FailureName | null;
+  /** What its calls wait for is looked at. */
+  waits?: boolean;
   addresses?: AddressNames;
 }
 
@@ -166,7 +168,8 @@ export class SpanMaker {
       );
     }
     if (named && call.values) addValues(attributes, named, call.values);
-    if (call.waits) addTimes(attributes, call.durationNs, call.waits);
+    if (named?.waits) addTimes(attributes, call.durationNs, call.waits);
+    if (call.waits) addAllocations(attributes, call.waits);
     if (call.goroutineId !== 0) this.addPause(attributes, call);
     if (call.incomplete) attributes['underspan.incomplete'] = true;
     return {

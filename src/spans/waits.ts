@@ -9,18 +9,16 @@ export const WAIT_NAMES: readonly string[] = Object.entries(WaitKind)
   .sort(([, a], [, b]) => a - b)
   .map(([name]) => name.toLowerCase());
 
-/** All of a call's time, in ns: where it ran, and for what it did not; and what it allocated. */
+const NONE = new Float64Array(0);
+
+/** All of a call's time, in ns: where it ran, and for what it did not. */
 export function addTimes(
   attributes: Record<string, AttributeValue>,
   durationNs: number,
-  { ns, hasTimes, allocated, allocations }: Omit<CallWaits, 'told'>,
+  waits: Pick<CallWaits, 'ns'> | null,
 ): void {
-  if (allocated > 0) {
-    attributes['underspan.allocated'] = allocated;
-    attributes['underspan.allocated.samples'] = allocations;
-  }
-  if (!hasTimes) return;
   let waited = 0;
+  const ns = waits?.ns ?? NONE;
   for (let kind = 0; kind < ns.length; kind++) {
     const each = ns[kind] ?? 0;
     if (each === 0) continue;
@@ -28,6 +26,22 @@ export function addTimes(
     attributes[`underspan.time.${WAIT_NAMES[kind]}`] = each;
   }
   attributes['underspan.time.running'] = Math.max(0, durationNs - waited);
+}
+
+/** Bytes, where something was seen of them. */
+export function addAllocations(
+  attributes: Record<string, AttributeValue>,
+  { allocated, allocations }: Pick<CallWaits, 'allocated' | 'allocations'>,
+): void {
+  if (allocations === 0) return;
+  attributes['underspan.allocated'] = allocated;
+  attributes['underspan.allocated.samples'] = allocations;
+}
+
+/** By reason, without those that did not occur; in ns. */
+export function waitsByReason(ns: readonly number[]): Record<string, number> {
+  const known = WAIT_NAMES.map((name, kind): [string, number] => [name, ns[kind] ?? 0]);
+  return Object.fromEntries(known.filter(([, waited]) => waited > 0));
 }
 
 /** The longer waits, each with whoever ended it: of a lock, who held it. */

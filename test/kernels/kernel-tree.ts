@@ -35,7 +35,8 @@ function ask(url: string, agent: Agent): Promise<string> {
 
 /** Resolves when it is attached; the machine's own limit ends what takes too long. */
 export async function startTracer(args: readonly string[]): Promise<Tracer> {
-  const tracer = Tracer.start(args);
+  // Of a program that is refused the kernel's words are all that is left of the machine.
+  const tracer = Tracer.start(['--verbose', ...args]);
   while (!tracer.stderr.includes('attached to')) {
     assert.equal(tracer.child.exitCode, null, tracer.stderr);
     await sleep(50);

@@ -128,6 +128,8 @@ interface JsonSpan {
   startTimeUnixNano?: string;
   endTimeUnixNano?: string;
   attributes?: JsonAttributes;
+  events?: { timeUnixNano?: string; name?: string; attributes?: JsonAttributes }[];
+  links?: { traceId?: string; spanId?: string; attributes?: JsonAttributes }[];
   status?: { code?: number; message?: string };
 }
 interface JsonTraces {
@@ -151,6 +153,16 @@ function spansOf(traces: JsonTraces): OtlpSpan[] {
         startTimeUnixNano: BigInt(span.startTimeUnixNano ?? 0),
         endTimeUnixNano: BigInt(span.endTimeUnixNano ?? 0),
         attributes: attributesOf(span.attributes),
+        events: (span.events ?? []).map((event) => ({
+          timeUnixNano: BigInt(event.timeUnixNano ?? 0),
+          name: event.name ?? '',
+          attributes: attributesOf(event.attributes),
+        })),
+        links: (span.links ?? []).map((link) => ({
+          traceId: link.traceId ?? '',
+          spanId: link.spanId ?? '',
+          attributes: attributesOf(link.attributes),
+        })),
         status: { code: span.status?.code ?? 0, message: span.status?.message ?? '' },
         scope: { name: scope?.name ?? '', version: scope?.version ?? '' },
         resource,

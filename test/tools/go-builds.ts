@@ -1,6 +1,6 @@
 /** Go's versions, and the ways in which people build: what the matrix test is made of. */
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { rename } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { buildTarget } from './go.js';
@@ -63,7 +63,10 @@ export async function buildVariant(
   });
   if (!build.strip) return binary;
   const stripped = `${binary}.stripped`;
-  if (existsSync(stripped)) return stripped;
+  // The binary is built anew in its place where its source has changed.
+  if (existsSync(stripped) && statSync(stripped).mtimeMs >= statSync(binary).mtimeMs) {
+    return stripped;
+  }
   await run('strip', ['-o', `${stripped}.new`, binary]);
   await rename(`${stripped}.new`, stripped);
   return stripped;

@@ -16,6 +16,8 @@ export interface OtlpSpan {
   startTimeUnixNano: bigint;
   endTimeUnixNano: bigint;
   attributes: OtlpAttributes;
+  events: { timeUnixNano: bigint; name: string; attributes: OtlpAttributes }[];
+  links: { traceId: string; spanId: string; attributes: OtlpAttributes }[];
   /** code 0 is unset, 1 ok, 2 error. */
   status: { code: number; message: string };
   scope: { name: string; version: string };
@@ -75,6 +77,8 @@ function decodeSpan(reader: ProtobufReader): OtlpSpan {
     startTimeUnixNano: 0n,
     endTimeUnixNano: 0n,
     attributes: {},
+    events: [],
+    links: [],
     status: { code: 0, message: '' },
     scope: { name: '', version: '' },
     resource: {},
@@ -88,6 +92,8 @@ function decodeSpan(reader: ProtobufReader): OtlpSpan {
     7: (field) => (span.startTimeUnixNano = field.fixed64()),
     8: (field) => (span.endTimeUnixNano = field.fixed64()),
     9: (field) => decodeAttribute(field.message(), span.attributes),
+    11: (field) => void span.events.push(decodeEvent(field.message())),
+    13: (field) => void span.links.push(decodeLink(field.message())),
     15: (field) =>
       field.message().each({
         2: (f) => (span.status.message = f.string()),
@@ -96,6 +102,26 @@ function decodeSpan(reader: ProtobufReader): OtlpSpan {
     16: (field) => (span.flags = field.fixed32()),
   });
   return span;
+}
+
+function decodeEvent(reader: ProtobufReader): OtlpSpan['events'][number] {
+  const event: OtlpSpan['events'][number] = { timeUnixNano: 0n, name: '', attributes: {} };
+  reader.each({
+    1: (field) => (event.timeUnixNano = field.fixed64()),
+    2: (field) => (event.name = field.string()),
+    3: (field) => decodeAttribute(field.message(), event.attributes),
+  });
+  return event;
+}
+
+function decodeLink(reader: ProtobufReader): OtlpSpan['links'][number] {
+  const link: OtlpSpan['links'][number] = { traceId: '', spanId: '', attributes: {} };
+  reader.each({
+    1: (field) => (link.traceId = hex(field.bytes())),
+    2: (field) => (link.spanId = hex(field.bytes())),
+    4: (field) => decodeAttribute(field.message(), link.attributes),
+  });
+  return link;
 }
 
 function decodeAttribute(reader: ProtobufReader, into: OtlpAttributes): void {

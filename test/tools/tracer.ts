@@ -19,6 +19,8 @@ export interface JsonSpan {
   durationNano: number;
   status: { code: string; message?: string };
   attributes: Record<string, AttributeValue>;
+  events?: { name: string; timeUnixNano: string; attributes: Record<string, AttributeValue> }[];
+  links?: { traceId: string; spanId: string; attributes: Record<string, AttributeValue> }[];
   resource: Record<string, AttributeValue>;
 }
 

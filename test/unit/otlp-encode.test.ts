@@ -40,8 +40,15 @@ function byPackages(spans: readonly FunctionSpan[]): Uint8Array {
         ...(span.status.message === undefined ? {} : { message: span.status.message }),
       },
       attributes: span.attributes,
-      links: [],
-      events: [],
+      links: (span.links ?? []).map(({ traceId, spanId, attributes }) => ({
+        context: { traceId, spanId, traceFlags: 1 },
+        attributes,
+      })),
+      events: (span.events ?? []).map(({ name, timeUnixNano, attributes }) => ({
+        name,
+        time: hrTime(timeUnixNano),
+        attributes,
+      })),
       ended: true,
       resource,
       instrumentationScope,
@@ -78,6 +85,20 @@ test('roots, statuses, flags and times', () => {
     spanOf({ status: { code: 'error', message: 'panic: '.repeat(40) } }),
     spanOf({ startTimeUnixNano: 0n, endTimeUnixNano: 2n ** 63n - 1n }),
   ]);
+});
+
+test('events and links', () => {
+  const attributes = { 'underspan.wait.reason': 'mutex', 'underspan.wait.duration': 640_000_000 };
+  const link = { traceId: 'ab'.repeat(16), spanId: 'cd'.repeat(8), attributes };
+  const event = { name: 'underspan.wait', timeUnixNano: 1n << 60n, attributes };
+  const many = Array.from({ length: 300 }, () => event);
+  const spans = [
+    spanOf({ events: [event], links: [link] }),
+    spanOf({ events: many, links: [link, { ...link, attributes: {} }] }),
+  ];
+  sameAsByPackages(spans);
+  assert.equal(decodeTraces(spanEncoder(VERSION)(spans))[1]?.events.length, 300);
+  assert.ok(sizeOfTree(spans) >= spanEncoder(VERSION)(spans).length - 200);
 });
 
 test('each process has its resource, and its spans in their order', () => {

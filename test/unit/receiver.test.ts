@@ -105,6 +105,8 @@ test('a trace is shown as one tree, our spans marked', () => {
     startTimeUnixNano: BigInt(spanId.charCodeAt(0)),
     endTimeUnixNano: BigInt(spanId.charCodeAt(0) + ms * 1_000_000),
     attributes: {},
+    events: [],
+    links: [],
     status: { code: spanId === 'c' ? 2 : 0, message: '' },
     scope: { name: scope, version: '' },
     resource: {},

@@ -14,6 +14,12 @@ import {
   processRecord,
   programSpanRecord,
   RecordKind,
+  WaitKind,
+  waitRecord,
+  waker,
+  waits as waitsLayout,
+  waitsRecord,
+  recordHeader,
 } from '../../src/spans/records.generated.js';
 import { sampleThreshold } from '../../src/spans/sampling.js';
 import { SpanMaker } from '../../src/spans/spans.js';
@@ -113,6 +119,92 @@ test('a call record', () => {
       unclosed: false,
     },
   ]);
+});
+
+const NS_OF = waitsRecord.waits + waitsLayout.ns;
+
+function waitsBytes(spanId: string, waited: Record<number, bigint>): Buffer {
+  const bytes = Buffer.alloc(waitsRecord.size);
+  bytes.writeUInt32LE(RecordKind.WAITS, recordHeader.kind);
+  bytes.writeUInt32LE(waitsRecord.size, recordHeader.sizeField);
+  bytes.write(spanId, waitsRecord.spanId, 'hex');
+  for (const [kind, ns] of Object.entries(waited)) {
+    bytes.writeBigUInt64LE(ns, NS_OF + 8 * Number(kind));
+  }
+  return bytes;
+}
+
+function waitBytes(spanId: string, by: bigint, trace = TRACE): Buffer {
+  const bytes = Buffer.alloc(waitRecord.size);
+  bytes.writeUInt32LE(RecordKind.WAIT, recordHeader.kind);
+  bytes.writeUInt32LE(waitRecord.size, recordHeader.sizeField);
+  bytes.write(spanId, waitRecord.spanId, 'hex');
+  bytes.writeBigUInt64LE(START + 10n, waitRecord.startNs);
+  bytes.writeBigUInt64LE(START + 1_010n, waitRecord.readyNs);
+  bytes.writeBigUInt64LE(START + 1_030n, waitRecord.endNs);
+  bytes.writeUInt32LE(WaitKind.MUTEX, waitRecord.kind);
+  bytes.writeBigUInt64LE(by, waitRecord.waker + waker.goroutineId);
+  bytes.write(trace, waitRecord.waker + waker.traceId, 'hex');
+  bytes.write('1112131415161718', waitRecord.waker + waker.spanId, 'hex');
+  bytes.writeUInt32LE(1, waitRecord.waker + waker.function);
+  return bytes;
+}
+
+test('what a call waited for comes before it, and belongs to it alone', () => {
+  const own = 'b7ad6b7169203331';
+  const other = 'aaaaaaaaaaaaaaaa';
+  const { calls, decoder } = decode(
+    waitBytes(own, 7n),
+    waitsBytes(other, { [WaitKind.SLEEP]: 9n }),
+    waitsBytes(own, { [WaitKind.MUTEX]: 1_000n, [WaitKind.RUNNABLE]: 20n }),
+    callBytes(),
+    callBytes(),
+  );
+  assert.equal(decoder.unknown + decoder.truncated, 0);
+  const [first, second] = calls;
+  assert.equal(second?.waits, null);
+  assert.ok(first?.waits);
+  const maker = new SpanMaker({
+    functions: [undefined, { name: 'main.locker', file: null, line: null, waits: true }],
+    clockOffsetNs: 5n,
+    resource: () => ({ attributes: {} }),
+    overheadPerCallNs: null,
+  });
+  const span = maker.span({ ...first, traceId: 'ab'.repeat(16), durationNs: 1_500 });
+  const times = Object.entries(span.attributes).filter(([name]) => name.includes('.time.'));
+  assert.deepEqual(Object.fromEntries(times), {
+    'underspan.time.mutex': 1_000,
+    'underspan.time.runnable': 20,
+    'underspan.time.running': 480,
+  });
+  const by = { trace: TRACE, span: '1112131415161718' };
+  assert.deepEqual(span.events, [
+    {
+      name: 'underspan.wait',
+      timeUnixNano: START + 15n,
+      attributes: {
+        'underspan.wait.reason': 'mutex',
+        'underspan.wait.duration': 1_020,
+        'underspan.wait.runnable': 20,
+        'underspan.wait.by.goroutine': 7,
+        'underspan.wait.by.function': 'main.locker',
+        'underspan.wait.by.trace_id': by.trace,
+        'underspan.wait.by.span_id': by.span,
+      },
+    },
+  ]);
+  assert.deepEqual(span.links, [
+    { traceId: by.trace, spanId: by.span, attributes: { 'underspan.wait.reason': 'mutex' } },
+  ]);
+  // A call that never waited ran; one that nobody looked at says nothing.
+  const ran = maker.span({ ...first, waits: null, durationNs: 1_500 });
+  assert.equal(ran.attributes['underspan.time.running'], 1_500);
+  assert.equal(ran.events, undefined);
+});
+
+test('a wait whose end nobody told of has no one to blame', () => {
+  const { calls } = decode(waitBytes('b7ad6b7169203331', 0n), callBytes());
+  assert.equal(calls[0]?.waits?.told[0]?.waker, null);
 });
 
 test('a clock that runs back makes no negative duration', () => {

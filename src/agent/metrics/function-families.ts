@@ -2,6 +2,7 @@
 import { PAUSE_BOUNDS_SECONDS } from '../../session/gc-pauses.js';
 import { HTTP_BUCKETS_SECONDS, type AgentSnapshot, type FunctionSnapshot } from '../snapshot.js';
 import { DURATION_BOUNDS_NS, durationBuckets } from './buckets.js';
+import { waitsByReason } from '../../spans/waits.js';
 import type { Family, Row } from './families.js';
 
 /** The same functions stay in all of these: those with the most time, then with the most calls. */
@@ -15,6 +16,18 @@ function functionRows(
     rank: statistics.totalNs + statistics.calls,
     functionIndex: index,
   }));
+}
+
+/** A series for each reason that there was. */
+function waitRows({ functions }: AgentSnapshot): Row[] {
+  return functions.flatMap(({ rule, executable, name, index, statistics }) =>
+    Object.entries(waitsByReason(statistics.waitedNs)).map(([reason, ns]) => ({
+      labels: [rule, executable, name, reason],
+      counts: [ns / 1e9],
+      rank: ns,
+      functionIndex: index,
+    })),
+  );
 }
 
 const isOfKernel = (name: string): boolean => name.startsWith('kernel:');
@@ -54,6 +67,13 @@ export const FUNCTIONS: Family[] = [
     help: 'Calls whose span was handed to the sinks.',
     labels: FUNCTION_LABELS,
     read: (snapshot) => functionRows(snapshot, (_, spans) => [spans]),
+  },
+  {
+    name: 'underspan_function_waits_seconds_total',
+    type: 'counter',
+    help: 'Time that calls which ended did not run, with what ran beneath them, by what they waited for; where the rule says `waits`.',
+    labels: [...FUNCTION_LABELS, 'reason'],
+    read: waitRows,
   },
   {
     name: 'underspan_function_allocated_bytes_total',

@@ -1,7 +1,7 @@
 // Command waits calls functions each of which waits for something else, and says how long each took
 // and how many it called, so that a tracer's account can be compared.
 //
-//	waits ROUNDS
+//	waits ROUNDS FILE
 package main
 
 import (
@@ -17,14 +17,12 @@ import (
 type Counted struct {
 	Calls int   `json:"calls"`
 	Nano  int64 `json:"nano"`
-	// Of that, what others made it wait for.
-	Waited int64 `json:"waited"`
 }
 
 var counted = map[string]*Counted{}
 
 // Each on a goroutine of its own that does nothing else, one at a time.
-func measure(name string, waited time.Duration, call func()) {
+func measure(name string, call func()) {
 	done := make(chan struct{})
 	go func() {
 		begin := time.Now()
@@ -36,7 +34,6 @@ func measure(name string, waited time.Duration, call func()) {
 		}
 		c.Calls++
 		c.Nano += int64(time.Since(begin))
-		c.Waited += int64(waited)
 		close(done)
 	}()
 	<-done
@@ -97,7 +94,7 @@ func runner() { spin(wait) }
 //
 //go:noinline
 func outer() {
-	sleeper()
+	inner()
 	inner()
 }
 
@@ -135,23 +132,28 @@ func main() {
 		held := make(chan struct{})
 		go holder(held)
 		<-held
-		measure("main.locker", wait, locker)
-		measure("main.sleeper", wait, sleeper)
+		measure("main.locker", locker)
+		measure("main.sleeper", sleeper)
 		values := make(chan int)
 		later(func() { values <- 1 })
-		measure("main.receiver", wait, func() { receiver(values) })
+		measure("main.receiver", func() { receiver(values) })
 		later(func() { <-values })
-		measure("main.sender", wait, func() { sender(values) })
+		measure("main.sender", func() { sender(values) })
 		later(func() { values <- 1 })
-		measure("main.selector", wait, func() { selector(values, make(chan int)) })
+		measure("main.selector", func() { selector(values, make(chan int)) })
 		group := &sync.WaitGroup{}
 		group.Add(1)
 		later(group.Done)
-		measure("main.waiter", wait, func() { waiter(group) })
+		measure("main.waiter", func() { waiter(group) })
 		later(func() { server.Write([]byte("x")) })
-		measure("main.reader", wait, func() { reader(client, make([]byte, 1)) })
-		measure("main.runner", 0, runner)
-		measure("main.outer", 2*wait, outer)
+		measure("main.reader", func() { reader(client, make([]byte, 1)) })
+		measure("main.runner", runner)
+		measure("main.outer", outer)
 	}
-	json.NewEncoder(os.Stdout).Encode(counted)
+	file, err := os.Create(os.Args[2])
+	if err != nil {
+		panic(err)
+	}
+	json.NewEncoder(file).Encode(counted)
+	file.Close()
 }

@@ -1,0 +1,104 @@
+/** What calls of Go programs waited for, against what the program made them wait for. */
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { buildVariant, GO_BUILDS, GO_RELEASES } from '../tools/go-builds.js';
+import { obtained, requireBpf } from '../tools/require.js';
+import { type JsonSpan, Tracer } from '../tools/tracer.js';
+
+const ROUNDS = 12;
+
+/** By function, what it waits for; up to Go 1.19 the runtime does not tell locks from each other. */
+const REASONS: Record<string, string | Record<string, string>> = {
+  'main.locker': { '1.18': 'semaphore', '1.19': 'semaphore', other: 'mutex' },
+  'main.sleeper': 'sleep',
+  'main.receiver': 'channel_receive',
+  'main.sender': 'channel_send',
+  'main.selector': 'select',
+  'main.waiter': {
+    ...Object.fromEntries(['18', '19', '20', '21', '22', '23'].map((n) => [`1.${n}`, 'semaphore'])),
+    other: 'condition',
+  },
+  'main.reader': 'network',
+  'main.outer': 'sleep',
+};
+
+interface Counted {
+  calls: number;
+  nano: number;
+}
+
+const PREFIX = 'underspan.time.';
+
+function times({ attributes }: JsonSpan): Record<string, number> {
+  const found = Object.entries(attributes).filter(([name]) => name.startsWith(PREFIX));
+  return Object.fromEntries(found.map(([name, ns]) => [name.slice(PREFIX.length), Number(ns)]));
+}
+
+const sum = (values: Iterable<number>): number => [...values].reduce((a, b) => a + b, 0);
+
+async function run(binary: string): Promise<[Tracer, Record<string, Counted>]> {
+  const folder = await mkdtemp(join(tmpdir(), 'underspan-test-'));
+  const file = join(folder, 'counted.json');
+  const command = [binary, String(ROUNDS), file];
+  const tracer = Tracer.start(['--waits', 'main.*', '--', ...command]);
+  assert.equal(await tracer.ended(), 0, tracer.stderr);
+  const counted = JSON.parse(await readFile(file, 'utf8')) as Record<string, Counted>;
+  await rm(folder, { recursive: true });
+  return [tracer, counted];
+}
+
+function reasonOf(name: string, release: string): string | undefined {
+  const reason = REASONS[name];
+  const version = release.split('.').slice(0, 2).join('.');
+  return typeof reason === 'object' ? (reason[version] ?? reason['other']) : reason;
+}
+
+function check(tracer: Tracer, counted: Record<string, Counted>, release: string): void {
+  for (const [name, { calls, nano }] of Object.entries(counted)) {
+    const spans = tracer.spans.filter((span) => span.name === name);
+    assert.equal(spans.length, calls, name);
+    const reason = reasonOf(name, release);
+    const own = spans.map(times);
+    for (const [index, span] of spans.entries()) {
+      const all = own[index] ?? {};
+      if (Object.keys(all).length > 0) assert.equal(sum(Object.values(all)), span.durationNano);
+    }
+    if (reason === undefined) continue;
+    const spanned = sum(spans.map(({ durationNano }) => durationNano));
+    assert.ok(spanned <= nano, `${name}: spans of ${spanned} ns, the program measured ${nano}`);
+    const notRunning = sum(own.map((each) => (each[reason] ?? 0) + (each['runnable'] ?? 0)));
+    assert.ok(notRunning > 0.8 * spanned, `${name}: ${notRunning} of ${spanned}`);
+    const others = Object.keys(Object.assign({}, ...own) as object);
+    const known = ['running', 'runnable', reason].sort();
+    assert.deepEqual(
+      others.filter((each) => !known.includes(each)),
+      [],
+      name,
+    );
+  }
+}
+
+for (const release of GO_RELEASES) {
+  test(`Go ${release}`, async (t) => {
+    if (!requireBpf(t)) return;
+    for (const build of GO_BUILDS.filter(({ name }) => ['default', 'strip'].includes(name))) {
+      const binary = await obtained(t, buildVariant('waits', release, build, 'go.mod'));
+      if (binary === null) return;
+      const [tracer, counted] = await run(binary);
+      check(tracer, counted, release);
+      const locked = tracer.spans.filter(
+        ({ name, events }) => name === 'main.locker' && (events?.length ?? 0) > 0,
+      );
+      assert.ok(locked.length >= ROUNDS / 2, `${locked.length} long waits for the lock`);
+      for (const { events, links } of locked) {
+        assert.equal(events?.[0]?.attributes['underspan.wait.by.function'], 'main.holder');
+        assert.equal(links?.length, 1);
+      }
+      const { functions } = tracer.summary ?? { functions: [] };
+      assert.ok(functions.some(({ name }) => name === 'main.locker'));
+    }
+  });
+}
