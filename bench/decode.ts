@@ -56,6 +56,7 @@ function measure(size: number): DecodeRate {
     programSpan: () => undefined,
     process: () => undefined,
     tracer: () => undefined,
+    collector: () => undefined,
   });
   for (let round = 0; round < 10; round++) decoder.decode(batch);
   spans = 0;

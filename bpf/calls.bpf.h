@@ -176,7 +176,7 @@ INLINE void close_call(struct stack *stack, __u32 depth, struct hit *hit, __u8 e
 		around->children_ns += duration;
 		around->descendants += call->descendants + 1;
 	}
-	if (settings.waits && call->has_waits)
+	if (keeps_waits() && call->has_waits)
 		end_waits(stack, call, depth, hit);
 	send_call(stack, call, depth - 1, hit, end, stats);
 }
@@ -188,7 +188,7 @@ INLINE void drop_call(struct stack *stack, __u32 depth)
 	struct statistics *stats = statistics_of(call->function);
 
 	stack->depth = depth - 1;
-	if (settings.waits && call->has_waits) {
+	if (keeps_waits() && call->has_waits) {
 		__u64 span_id = load8(call->span_id);
 
 		bpf_map_delete_elem(&call_waits, &span_id);

@@ -13,6 +13,8 @@ const volatile struct settings settings = {};
 #include "panics.bpf.h"
 #include "calls.bpf.h"
 #include "go_http.bpf.h"
+#include "allocations.bpf.h"
+#include "collector.bpf.h"
 #include "sites.bpf.h"
 
 /* Calls that cannot be running: why they ended is not known. */
@@ -236,6 +238,54 @@ INLINE void schedule(struct pt_regs *regs, struct site *site, struct stack_key *
 	}
 }
 
+INLINE void assist(struct stack_key *key, __u8 kind, __u64 now)
+{
+	struct stack *goroutine = bpf_map_lookup_elem(&stacks, key);
+
+	if (!goroutine || !goroutine->depth)
+		return;
+	if (kind == SITE_ASSIST)
+		begin_assist(goroutine, now);
+	else if (goroutine->assist_ns)
+		end_assist(goroutine, now);
+}
+
+/* With a frame of its own: that of support() is nearly full. */
+OUT_OF_LINE void watch_runtime(struct pt_regs *regs, struct site *site, struct stack_key *key,
+			       __u64 now)
+{
+	if (!site || !key)
+		return;
+	switch (site->kind) {
+	case SITE_PARK:
+	case SITE_READY:
+	case SITE_YIELD:
+	case SITE_RUN:
+		if (settings.waits)
+			schedule(regs, site, key, now);
+		break;
+	case SITE_ASSIST:
+	case SITE_ASSIST_END:
+		if (settings.waits)
+			assist(key, site->kind, now);
+		break;
+	case SITE_GC_STOP:
+	case SITE_GC_START:
+	case SITE_GC_LIVE:
+	case SITE_GC_GOAL:
+	case SITE_GC_END:
+		if (settings.gc)
+			collect(regs, site, key->tgid, now);
+		break;
+	case SITE_REFILL:
+	case SITE_SAMPLE_RATE:
+	case SITE_SAMPLE:
+		if (settings.allocations)
+			allocate(regs, site, key);
+		break;
+	}
+}
+
 /* Runtime and SDK. */
 SEC("uprobe")
 int support(struct pt_regs *regs)
@@ -290,13 +340,9 @@ int support(struct pt_regs *regs)
 	case SITE_SPAN_END:
 		span_ended(regs, key.tgid, go_argument(regs, 0), site->context_at);
 		break;
-	case SITE_PARK:
-	case SITE_READY:
-	case SITE_YIELD:
-	case SITE_RUN:
-		if (settings.waits)
-			schedule(regs, site, &key, hit.now);
-		break;
+	default:
+		if (settings.waits || settings.gc || settings.allocations)
+			watch_runtime(regs, site, &key, hit.now);
 	}
 	return 0;
 }

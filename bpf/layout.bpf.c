@@ -15,6 +15,8 @@ struct layout {
 	enum call_end call_end;
 	enum lost_reason lost_reason;
 	enum wait_kind wait_kind;
+	enum gc_phase gc_phase;
+	enum gc_event gc_event;
 	enum value_kind value_kind;
 	enum value_place value_place;
 	enum value_state value_state;
@@ -31,6 +33,7 @@ struct layout {
 	struct waits_record waits_record;
 	struct waker waker;
 	struct wait_record wait_record;
+	struct gc_record gc_record;
 	struct process_record process_record;
 	struct call_values call_values;
 	struct value_plan value_plan;

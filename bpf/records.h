@@ -52,6 +52,16 @@ enum site_kind {
 	SITE_READY = 19,	/* g in AX has waited enough, and waits for a processor; on g0 */
 	SITE_YIELD = 20,	/* g in AX gives up its processor, or has come back from a system call without one; on g0 */
 	SITE_RUN = 21,		/* g in AX goes on; on g0 */
+	SITE_GC_STOP = 32,	/* the collector stops the world, for the enum gc_phase context_at */
+	SITE_GC_START = 33,	/* a stop of the world is over, whoever stopped it: of the collector's it took BX ns if context_at is 1, and if it is 0 it ends now */
+	SITE_GC_LIVE = 34,	/* the collector has found BX bytes to be alive */
+	SITE_GC_GOAL = 35,	/* the heap may grow to the bytes of argument word context_at */
+	SITE_GC_END = 36,	/* a cycle ends with the pause that ends next, or if context_at is 0 ends now */
+	SITE_ASSIST = 37,	/* runtime.gcAssistAlloc: the goroutine does work of the collector's */
+	SITE_ASSIST_END = 38,	/* a ret of it */
+	SITE_REFILL = 39,	/* BX bytes are set aside for the goroutine to allocate from */
+	SITE_SAMPLE_RATE = 40,	/* an allocation is one of those that are profiled, at a rate of AX bytes */
+	SITE_SAMPLE = 41,	/* the same allocation: its size is argument word context_at */
 };
 
 /* What else is known of a site. */
@@ -141,6 +151,18 @@ enum wait_kind {
 	WAIT_SYSTEM_CALL = 14,	/* any other */
 	WAIT_OTHER = 15,
 	WAIT_KINDS = 16,
+};
+
+/* Why the garbage collector stops the world. */
+enum gc_phase {
+	GC_SWEEP_TERMINATION = 1,	/* a cycle begins */
+	GC_MARK_TERMINATION = 2,	/* it ends, unless there is more to mark */
+};
+
+enum gc_event {
+	GC_PAUSE_BEGINS = 1,
+	GC_PAUSE_ENDS = 2,
+	GC_CYCLE_ENDS = 3,	/* with a pause */
 };
 
 #define MAX_WAIT_REASONS 64	/* Go's runtime numbers its reasons; a power of two */
@@ -264,6 +286,7 @@ enum record_kind {
 	RECORD_TRACER = 4,
 	RECORD_WAITS = 5,
 	RECORD_WAIT = 6,
+	RECORD_GC = 7,
 };
 
 enum process_event {
@@ -325,18 +348,20 @@ struct call_record {
 };
 _Static_assert(sizeof(struct call_record) == 120, "call_record");
 
-/* How long a call, with what ran beneath it on its stack, has waited for what. */
+/* How long a call, with what ran beneath it on its stack, has waited for what; and allocated. */
 struct waits {
 	__u64 ns[WAIT_KINDS];
+	__u64 allocated;	/* bytes */
+	__u64 allocations;	/* samples or spans of memory that these were seen by */
 };
 
-/* Of a call that has waited at all; comes before its call_record. */
+/* Of a call that has waited, or allocated, at all; comes before its call_record. */
 struct waits_record {
 	struct record_header header;
 	__u8 span_id[8];
 	struct waits waits;
 };
-_Static_assert(sizeof(struct waits_record) == 144, "waits_record");
+_Static_assert(sizeof(struct waits_record) == 160, "waits_record");
 
 /* Who ended a wait: of a lock, that is who held it. */
 struct waker {
@@ -359,6 +384,21 @@ struct wait_record {
 	__u32 ready_kind;	/* the same, of the time from ready_ns on */
 };
 _Static_assert(sizeof(struct wait_record) == 88, "wait_record");
+
+/* What a process's garbage collector does. */
+struct gc_record {
+	struct record_header header;
+	__u64 start_ns;		/* of the pause */
+	__u64 end_ns;		/* 0: it begins */
+	__u64 cycle_ns;		/* GC_CYCLE_ENDS: when it began; 0: not known */
+	__u64 heap_live;	/* the same: bytes; 0: not known */
+	__u64 heap_goal;
+	__u32 tgid;
+	__u8 event;		/* enum gc_event */
+	__u8 phase;		/* enum gc_phase */
+	__u8 pad[2];
+};
+_Static_assert(sizeof(struct gc_record) == 56, "gc_record");
 
 #define ARGUMENT_WORDS 9	/* integer registers of Go's ABI */
 
@@ -457,6 +497,8 @@ struct statistics {
 	__u64 max_ns;
 	__u64 inverse_min_ns;	/* ~minimum, so that zero means none */
 	__u64 waited_ns[WAIT_KINDS];	/* by enum wait_kind, with what ran beneath */
+	__u64 allocated;	/* bytes, with what ran beneath */
+	__u64 allocations;	/* as in struct waits */
 	__u64 lost[LOST_REASONS];
 	__u64 histogram[HISTOGRAM_BUCKETS];
 };
@@ -509,7 +551,9 @@ struct settings {
 	__u8 has_sessions;	/* returns may be seen through trampolines */
 	__u8 trampolines;	/* in every process, whatever `trampolines` says of it */
 	__u8 waits;		/* what calls wait for is looked at */
-	__u8 pad[5];
+	__u8 gc;		/* what the garbage collector does is told */
+	__u8 allocations;	/* what calls allocate is looked at */
+	__u8 pad[3];
 	__u64 min_wait_ns;	/* shorter waits are not told by themselves */
 	__u8 wait_kinds[MAX_WAIT_REASONS];	/* enum wait_kind, by the reason that gopark is given */
 };
@@ -592,6 +636,9 @@ struct stack {
 	__u32 removals;		/* as in struct target_facts, at that time */
 	__u64 bias;		/* of that attachment's module, as the last entry gave it; 0: not known */
 	struct wait_record wait;	/* as it will be told; start_ns is 0 while it runs */
+	__u64 assist_ns;	/* since when it has done work of the collector's; 0: it does not */
+	__u64 assist_waited_ns;	/* of that it has waited */
+	__u64 sample_rate;	/* of the allocation that is being profiled; 0: that of all are */
 	struct open_panic panics[MAX_OPEN_PANICS];
 	struct inherited inherited;	/* from the go statement that started it */
 	struct inherited labels;	/* as they were when last looked at */

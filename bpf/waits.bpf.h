@@ -26,6 +26,12 @@ struct {
 	__type(value, struct waits_record);
 } blank_waits SEC(".maps");
 
+/* An element of `call_waits` may be there. */
+INLINE bool keeps_waits(void)
+{
+	return settings.waits || settings.allocations;
+}
+
 /* NULL: there is no room, and this wait is not told. */
 INLINE struct waits *waits_of(__u64 span_id)
 {
@@ -77,6 +83,8 @@ OUT_OF_LINE __attribute__((unused)) void end_wait(void *context, struct stack *s
 	if (!start)
 		return;
 	if (depth && now > start) {
+		if (stack->assist_ns)
+			stack->assist_waited_ns += now - start;
 		call = CALL_SLOT(stack, depth - 1);
 		/* Another rule's may not be, and nobody would ever take its waits. */
 		waits = call->watched ? waits_of(load8(call->span_id)) : NULL;
@@ -94,6 +102,30 @@ OUT_OF_LINE __attribute__((unused)) void end_wait(void *context, struct stack *s
 		}
 	}
 	wait->start_ns = 0;
+}
+
+INLINE void begin_assist(struct stack *stack, __u64 now)
+{
+	stack->assist_ns = now;
+	stack->assist_waited_ns = 0;
+}
+
+/* Where it has waited meanwhile, that is known already. */
+INLINE void end_assist(struct stack *stack, __u64 now)
+{
+	__u64 since = stack->assist_ns, waited = stack->assist_waited_ns;
+	struct open_call *call = CALL_SLOT(stack, stack->depth - 1);
+	struct waits *waits;
+
+	stack->assist_ns = 0;
+	/* Of a call that was dropped it is not this call's. */
+	if (since < call->start_ns || now - since <= waited)
+		return;
+	waits = waits_of(load8(call->span_id));
+	if (!waits)
+		return;
+	call->has_waits = 1;
+	ADD(waits->ns[WAIT_GC_ASSIST], now - since - waited);
 }
 
 #ifndef CLOSE_WAITS
@@ -116,12 +148,20 @@ CLOSE_WAITS int close_waits(CONTEXT *context, __u64 span_id, __u64 around, __u64
 	for (__u32 i = 0; i < WAIT_KINDS; i++)
 		if (own->waits.ns[i])
 			ADD(stats->waited_ns[i], own->waits.ns[i]);
+	if (settings.allocations && own->waits.allocated) {
+		ADD(stats->allocated, own->waits.allocated);
+		ADD(stats->allocations, own->waits.allocations);
+	}
 	if (around)
 		above = waits_of(around);
 	if (above) {
 		for (__u32 i = 0; i < WAIT_KINDS; i++)
 			if (own->waits.ns[i])
 				ADD(above->ns[i], own->waits.ns[i]);
+		if (settings.allocations && own->waits.allocated) {
+			ADD(above->allocated, own->waits.allocated);
+			ADD(above->allocations, own->waits.allocations);
+		}
 	}
 	if (how >> 32) {
 		own->header.kind = RECORD_WAITS;

@@ -119,6 +119,8 @@ export interface AttachValues extends SelectionValues, SinkValues, AgentValues {
   arg?: string[];
   return?: true;
   waits?: true;
+  gc?: true;
+  allocations?: true;
   stack?: true;
   errorText: boolean;
   errors?: ErrorMode[];
@@ -177,6 +179,8 @@ export function addTracing(command: Command): Command {
     .option('--return', 'what calls return')
     .option('--stack', 'who called them')
     .option('--waits', 'how long calls waited, for what, and who let them')
+    .option('--gc', 'what the garbage collector does, and how long calls were paused')
+    .option('--allocations', 'how many bytes calls allocated')
     .option('--no-error-text', 'of errors and panics only the type')
     .option(
       '--errors <which>',
@@ -254,6 +258,8 @@ export function toTraceOptions(
     returns: values.return ?? false,
     stack: values.stack ?? false,
     waits: values.waits ?? false,
+    gc: values.gc ?? false,
+    allocations: values.allocations ?? false,
     errorText: values.errorText,
     errors: values.errors ?? null,
     redact: values.redact === false ? null : Array.isArray(values.redact) ? values.redact : [],

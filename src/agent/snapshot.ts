@@ -8,6 +8,7 @@ export interface AgentSnapshot {
   http: HttpSnapshot[];
   /** Requests that found no room in the kernel's table, by rule: those that name handlers. */
   httpUncounted: { rule: string; requests: number }[];
+  gcPauses: GcPausesSnapshot[];
   /** Calls that made no span, by reason, since the agent started; sinks' losses are among them. */
   lost: Record<string, number>;
   /** Spans handed to the sinks. */
@@ -63,6 +64,15 @@ export interface HttpSnapshot {
   /** 0 where it could not be read. */
   status: number;
   /** Not cumulative; one more than HTTP_BUCKETS_SECONDS has bounds. */
+  buckets: number[];
+  sumNs: number;
+}
+
+/** How long the garbage collectors of an executable's processes stopped the world. */
+export interface GcPausesSnapshot {
+  rule: string;
+  executable: string;
+  /** Not cumulative; one more than PAUSE_BOUNDS_SECONDS has. */
   buckets: number[];
   sumNs: number;
 }

@@ -57,6 +57,10 @@ export async function snapshotOf(agent: AgentState): Promise<AgentSnapshot> {
       return [{ rule: rule.name, executable: exe, route: named.route, ...request }];
     }),
     httpUncounted,
+    gcPauses: probed.flatMap((each) => {
+      const counts = running.gcPauses.countsOf(each);
+      return counts ? [{ rule: each.rule.name, executable: each.exe, ...counts }] : [];
+    }),
     lost,
     spans: pipeline.spans,
     detached: { ...running.detached },

@@ -24,6 +24,10 @@ export interface GoRequest {
   values: ValueRequest | null;
   /** What calls wait for is looked at. */
   waits: boolean;
+  /** What the garbage collector does is told. */
+  gc: boolean;
+  /** What calls allocate is looked at. */
+  allocations: boolean;
   /** By name of a function that handles HTTP requests; null for others. */
   routeOf: (name: string) => string | null;
 }
@@ -33,20 +37,19 @@ export async function planGo(
   module: Module,
   table: FunctionTable,
   indexes: readonly number[],
-  { entryOnly, values: wanted, waits, routeOf }: GoRequest,
+  { entryOnly, values: wanted, waits, gc, allocations, routeOf }: GoRequest,
 ): Promise<ModulePlan> {
   const names = namesAt(table.names, indexes);
   const setsLabels = `\n${table.names}\n`.includes(`\n${SET_LABELS}\n`);
   const layout = await goLayout(module, setsLabels);
   const candidates = oneBodyEach(names, table, indexes);
   const handles = candidates.some((index) => routeOf(names.get(index) ?? '') !== null);
-  const { sites: support, notices } = await goSupport(
-    module,
-    table,
-    layout.spanTypes,
-    handles,
+  const { sites: support, notices } = await goSupport(module, table, layout, {
+    httpStatus: handles,
     waits,
-  );
+    gc,
+    allocations,
+  });
   const addresses = Float64Array.from(candidates, (index) => table.addresses[index] ?? 0);
   const sizes = Float64Array.from(candidates, (index) => table.sizes[index] ?? 0);
   const [records, parameters, lines, argumentBytes] = await Promise.all([

@@ -3,8 +3,18 @@ import type { FunctionTable, Module } from '../native/native.js';
 import type { Notice } from '../sinks/sink.js';
 import { SiteKind } from '../spans/records.generated.js';
 import { forEachName } from '../symbols/joined-names.js';
+import {
+  ALLOCATOR,
+  allocationSites,
+  ASSISTS,
+  assistSites,
+  COLLECTOR,
+  collectorSites,
+  MEMORY_CALLEES,
+} from './go-memory.js';
+import { goMinor } from './go-versions.js';
 import { groupByFunction } from './instructions.js';
-import type { SpanType, SupportSite } from './plan.js';
+import type { GoLayout, SupportSite } from './plan.js';
 import {
   callSites,
   type Choice,
@@ -67,6 +77,18 @@ export function addressesOf(table: FunctionTable, names: readonly string[]): Map
   return found;
 }
 
+/** What is looked at besides calls. */
+export interface SupportWishes {
+  /** The status of HTTP requests. */
+  httpStatus: boolean;
+  /** What calls wait for. */
+  waits: boolean;
+  /** What the garbage collector does. */
+  gc: boolean;
+  /** What calls allocate. */
+  allocations: boolean;
+}
+
 /**
  * The sites in the runtime and in the SDK that keep the kernel's table of open calls true. Where
  * one of the runtime's cannot be confirmed nothing is attached; without the SDK's there are
@@ -75,9 +97,8 @@ export function addressesOf(table: FunctionTable, names: readonly string[]): Map
 export async function goSupport(
   module: Module,
   table: FunctionTable,
-  spanTypes: readonly SpanType[],
-  httpStatus: boolean,
-  waits: boolean,
+  { spanTypes, version }: Pick<GoLayout, 'spanTypes' | 'version'>,
+  { httpStatus, waits, gc, allocations }: SupportWishes,
 ): Promise<{ sites: SupportSite[]; notices: Notice[] }> {
   const inside = [
     COPYSTACK,
@@ -89,9 +110,14 @@ export async function goSupport(
     START,
     ...ENDS.map((end) => end.function),
     ...(httpStatus ? STATUS : []),
-    ...(waits ? [PARK, ...SCHEDULE.map((each) => each.function)] : []),
+    ...(waits ? [PARK, ...SCHEDULE.map((each) => each.function), ...ASSISTS] : []),
+    ...(gc ? COLLECTOR : []),
+    ...(allocations ? ALLOCATOR : []),
   ];
-  const callees = [CHANGE, 'runtime.gogo', 'runtime.runqput', WITH_VALUE, WITH_SPAN];
+  const callees = [
+    ...[CHANGE, 'runtime.gogo', 'runtime.runqput', WITH_VALUE, WITH_SPAN],
+    ...MEMORY_CALLEES,
+  ];
   const addresses = addressesOf(table, [...inside, ...callees]);
   const code = await codeOf(module, table, inside, addresses);
   const calleesOf = (...names: string[]): Set<number> =>
@@ -135,6 +161,29 @@ export async function goSupport(
     const found = scheduleSites(code, calleesOf(CHANGE));
     if ('reason' in found) notices.push(waitsUnknown(found.reason));
     else sites.push(...found.sites);
+    // What is not seen of it runs, as far as can be told.
+    const assists = assistSites(code);
+    if ('sites' in assists && 'sites' in found) sites.push(...assists.sites);
+  }
+  if (gc) {
+    const found = collectorSites(code, calleesOf);
+    if ('sites' in found) sites.push(...found.sites);
+    else {
+      notices.push({
+        code: 'COLLECTOR_NOT_FOUND',
+        message: `what the garbage collector does cannot be told: ${found.reason}`,
+      });
+    }
+  }
+  if (allocations) {
+    const found = allocationSites(code, calleesOf, goMinor(version) ?? 0);
+    if ('sites' in found) sites.push(...found.sites);
+    else {
+      notices.push({
+        code: 'ALLOCATIONS_NOT_FOUND',
+        message: `what calls allocate cannot be told: ${found.reason}`,
+      });
+    }
   }
 
   const start = code.get(START);

@@ -76,6 +76,8 @@ const LISTED = {
   entryOnly: false,
   trampolines: 'never',
   waits: false,
+  gc: false,
+  allocations: false,
   values: null,
   costs: ASSUMED_COSTS,
   routeOf: () => null,

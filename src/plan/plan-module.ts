@@ -21,6 +21,10 @@ export interface PlanRequest {
   values: ValueRequest;
   /** What calls wait for is looked at. */
   waits: boolean;
+  /** What the garbage collector does is told. */
+  gc: boolean;
+  /** What calls allocate is looked at. */
+  allocations: boolean;
   /** What the ways cost among which is chosen. */
   costs: HostCosts;
   maxFunctions: number;

@@ -43,6 +43,10 @@ export interface RuleOptions {
   returnTrampoline: boolean;
   /** What calls wait for is looked at. */
   waits: boolean;
+  /** What the garbage collector does is told. */
+  gc: boolean;
+  /** What calls allocate is looked at. */
+  allocations: boolean;
 }
 
 /** What else is the same for all functions of an attachment. */
@@ -80,6 +84,8 @@ export function encodeSettings(
   word(settings.seed, seed);
   if (layout) encodeLayout(buffer, layout);
   flag(settings.waits, options.waits);
+  flag(settings.gc, options.gc);
+  flag(settings.allocations, options.allocations);
   word(settings.minWaitNs, MIN_WAIT_NS);
   buffer.writeUInt32LE(options.shards - 1, settings.shardMask);
   buffer.writeUInt32LE(Math.min(options.contextHops, MAX_CONTEXT_HOPS), settings.maxHops);

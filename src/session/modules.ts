@@ -312,8 +312,8 @@ export class Modules {
   mapsOf(rule: TraceRule): Promise<RuleMaps> {
     let maps = this.maps.get(rule);
     if (!maps) {
-      const { values, waits } = rule.request;
-      maps = this.options.session.addRule(values.args.length > 0, waits);
+      const { values, waits, allocations } = rule.request;
+      maps = this.options.session.addRule(values.args.length > 0, waits || allocations);
       this.maps.set(rule, maps);
     }
     return maps;

@@ -1,6 +1,7 @@
 /** From batches of records to sinks; what is given up on the way is counted by function. */
 import type { Notice, Sink } from '../sinks/sink.js';
 import type { Call, OpenCall, OpenStack, ProcessRecord, TracerRecord } from '../spans/call.js';
+import { Collectors, type Cycle, cycleSpans } from '../spans/collector.js';
 import { Decoder } from '../spans/decode.js';
 import type { ProcessResource, ProgramSpan } from '../spans/span.js';
 import { type FunctionName, SpanMaker } from '../spans/spans.js';
@@ -12,6 +13,9 @@ export interface NamedFunction extends FunctionName {
   addresses: ModuleNames;
   filter: TreeFilter;
 }
+
+/** Trees that may end while one world is being stopped or started. */
+const MOST_PAUSED = 1_024;
 
 const EVERYTHING: TreeFilter = { slowerThanNs: null, errorsOnly: false, minDurationNs: 0 };
 
@@ -26,6 +30,8 @@ export interface PipelineOptions {
   onProcess: (event: ProcessRecord) => void;
   /** Before the first call that has to do with it. */
   onTracer: (record: TracerRecord) => void;
+  /** A garbage collector had stopped the world of a process for so long. */
+  onPause?: (tgid: number, durationNs: number) => void;
 }
 
 export class Pipeline {
@@ -42,9 +48,12 @@ export class Pipeline {
   private readonly decoder: Decoder;
   private readonly maker: SpanMaker;
   private readonly keeper: TreeKeeper;
+  private readonly collectors: Collectors;
   private programSpans: ProgramSpan[] = [];
   private readonly sinks: readonly Sink[];
   private readonly functions: PipelineOptions['functions'];
+  /** By process: trees that came while its world is stopped, and are told for how long it was. */
+  private readonly paused = new Map<number, (readonly Call[])[]>();
   /** Settles when the trees that wait for names have been sent. */
   private waiting: Promise<void> | null = null;
   /** One after the other: each counts what it has sent without a record. */
@@ -53,11 +62,20 @@ export class Pipeline {
   constructor(options: PipelineOptions) {
     this.sinks = options.sinks;
     this.functions = options.functions;
+    this.collectors = new Collectors({
+      onPause: (tgid, { startNs, endNs }) => {
+        options.onPause?.(tgid, endNs - startNs);
+        this.resume(tgid);
+      },
+      onCycle: (cycle) => this.sendCycle(cycle, options.resource(cycle.tgid)),
+    });
     this.maker = new SpanMaker({
       functions: options.functions,
       clockOffsetNs: options.clockOffsetNs,
       resource: options.resource,
       overheadPerCallNs: null,
+      pausedDuring: (tgid, startNs, durationNs) =>
+        this.collectors.pausedDuring(tgid, startNs, durationNs),
     });
     this.keeper = new TreeKeeper({
       release: (calls) => this.release(calls),
@@ -71,6 +89,7 @@ export class Pipeline {
       programSpan: (record) => void this.programSpans.push(this.maker.programSpan(record)),
       process: options.onProcess,
       tracer: options.onTracer,
+      collector: (record) => this.collectors.add(record),
     });
   }
 
@@ -92,17 +111,24 @@ export class Pipeline {
 
   /** Some tree waits, to be looked at by tick(). */
   get waits(): boolean {
-    return this.keeper.waits;
+    return this.keeper.waits || this.paused.size > 0;
   }
 
   /** Looks at trees that have been held for long. */
   tick(): Promise<void> {
+    // That a pause has ended may have been lost.
+    for (const tgid of this.paused.keys()) this.resume(tgid);
     return this.keeper.tick();
   }
 
   /** Sends what is held of a process that has exited, and what was open in it. */
   finishProcess(tgid: number, endNs: bigint, open: readonly OpenStack[]): Promise<void> {
-    return this.ending(open, () => this.keeper.finishProcess(tgid, endNs, open));
+    return this.ending(open, async () => {
+      await this.keeper.finishProcess(tgid, endNs, open);
+      // Trees that wait for names ask for its pauses.
+      await this.waiting;
+      this.collectors.forget(tgid);
+    });
   }
 
   /** Sends what is still held, or what is held of these functions; no record comes after. */
@@ -148,6 +174,7 @@ export class Pipeline {
   private async end(stacks: readonly OpenStack[], finish: () => Promise<void>): Promise<void> {
     const substituted = (this.substituted = new Map<string, number>());
     await finish();
+    for (const tgid of this.paused.keys()) this.resume(tgid);
     await this.waiting;
     this.substituted = null;
     const open = new Set(stacks.flatMap(({ calls }) => calls.map(({ spanId }) => spanId)));
@@ -159,8 +186,26 @@ export class Pipeline {
     this.lost['open'] = (this.lost['open'] ?? 0) + unseen;
   }
 
-  /** Trees go out in the order in which they come, also those that wait for names. */
   private release(calls: readonly Call[]): void {
+    const tgid = calls[0]?.tgid ?? 0;
+    if (!this.collectors.isPaused(tgid)) {
+      this.pass(calls);
+      return;
+    }
+    const trees = this.paused.get(tgid);
+    if (!trees) this.paused.set(tgid, [calls]);
+    else if (trees.push(calls) >= MOST_PAUSED) this.resume(tgid);
+  }
+
+  private resume(tgid: number): void {
+    const trees = this.paused.get(tgid);
+    if (!trees) return;
+    this.paused.delete(tgid);
+    for (const calls of trees) this.pass(calls);
+  }
+
+  /** Trees go out in the order in which they come, also those that wait for names. */
+  private pass(calls: readonly Call[]): void {
     const names = this.namesOf(calls);
     if (this.waiting === null && names.every((each) => each.knows(calls))) {
       this.send(calls);
@@ -191,6 +236,12 @@ export class Pipeline {
   private addSubstitute({ spanId, function: fn }: Call): void {
     if (this.substituted) this.substituted.set(spanId, fn);
     else this.count('ringFull', fn, -1);
+  }
+
+  private sendCycle(cycle: Cycle, resource: ProcessResource): void {
+    const spans = cycleSpans(cycle, this.maker.clockOffsetNs, resource);
+    this.spans += spans.length;
+    for (const sink of this.sinks) sink.spans(spans);
   }
 
   private send(calls: readonly Call[]): void {

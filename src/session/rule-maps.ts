@@ -22,7 +22,7 @@ export interface RuleMaps {
 export interface RuleMapsOptions {
   /** Arguments are kept while calls are open. */
   readsArguments: boolean;
-  /** What calls wait for is kept while they are open. */
+  /** What calls wait for, or allocate, is kept while they are open. */
   waits: boolean;
   /** Records leave by perf buffers, not by the ring. */
   perfBuffers: boolean;

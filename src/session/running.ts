@@ -20,6 +20,7 @@ import {
 } from './modules.js';
 import type { Crashes } from './crashes.js';
 import { Followed } from './followed.js';
+import { GcPauses } from './gc-pauses.js';
 import { Governing } from './governing.js';
 import { Holds } from './holds.js';
 import { HotFunctions } from './hot-functions.js';
@@ -103,6 +104,7 @@ export class Running {
   followed!: Followed;
   modules!: Modules;
   governing!: Governing;
+  readonly gcPauses = new GcPauses(() => this.modules.all);
   /** What the kernel counted for functions whose probes were taken back. */
   private readonly lostBefore: Record<string, number> = {};
   /** On probes that were taken back. */
@@ -192,6 +194,7 @@ export class Running {
       drained: () => this.session.drain(),
       onProcess: (event) => this.followed.handle(event),
       onTracer: (record) => this.resources.learn(record),
+      onPause: (tgid, durationNs) => this.gcPauses.add(tgid, durationNs),
     });
     this.followed = new Followed({
       session: this.session,

@@ -133,7 +133,7 @@ export class Session {
     }
   }
 
-  /** `readsArguments`, `waits`: arguments, or what was waited for, are kept while calls are open. */
+  /** `readsArguments`, `waits`: arguments, or what was waited for or allocated, are kept while calls are open. */
   async addRule(readsArguments: boolean, waits: boolean): Promise<RuleMaps> {
     const { native, features, perfBuffers, shards } = this;
     const common = SESSION_MAPS.map((name) => [name, this.map(name)] as const);

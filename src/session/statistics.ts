@@ -23,6 +23,9 @@ export interface FunctionStatistics {
   maxNs: number;
   /** By WaitKind. */
   waitedNs: number[];
+  /** Bytes, and the samples or spans of memory that they were seen by. */
+  allocated: number;
+  allocations: number;
   /** By LostReason. */
   lost: number[];
   histogram: number[];
@@ -93,6 +96,8 @@ function fromFields(fields: Float64Array, minNs: number): FunctionStatistics {
     selfNs: of(statistics.selfNs),
     minNs,
     maxNs: of(statistics.maxNs),
+    allocated: of(statistics.allocated),
+    allocations: of(statistics.allocations),
     waitedNs: list(statistics.waitedNs, WaitKind.KINDS),
     lost: list(statistics.lost, LOST_REASONS),
     histogram: list(statistics.histogram, HISTOGRAM_BUCKETS),

@@ -35,6 +35,10 @@ export interface TraceWishes {
   stack: boolean;
   /** Spans, and statistics, say what calls waited for. */
   waits: boolean;
+  /** What the garbage collector does is told as spans, and of spans how much of it fell into them. */
+  gc: boolean;
+  /** Spans, and statistics, say what calls allocated. */
+  allocations: boolean;
   /** Texts of errors and panics, not only their types. */
   errorText: boolean;
   /** What results of C, C++ and Rust are errors; null: Rust's Err alone. */
@@ -91,6 +95,8 @@ export function planRequest(
       errors: wishes.errors,
     },
     waits: wishes.waits && !wishes.entryOnly,
+    gc: wishes.gc,
+    allocations: wishes.allocations && !wishes.entryOnly,
     costs: wishes.emulateReturns ? costs : { ...costs, carriedOutNs: null },
     maxFunctions: wishes.maxFunctions ?? functionsAtMost(features),
     maxSites: features.uprobeMulti ? Infinity : MAX_SINGLE_SITES,
@@ -127,6 +133,8 @@ export function ruleOf(
       emulateReturns: wishes.emulateReturns,
       returnTrampoline: wishes.returnTrampoline,
       waits: wishes.waits && !wishes.entryOnly,
+      gc: wishes.gc,
+      allocations: wishes.allocations && !wishes.entryOnly,
     },
     filter: { minDurationNs, slowerThanNs, errorsOnly },
     followForks,

@@ -43,8 +43,29 @@ export interface Wait {
 export interface CallWaits {
   /** By WaitKind, with what ran beneath on the same stack. */
   ns: Float64Array;
+  /** Bytes, with what ran beneath, and the samples or spans of memory that they were seen by. */
+  allocated: number;
+  allocations: number;
   /** The long ones of the call itself, the earliest first. */
   told: Wait[];
+}
+
+/** What the garbage collector of a process does, in nanoseconds of CLOCK_MONOTONIC. */
+export interface CollectorRecord {
+  tgid: number;
+  /** GcEvent. */
+  event: number;
+  /** GcPhase. */
+  phase: number;
+  /** Of the pause. */
+  startNs: number;
+  /** 0: it begins. */
+  endNs: number;
+  /** When the cycle began that ends now; null: not known, or it does not end. */
+  cycleNs: number | null;
+  /** Bytes; null: not known. */
+  heapLive: number | null;
+  heapGoal: number | null;
 }
 
 /** One closed call. Ids are hexadecimal digits in wire order. */

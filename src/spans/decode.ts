@@ -3,6 +3,7 @@ import type {
   Call,
   CallValue,
   CallWaits,
+  CollectorRecord,
   OpenCall,
   ProcessRecord,
   ProgramSpanRecord,
@@ -11,6 +12,7 @@ import type {
 } from './call.js';
 import {
   callRecord,
+  gcRecord,
   openCall,
   fileKey,
   processRecord,
@@ -31,6 +33,7 @@ export interface RecordHandler {
   programSpan(span: ProgramSpanRecord): void;
   process(event: ProcessRecord): void;
   tracer(record: TracerRecord): void;
+  collector(record: CollectorRecord): void;
 }
 
 const TWO_32 = 0x1_0000_0000;
@@ -148,6 +151,20 @@ function decodeWait(batch: Buffer, view: DataView, at: number): Wait {
   };
 }
 
+function decodeCollector(view: DataView, at: number): CollectorRecord {
+  const known = (offset: number): number | null => word(view, at + offset) || null;
+  return {
+    tgid: view.getUint32(at + gcRecord.tgid, true),
+    event: view.getUint8(at + gcRecord.event),
+    phase: view.getUint8(at + gcRecord.phase),
+    startNs: word(view, at + gcRecord.startNs),
+    endNs: word(view, at + gcRecord.endNs),
+    cycleNs: known(gcRecord.cycleNs),
+    heapLive: known(gcRecord.heapLive),
+    heapGoal: known(gcRecord.heapGoal),
+  };
+}
+
 /** What calls waited for; each comes before the call's own record, if that comes at all. */
 class PendingWaits {
   private readonly calls = new Map<string, CallWaits>();
@@ -162,7 +179,10 @@ class PendingWaits {
       // The record of the oldest did not find room.
       const [oldest] = this.calls.size < MOST_PENDING ? [] : this.calls.keys();
       if (oldest !== undefined) this.calls.delete(oldest);
-      waits = { ns: new Float64Array(WaitKind.KINDS), told: [] };
+      waits = {
+        ...{ ns: new Float64Array(WaitKind.KINDS), allocated: 0, allocations: 0 },
+        told: [],
+      };
       this.calls.set(spanId, waits);
     }
     return waits;
@@ -267,6 +287,10 @@ export class Decoder {
         if (size < waitRecord.size) this.truncated++;
         else this.addWait(batch, view, at);
         return;
+      case RecordKind.GC:
+        if (size < gcRecord.size) this.truncated++;
+        else this.handler.collector(decodeCollector(view, at));
+        return;
       case RecordKind.PROGRAM_SPAN:
         if (size < programSpanRecord.size) this.truncated++;
         else this.handler.programSpan(decodeProgramSpan(batch, view, at));
@@ -305,9 +329,14 @@ export class Decoder {
   }
 
   private addWaits(batch: Buffer, view: DataView, at: number): void {
-    const { ns } = this.waits.of(hex(batch, at + waitsRecord.spanId, waitsRecord.spanIdLength));
-    const from = at + waitsRecord.waits + waitsLayout.ns;
-    for (let kind = 0; kind < ns.length; kind++) ns[kind] = word(view, from + 8 * kind);
+    const waits = this.waits.of(hex(batch, at + waitsRecord.spanId, waitsRecord.spanIdLength));
+    const { ns } = waits;
+    const from = at + waitsRecord.waits;
+    for (let kind = 0; kind < ns.length; kind++) {
+      ns[kind] = word(view, from + waitsLayout.ns + 8 * kind);
+    }
+    waits.allocated = word(view, from + waitsLayout.allocated);
+    waits.allocations = word(view, from + waitsLayout.allocations);
   }
 
   private addWait(batch: Buffer, view: DataView, at: number): void {

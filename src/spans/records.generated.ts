@@ -46,6 +46,16 @@ export const SiteKind = {
   READY: 19,
   YIELD: 20,
   RUN: 21,
+  GC_STOP: 32,
+  GC_START: 33,
+  GC_LIVE: 34,
+  GC_GOAL: 35,
+  GC_END: 36,
+  ASSIST: 37,
+  ASSIST_END: 38,
+  REFILL: 39,
+  SAMPLE_RATE: 40,
+  SAMPLE: 41,
 } as const;
 
 export const SiteFlag = {
@@ -129,6 +139,17 @@ export const WaitKind = {
   KINDS: 16,
 } as const;
 
+export const GcPhase = {
+  SWEEP_TERMINATION: 1,
+  MARK_TERMINATION: 2,
+} as const;
+
+export const GcEvent = {
+  PAUSE_BEGINS: 1,
+  PAUSE_ENDS: 2,
+  CYCLE_ENDS: 3,
+} as const;
+
 export const Governed = {
   THINNED: 1,
   WITHDRAWN: 2,
@@ -186,6 +207,7 @@ export const RecordKind = {
   TRACER: 4,
   WAITS: 5,
   WAIT: 6,
+  GC: 7,
 } as const;
 
 export const ProcessEvent = {
@@ -319,14 +341,16 @@ export const callRecord = {
 
 /** Byte offsets in struct waits. */
 export const waits = {
-  size: 128,
+  size: 144,
   ns: 0,
   nsLength: 16,
+  allocated: 128,
+  allocations: 136,
 } as const;
 
 /** Byte offsets in struct waits_record. */
 export const waitsRecord = {
-  size: 144,
+  size: 160,
   header: 0,
   spanId: 8,
   spanIdLength: 8,
@@ -357,6 +381,20 @@ export const waitRecord = {
   waker: 40,
   kind: 80,
   readyKind: 84,
+} as const;
+
+/** Byte offsets in struct gc_record. */
+export const gcRecord = {
+  size: 56,
+  header: 0,
+  startNs: 8,
+  endNs: 16,
+  cycleNs: 24,
+  heapLive: 32,
+  heapGoal: 40,
+  tgid: 48,
+  event: 52,
+  phase: 53,
 } as const;
 
 /** Byte offsets in struct call_values. */
@@ -445,7 +483,7 @@ export const httpRequests = {
 
 /** Byte offsets in struct statistics. */
 export const statistics = {
-  size: 1352,
+  size: 1368,
   calls: 0,
   returns: 8,
   errors: 16,
@@ -461,9 +499,11 @@ export const statistics = {
   inverseMinNs: 96,
   waitedNs: 104,
   waitedNsLength: 16,
-  lost: 232,
+  allocated: 232,
+  allocations: 240,
+  lost: 248,
   lostLength: 12,
-  histogram: 328,
+  histogram: 344,
   histogramLength: 128,
 } as const;
 
@@ -518,6 +558,8 @@ export const settings = {
   hasSessions: 248,
   trampolines: 249,
   waits: 250,
+  gc: 251,
+  allocations: 252,
   minWaitNs: 256,
   waitKinds: 264,
   waitKindsLength: 64,
@@ -596,7 +638,7 @@ export const openPanic = {
 
 /** Byte offsets in struct stack. */
 export const stack = {
-  size: 2624,
+  size: 2648,
   id: 0,
   stackHi: 8,
   depth: 16,
@@ -609,20 +651,23 @@ export const stack = {
   removals: 52,
   bias: 56,
   wait: 64,
-  panics: 152,
+  assistNs: 152,
+  assistWaitedNs: 160,
+  sampleRate: 168,
+  panics: 176,
   panicsLength: 4,
-  inherited: 248,
-  labels: 288,
-  calls: 328,
+  inherited: 272,
+  labels: 312,
+  calls: 352,
   callsLength: 16,
-  spans: 2120,
+  spans: 2144,
   spansLength: 8,
-  record: 2504,
+  record: 2528,
 } as const;
 
 /** Byte offsets in struct own_stack. */
 export const ownStack = {
-  size: 2640,
+  size: 2664,
   key: 0,
   tgid: 8,
   taken: 12,

@@ -10,7 +10,7 @@ import {
   ValueState,
 } from './records.generated.js';
 import { renderShape, type Shape } from './shapes.js';
-import { addTimes, eventsOf, linksOf } from './waits.js';
+import { addAllocations, addTimes, eventsOf, linksOf } from './waits.js';
 import { addressesIn, renderValue } from './values.js';
 import type { AttributeValue, FunctionSpan, ProcessResource, ProgramSpan } from './span.js';
 
@@ -59,6 +59,8 @@ export interface SpanMakerOptions {
   resource: (tgid: number) => ProcessResource;
   /** What tracing one call adds to the time of the calls around it; null: not known. */
   overheadPerCallNs: number | null;
+  /** How much of this time a process's garbage collector had stopped the world; null: not known. */
+  pausedDuring?: (tgid: number, startNs: number, durationNs: number) => number | null;
 }
 
 const NO_NAMES: AddressNames = { typeName: () => null, frame: () => null };
@@ -167,6 +169,8 @@ export class SpanMaker {
     }
     if (named && call.values) addValues(attributes, named, call.values);
     if (named?.waits) addTimes(attributes, call.durationNs, call.waits);
+    if (call.waits) addAllocations(attributes, call.waits);
+    if (call.goroutineId !== 0) this.addPause(attributes, call);
     if (call.incomplete) attributes['underspan.incomplete'] = true;
     return {
       traceId: call.traceId,
@@ -183,6 +187,12 @@ export class SpanMaker {
       resource: this.options.resource(call.tgid),
       functionIndex: call.function,
     };
+  }
+
+  private addPause(attributes: Record<string, AttributeValue>, call: Call): void {
+    const { tgid, startNs, durationNs } = call;
+    const paused = this.options.pausedDuring?.(tgid, Number(startNs), durationNs) ?? 0;
+    if (paused > 0) attributes['underspan.time.gc_pause'] = Math.round(paused);
   }
 
   private toldOf(call: Call, waits: CallWaits): Pick<FunctionSpan, 'events' | 'links'> {

@@ -35,6 +35,16 @@ export function addTimes(
   attributes['underspan.time.running'] = Math.max(0, durationNs - waited);
 }
 
+/** Bytes, where something was seen of them. */
+export function addAllocations(
+  attributes: Record<string, AttributeValue>,
+  { allocated, allocations }: Pick<CallWaits, 'allocated' | 'allocations'>,
+): void {
+  if (allocations === 0) return;
+  attributes['underspan.allocated'] = allocated;
+  attributes['underspan.allocated.samples'] = allocations;
+}
+
 /** By reason, without those that did not occur; in ns. */
 export function waitsByReason(ns: readonly number[]): Record<string, number> {
   const known = WAIT_NAMES.map((name, kind): [string, number] => [name, ns[kind] ?? 0]);

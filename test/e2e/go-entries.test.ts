@@ -36,6 +36,8 @@ async function entries(file: string, args: string[]): Promise<Map<string, string
     entryOnly: false,
     trampolines: 'never',
     waits: false,
+    gc: false,
+    allocations: false,
     values: { args, returns: false, errors: null, stack: false, redact: [] },
     costs: ASSUMED_COSTS,
     maxFunctions: 100,

@@ -80,6 +80,7 @@ class Order {
       },
       programSpan: () => undefined,
       tracer: () => undefined,
+      collector: () => undefined,
     });
     const read: Native['read'] = (map, options, onBatch) =>
       native.read(map, options, (batch) => {

@@ -50,6 +50,8 @@ const OPTIONS: Omit<KernelOptions, 'perfBuffers'> = {
   emulateReturns: true,
   returnTrampoline: true,
   waits: true,
+  gc: true,
+  allocations: true,
   programSpans: true,
   filterTargets: true,
   attachment: 1,

@@ -114,6 +114,8 @@ async function returnOffsets(native: Native, program: string): Promise<Map<numbe
     entryOnly: false,
     trampolines: 'never',
     waits: false,
+    gc: false,
+    allocations: false,
     values: { args: [], returns: false, errors: null, stack: false, redact: [] },
     costs: ASSUMED_COSTS,
     maxFunctions: 1,

@@ -33,6 +33,8 @@ export function traceOptions(
     returns: false,
     stack: false,
     waits: false,
+    gc: false,
+    allocations: false,
     errorText: true,
     errors: null,
     redact: [],

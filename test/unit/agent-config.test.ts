@@ -66,6 +66,8 @@ test('an agent that is told a rule alone does as little as it may', () => {
           returns: false,
           stack: false,
           waits: false,
+          gc: false,
+          allocations: false,
           errorText: false,
           errors: null,
           redact: [],

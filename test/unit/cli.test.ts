@@ -220,6 +220,8 @@ test('all options reach the engine', async () => {
     returns: false,
     stack: false,
     waits: false,
+    gc: false,
+    allocations: false,
     errorText: true,
     errors: null,
     redact: [],

@@ -8,7 +8,10 @@ import { missingCommands } from '../tools/require.js';
 async function labelsOffset(target: string): Promise<number | undefined> {
   const flags = ['-ldflags=-s -w'];
   const module = await loadNative().openModule(await buildTarget(target, { flags }));
-  const request = { entryOnly: false, values: null, waits: false, routeOf: () => null };
+  const request = {
+    ...{ entryOnly: false, values: null, waits: false, gc: false, allocations: false },
+    routeOf: () => null,
+  };
   const { layout } = await planGo(module, await module.functions(), [], request);
   module.close();
   return layout?.labelsOffset;

@@ -61,6 +61,8 @@ const request = (patterns: string[], more: Partial<PlanRequest> = {}): PlanReque
   entryOnly: false,
   trampolines: 'never',
   waits: false,
+  gc: false,
+  allocations: false,
   values: { args: [], returns: false, errors: null, stack: false, redact: null },
   costs: ASSUMED_COSTS,
   maxFunctions: 100,

@@ -40,6 +40,8 @@ const requestOf = (...patterns: string[]): PlanRequest => ({
   entryOnly: false,
   trampolines: 'never',
   waits: false,
+  gc: false,
+  allocations: false,
   values: { args: [], returns: false, stack: false, redact: [], errors: null },
   costs: ASSUMED_COSTS,
   maxFunctions: 10,

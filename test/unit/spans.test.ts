@@ -83,6 +83,7 @@ function decode(...records: Buffer[]): {
     programSpan: (span) => programSpans.push(span),
     process: (event) => processes.push(event),
     tracer: () => assert.fail('there is none'),
+    collector: () => assert.fail('there is none'),
   });
   decoder.decode(Buffer.concat(records));
   return { calls, programSpans, processes, decoder };

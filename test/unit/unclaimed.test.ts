@@ -16,6 +16,8 @@ const request = (patterns: string[], args: string[], entryOnly = false): PlanReq
   entryOnly,
   trampolines: 'never',
   waits: false,
+  gc: false,
+  allocations: false,
   values: { args, returns: false, errors: null, stack: false, redact: null },
   maxFunctions: 1,
   maxSites: 1,

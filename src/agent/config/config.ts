@@ -54,6 +54,8 @@ export interface TraceConfig {
   returns: boolean;
   stack: boolean;
   waits: boolean;
+  gc: boolean;
+  allocations: boolean;
   errorText: boolean;
   /** What results of C, C++ and Rust are errors; null: Rust's Err alone. */
   errors: ErrorMode[] | null;

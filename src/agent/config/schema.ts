@@ -94,6 +94,14 @@ const traceSchema = z
     waits: flag
       .default(false)
       .describe('Spans and metrics say how long calls waited, and for what; see waits.md.'),
+    gc: flag
+      .default(false)
+      .describe(
+        "What Go's garbage collector does is told as spans and metrics, and spans say how long it paused them; see gc.md.",
+      ),
+    allocations: flag
+      .default(false)
+      .describe('Spans and metrics say how many bytes calls allocated; see gc.md.'),
     errorText: flag
       .default(false)
       .describe('Spans carry the texts of errors and panics, not only their types.'),

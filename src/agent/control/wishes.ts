@@ -52,6 +52,8 @@ const SCHEMA = z.strictObject({
   returns: flag(false),
   stack: flag(false),
   waits: flag(false),
+  gc: flag(false),
+  allocations: flag(false),
   errorText: flag(true),
   errors: z.array(z.enum(ERROR_MODES)).max(3).nullable().default(null),
   redact: z.array(name).max(100).nullable().default([]),

@@ -1,4 +1,5 @@
 /** What is counted of functions, and of the HTTP requests that some of them handle. */
+import { PAUSE_BOUNDS_SECONDS } from '../../session/gc-pauses.js';
 import { HTTP_BUCKETS_SECONDS, type AgentSnapshot, type FunctionSnapshot } from '../snapshot.js';
 import { DURATION_BOUNDS_NS, durationBuckets } from './buckets.js';
 import { waitsByReason } from '../../spans/waits.js';
@@ -73,6 +74,33 @@ export const FUNCTIONS: Family[] = [
     help: 'Time that calls which ended did not run, with what ran beneath them, by what they waited for; where the rule says `waits`.',
     labels: [...FUNCTION_LABELS, 'reason'],
     read: waitRows,
+  },
+  {
+    name: 'underspan_function_allocated_bytes_total',
+    type: 'counter',
+    help: 'Bytes that calls which ended have allocated, with what ran beneath; of rules with allocations.',
+    labels: FUNCTION_LABELS,
+    read: (snapshot) =>
+      functionRows(
+        {
+          ...snapshot,
+          functions: snapshot.functions.filter(({ statistics }) => statistics.allocations > 0),
+        },
+        ({ allocated }) => [allocated],
+      ),
+  },
+  {
+    name: 'underspan_gc_pause_seconds',
+    type: 'histogram',
+    help: "How long Go's garbage collector stopped the world each time; of rules with gc.",
+    labels: ['rule', 'executable'],
+    bounds: PAUSE_BOUNDS_SECONDS,
+    read: ({ gcPauses }) =>
+      gcPauses.map(({ rule, executable, buckets, sumNs }) => ({
+        labels: [rule, executable],
+        counts: [...buckets, sumNs / 1e9],
+        rank: buckets.reduce((sum, count) => sum + count, 0),
+      })),
   },
   {
     name: 'underspan_function_foreign_hits_total',

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * What calls allocate. Never each allocation is seen, but those that the runtime samples for its
+ * own profile; or the memory that it sets aside to allocate from, told to whoever needed it.
+ */
+#ifndef UNDERSPAN_ALLOCATIONS_BPF_H
+#define UNDERSPAN_ALLOCATIONS_BPF_H
+
+#include "registers.bpf.h"
+#include "waits.bpf.h"
+
+/*
+ * The bytes that one sampled allocation stands for: of its size are sampled 1 - exp(-size / rate),
+ * so it stands for size / (1 - exp(-size / rate)). With y = size / rate / 2 that is
+ * rate * (y + y * coth(y)), where a fraction of polynomials is within 0.1 % of y * coth(y) for y up
+ * to 4; beyond it is y itself, as nearly.
+ */
+INLINE __u64 sampled_bytes(__u64 size, __u64 rate)
+{
+	__u64 y, square, fourth, coth;
+
+	if (rate <= 1)
+		return size;
+	/* With ten binary places. */
+	y = (size << 9) / rate;
+	if (y >= 4 << 10)
+		return size;
+	square = y * y >> 10;
+	fourth = square * square >> 10;
+	coth = ((945 << 10) + 420 * square + 15 * fourth) * 1024 /
+	       ((945 << 10) + 105 * square + fourth);
+	return rate * (y + coth) >> 10;
+}
+
+INLINE void count_allocated(struct stack *stack, __u64 bytes)
+{
+	struct open_call *call = CALL_SLOT(stack, stack->depth - 1);
+	struct waits *waits = waits_of(load8(call->span_id));
+
+	if (!waits)
+		return;
+	call->has_waits = 1;
+	ADD(waits->allocated, bytes);
+	ADD(waits->allocations, 1);
+}
+
+INLINE void allocate(struct pt_regs *regs, struct site *site, struct stack_key *key)
+{
+	struct stack *goroutine = bpf_map_lookup_elem(&stacks, key);
+
+	if (!goroutine || !goroutine->depth)
+		return;
+	switch (site->kind) {
+	case SITE_REFILL:
+		count_allocated(goroutine, go_argument(regs, 1));
+		break;
+	case SITE_SAMPLE_RATE:
+		goroutine->sample_rate = go_argument(regs, 0);
+		break;
+	case SITE_SAMPLE:
+		count_allocated(goroutine,
+				sampled_bytes(go_argument(regs, site->context_at == 1 ? 1 : 2),
+					      goroutine->sample_rate));
+		goroutine->sample_rate = 0;
+		break;
+	}
+}
+
+#endif

@@ -1,0 +1,62 @@
+/** test/targets/gc, traced from its first instruction; what was seen, and what it has measured. */
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { inFolder } from './folder.js';
+import { buildVariant, type GoBuild } from './go-builds.js';
+import { obtained, type Skippable } from './require.js';
+import { type JsonSpan, Tracer } from './tracer.js';
+
+export interface GcReport {
+  allocated: Record<string, number>;
+  cycles: number;
+  /** Of the last cycles, the latest first. */
+  pauseNs: number[];
+  pauseTotalNs: number;
+  pauses: number;
+  nextGC: number;
+  /** 0: the runtime does not say. */
+  live: number;
+  assistSeconds: number;
+  memProfile: number;
+}
+
+export interface Traced {
+  report: GcReport;
+  spans: JsonSpan[];
+  named: (name: string) => JsonSpan[];
+}
+
+/** Plain, and with neither symbols nor DWARF. */
+export const BUILDS: readonly (readonly [release: string, build: GoBuild])[] = [
+  ...['1.18.10', '1.20.14', '1.21.13', '1.22.10', '1.26.8', '1.27.3'].map(
+    (release): [string, GoBuild] => [release, { name: 'default', flags: [] }],
+  ),
+  ['1.18.10', { name: '-s -w', flags: ['-ldflags=-s -w'] }],
+  ['1.26.8', { name: '-s -w', flags: ['-ldflags=-s -w'] }],
+];
+
+/** null: it cannot be built here. */
+export async function traceGc(
+  t: Skippable,
+  [release, build]: (typeof BUILDS)[number],
+  mode: readonly string[],
+  options: readonly string[],
+): Promise<Traced | null> {
+  const binary = await obtained(t, buildVariant('gc', release, build, 'go.mod'));
+  if (binary === null) return null;
+  return inFolder(async (folder) => {
+    const file = join(folder, 'report.json');
+    const [name = '', count = '', ...rest] = mode;
+    const tracer = Tracer.start([...options, '--', binary, name, count, file, ...rest]);
+    assert.equal(await tracer.ended(), 0, tracer.stderr);
+    const report = JSON.parse(await readFile(file, 'utf8')) as GcReport;
+    const { spans } = tracer;
+    return { report, spans, named: (wanted) => spans.filter((span) => span.name === wanted) };
+  });
+}
+
+export const numberOf = (span: JsonSpan, attribute: string): number =>
+  Number(span.attributes[attribute] ?? 0);
+
+export const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
