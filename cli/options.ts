@@ -3,11 +3,13 @@ import type { Selection, TraceOptions } from '../src/engine.js';
 import { UnderspanError } from '../src/errors.js';
 import type { ErrorMode } from '../src/plan/error-modes.js';
 import { type Transport, TRANSPORTS } from '../src/session/transport.js';
+import { FOLD } from '../src/spans/folds.js';
 import { MAX_CONTEXT_HOPS } from '../src/spans/records.generated.js';
 import type { AgentValues } from './agent.js';
 import type { SinkValues } from './context.js';
 import {
   collect,
+  parseCount,
   parseDuration,
   parseErrorMode,
   parseHops,
@@ -110,6 +112,7 @@ export interface AttachValues extends SelectionValues, SinkValues, AgentValues {
   minDuration: number;
   slowerThan?: number;
   errorsOnly?: true;
+  fold: number;
   sample: number;
   maxRate: number;
   entryOnly?: true;
@@ -159,6 +162,12 @@ export function addTracing(command: Command): Command {
       parseDuration,
     )
     .option('--errors-only', 'only trees that hold an error')
+    .option(
+      '--fold <n>',
+      'spans of one function beneath one parent; the others are folded into one. 0 folds none',
+      parseCount,
+      FOLD,
+    )
     .option('--sample <share>', 'share of traces to keep: 0.1 or 10%', parseShare, 1)
     .option('--max-rate <n>', 'trees a second; 0 is no limit', parseRate, 0)
     .option('--roots', 'calls without a context as traces of their own', true)
@@ -241,6 +250,7 @@ export function toTraceOptions(
     minDurationNs: values.minDuration,
     slowerThanNs: values.slowerThan ?? null,
     errorsOnly: values.errorsOnly ?? false,
+    fold: values.fold,
     sample: values.sample,
     maxRate: values.maxRate,
     followForks: values.followForks,

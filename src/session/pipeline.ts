@@ -13,7 +13,7 @@ export interface NamedFunction extends FunctionName {
   filter: TreeFilter;
 }
 
-const EVERYTHING: TreeFilter = { slowerThanNs: null, errorsOnly: false, minDurationNs: 0 };
+const EVERYTHING: TreeFilter = { slowerThanNs: null, errorsOnly: false, minDurationNs: 0, fold: 0 };
 
 export interface PipelineOptions {
   sinks: readonly Sink[];
@@ -34,7 +34,7 @@ export class Pipeline {
   /** The same by function. */
   readonly sent: number[] = [];
   /** Calls that became no span here, by reason. Each is there from the start, to be counted up. */
-  readonly lost: Record<string, number> = { torn: 0, filtered: 0, open: 0 };
+  readonly lost: Record<string, number> = { torn: 0, filtered: 0, folded: 0, open: 0 };
   /** By function: records that made no span, less spans that had no record. */
   readonly unsent: number[] = [];
   /** Calls without a record that were sent while a process, or everything, came to its end. */

@@ -19,6 +19,8 @@ export interface TraceWishes {
   /** Only trees whose outermost call was slower; null: all. */
   slowerThanNs: number | null;
   errorsOnly: boolean;
+  /** Spans of one function beneath one parent before the others are folded into one; 0: any number. */
+  fold: number;
   /** Share of traces, 0 to 1. */
   sample: number;
   /** Trees a second; 0: no limit. */
@@ -108,7 +110,7 @@ export function ruleOf(
   costs: HostCosts,
   selects: Selects,
 ): TraceRule {
-  const { minDurationNs, slowerThanNs, errorsOnly, followForks } = wishes;
+  const { minDurationNs, slowerThanNs, errorsOnly, fold, followForks } = wishes;
   return {
     ...selects,
     request: planRequest(wishes, features, costs),
@@ -124,7 +126,7 @@ export function ruleOf(
       emulateReturns: wishes.emulateReturns,
       returnTrampoline: wishes.returnTrampoline,
     },
-    filter: { minDurationNs, slowerThanNs, errorsOnly },
+    filter: { minDurationNs, slowerThanNs, errorsOnly, fold },
     followForks,
     maxOverhead: wishes.maxOverhead,
   };

@@ -13,6 +13,8 @@ interface Node {
   program: boolean;
   error: boolean;
   incomplete: boolean;
+  /** Calls that it stands for. */
+  times: number;
   children: Node[];
 }
 
@@ -54,21 +56,24 @@ export class TraceView {
       program: true,
       error: false,
       incomplete: false,
+      times: 1,
       children: [],
     });
   }
 
   addFunctionSpan(span: FunctionSpan): void {
     this.functionSpans++;
+    const folded = foldedIn(span);
     this.add(span, {
       spanId: span.spanId,
       parentSpanId: span.parentSpanId,
       name: printable(span.name),
       startNs: span.startTimeUnixNano,
-      durationNs: span.durationNano,
+      durationNs: folded?.totalNs ?? span.durationNano,
       program: false,
       error: span.status.code === 'error',
       incomplete: span.attributes['underspan.incomplete'] === true,
+      times: folded?.count ?? 1,
       children: [],
     });
   }
@@ -141,8 +146,16 @@ function unseen(spanId: string, startNs: bigint): Node {
     program: true,
     error: false,
     incomplete: false,
+    times: 1,
     children: [],
   };
+}
+
+/** How many calls a span stands for, and for how much time; null: for one. */
+function foldedIn({ attributes }: FunctionSpan): { count: number; totalNs: number } | null {
+  const count = attributes['underspan.folded.count'];
+  const totalNs = attributes['underspan.folded.total'];
+  return typeof count === 'number' && typeof totalNs === 'number' ? { count, totalNs } : null;
 }
 
 function unnamed(spanId: string): string {
@@ -179,18 +192,19 @@ function collect(siblings: readonly Node[], indent: string, isRoot: boolean, lin
     const node = siblings[index];
     if (!node) return;
     const run = runOf(siblings, index);
-    const times = run >= FOLD ? run : 1;
-    const isLast = index + times === siblings.length;
+    const all = siblings.slice(index, index + run);
+    const calls = all.reduce((sum, { times }) => sum + times, 0);
+    const alike = run > 1 && calls >= FOLD ? all : all.slice(0, 1);
+    const isLast = index + alike.length === siblings.length;
     const durationNs =
-      times === 1
+      alike.length === 1
         ? node.durationNs
-        : siblings
-            .slice(index, index + times)
-            .reduce((sum, sibling) => sum + (sibling.durationNs ?? 0), 0);
+        : alike.reduce((sum, sibling) => sum + (sibling.durationNs ?? 0), 0);
+    const times = alike.length === 1 ? node.times : calls;
     const branch = isRoot ? '' : isLast ? '└─ ' : '├─ ';
     lines.push({ indent: indent + branch, node, times, durationNs });
     collect(node.children, isRoot ? indent : indent + (isLast ? '   ' : '│  '), false, lines);
-    index += times;
+    index += alike.length;
   }
 }
 

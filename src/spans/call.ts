@@ -15,6 +15,16 @@ export interface CallValue {
   data: Buffer;
 }
 
+/** What a span tells of the calls that it stands for. */
+export interface Fold {
+  count: number;
+  totalNs: number;
+  slowestNs: number;
+  fastestNs: number;
+  /** Of those, how many failed, or one beneath them did. */
+  failures: number;
+}
+
 /** One closed call. Ids are hexadecimal digits in wire order. */
 export interface Call {
   traceId: string;
@@ -49,6 +59,8 @@ export interface Call {
   failed: boolean;
   /** What was read from it; null: nothing. */
   values: CallValue[] | null;
+  /** It stands for siblings of its function too. */
+  fold: Fold | null;
   /** The tree beneath is not whole, or this call's end was not seen. */
   incomplete: boolean;
   /** Made from the kernel's table of open calls: its own record never came. */

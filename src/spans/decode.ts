@@ -88,6 +88,7 @@ function decodeCall(batch: Buffer, view: DataView, at: number): Call {
     treeLost: view.getUint32(at + callRecord.treeLost, true),
     failed: batch[at + callRecord.failed] !== 0,
     values: decodeValues(batch, view, at),
+    fold: null,
     incomplete: false,
     unclosed: false,
   };

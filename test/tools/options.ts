@@ -22,6 +22,7 @@ export function traceOptions(
     minDurationNs: 0,
     slowerThanNs: null,
     errorsOnly: false,
+    fold: 0,
     sample: 1,
     maxRate: 0,
     followForks: true,

@@ -42,7 +42,15 @@ const CALL: Call = {
   ...{ traceId: '1'.repeat(32), spanId: '2'.repeat(16), parentId: '0'.repeat(16), parentKind: 0 },
   ...{ treeId: '2'.repeat(16), traceFlags: 1, source: 0, end: 0, depth: 0, startNs: 1n },
   ...{ durationNs: 1, descendants: 0, function: 0, tgid: 1, tid: 1, stack: 0n, goroutineId: 0 },
-  ...{ treeSpans: 1, treeLost: 0, failed: false, values: null, incomplete: false, unclosed: false },
+  ...{
+    treeSpans: 1,
+    treeLost: 0,
+    failed: false,
+    values: null,
+    fold: null,
+    incomplete: false,
+    unclosed: false,
+  },
 };
 
 let builds = 0;

@@ -107,6 +107,7 @@ test('a call record', () => {
       treeLost: 6,
       failed: false,
       values: null,
+      fold: null,
       incomplete: false,
       unclosed: false,
     },

@@ -61,6 +61,8 @@ export interface TraceConfig {
   minDurationNs: number;
   slowerThanNs: number | null;
   errorsOnly: boolean;
+  /** Spans of one function beneath one parent before the others are folded into one; 0: any number. */
+  fold: number;
   /** 0 to 1. */
   sample: number;
   /** Trees a second for the whole rule; 0: no limit. */

@@ -35,6 +35,12 @@ export const count = z
   .max(1_000_000_000)
   .meta({ title: 'number' });
 
+export const countOrNone = z
+  .int({ error: 'a whole number' })
+  .min(0)
+  .max(1_000_000_000)
+  .meta({ title: 'number' });
+
 /** Text that a function can refuse by throwing. */
 function checked(title: string, check: (text: string) => string | null) {
   return text.meta({ title }).check((context) => {

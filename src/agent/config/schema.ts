@@ -6,12 +6,14 @@ import { nameBeginsWith } from './glob.js';
 import { z } from 'zod';
 import { ERROR_MODES, type ErrorMode } from '../../plan/error-modes.js';
 import { TRANSPORTS } from '../../session/transport.js';
+import { FOLD } from '../../spans/folds.js';
 import { MAX_CONTEXT_HOPS } from '../../spans/records.generated.js';
 import type { AgentConfig } from './config.js';
 import {
   address,
   budget,
   count,
+  countOrNone,
   durationMs,
   durationNs,
   executable,
@@ -109,6 +111,11 @@ const traceSchema = z
       .optional()
       .describe('Only whole trees whose outermost call took longer.'),
     errorsOnly: flag.default(false).describe('Only whole trees that hold an error.'),
+    fold: countOrNone
+      .default(FOLD)
+      .describe(
+        'Spans of one function beneath one parent; the others are folded into one. 0 folds none.',
+      ),
     sample: share.prefault(1).describe('Share of traces to keep.'),
     maxRate: rate.prefault(100).describe('Trees a second for the whole rule; 0 is no limit.'),
     entryOnly: flag
