@@ -112,6 +112,8 @@ export interface AttachValues extends SelectionValues, SinkValues, AgentValues {
   minDuration: number;
   slowerThan?: number;
   errorsOnly?: true;
+  span?: string;
+  where?: string[];
   fold: number;
   sample: number;
   maxRate: number;
@@ -162,6 +164,15 @@ export function addTracing(command: Command): Command {
       parseDuration,
     )
     .option('--errors-only', 'only trees that hold an error')
+    .option(
+      '--span <name>',
+      "only trees beneath a span of the program's own of this name; `*` and /…/ as in a PATTERN",
+    )
+    .option(
+      '--where <condition>',
+      "what must hold for that span: 'span.attr.tenant.id == \"acme\"', 'span.status == error'",
+      collect(text),
+    )
     .option(
       '--fold <n>',
       'spans of one function beneath one parent; the others are folded into one. 0 folds none',
@@ -250,6 +261,8 @@ export function toTraceOptions(
     minDurationNs: values.minDuration,
     slowerThanNs: values.slowerThan ?? null,
     errorsOnly: values.errorsOnly ?? false,
+    span: values.span ?? null,
+    where: values.where ?? [],
     fold: values.fold,
     sample: values.sample,
     maxRate: values.maxRate,

@@ -9,7 +9,9 @@ import {
   siteCount,
   type ValuePlan,
 } from '../plan/plan.js';
+import type { SpanAttribute, SpanCondition } from '../spans/span-condition.js';
 import {
+  attributeName,
   contextType,
   errorText,
   functionValues,
@@ -40,6 +42,8 @@ export interface RuleOptions {
   emulateReturns: boolean;
   /** Return addresses are replaced in every process, also where something may look for them. */
   returnTrampoline: boolean;
+  /** Which of the program's own spans keep trees beneath them; null: they are not asked. */
+  spans: SpanCondition | null;
 }
 
 /** What else is the same for all functions of an attachment. */
@@ -76,6 +80,7 @@ export function encodeSettings(
   }
   word(settings.seed, seed);
   if (layout) encodeLayout(buffer, layout);
+  encodeAttributes(buffer, options.spans?.attributes ?? []);
   buffer.writeUInt32LE(options.shards - 1, settings.shardMask);
   buffer.writeUInt32LE(Math.min(options.contextHops, MAX_CONTEXT_HOPS), settings.maxHops);
   buffer.writeUInt32LE(options.attachment, settings.attachment);
@@ -88,7 +93,7 @@ export function encodeSettings(
   flag(settings.roots, options.roots);
   flag(settings.unsampled, options.unsampled);
   flag(settings.entryOnly, options.entryOnly);
-  flag(settings.programSpans, options.programSpans);
+  flag(settings.programSpans, options.programSpans || options.spans !== null);
   flag(settings.findsMappings, features.findsMappings);
   flag(settings.perfBuffers, options.perfBuffers);
   flag(settings.writesRegisters, features.writesRegisters);
@@ -96,6 +101,15 @@ export function encodeSettings(
   flag(settings.trampolines, options.returnTrampoline);
   flag(settings.emulateReturns, features.writesRegisters && options.emulateReturns);
   return buffer;
+}
+
+function encodeAttributes(buffer: Buffer, attributes: readonly SpanAttribute[]): void {
+  attributes.forEach(({ name, number }, index) => {
+    const at = settings.attributeNames + index * attributeName.size;
+    const size = buffer.write(name, at + attributeName.text);
+    buffer.writeUInt32LE(size, at + attributeName.sizeField);
+    buffer.writeUInt32LE(number, at + attributeName.number);
+  });
 }
 
 /** What must be known of a Go program's memory. */
@@ -111,6 +125,9 @@ function encodeLayout(buffer: Buffer, layout: GoLayout): void {
     buffer.writeUInt16LE(type.nameOffset, at + spanType.nameOffset);
     buffer.writeUInt16LE(type.parentOffset, at + spanType.parentOffset);
     buffer.writeUInt16LE(type.tracerOffset, at + spanType.tracerOffset);
+    buffer.writeUInt16LE(type.remoteOffset, at + spanType.remoteOffset);
+    buffer.writeUInt16LE(type.statusOffset, at + spanType.statusOffset);
+    buffer.writeUInt16LE(type.attributesOffset, at + spanType.attributesOffset);
   });
   buffer.writeUInt32LE(layout.goidOffset, settings.goidOffset);
   buffer.writeUInt32LE(layout.requestContextOffset, settings.requestContext);

@@ -3,6 +3,7 @@ import type { Notice, Sink } from '../sinks/sink.js';
 import type { Call, OpenCall, OpenStack, ProcessRecord, TracerRecord } from '../spans/call.js';
 import { Decoder } from '../spans/decode.js';
 import type { ProcessResource, ProgramSpan } from '../spans/span.js';
+import { SpanGate } from '../spans/span-gate.js';
 import { type FunctionName, SpanMaker } from '../spans/spans.js';
 import type { ModuleNames } from './names.js';
 import { type TreeFilter, TreeKeeper } from '../spans/trees.js';
@@ -13,7 +14,13 @@ export interface NamedFunction extends FunctionName {
   filter: TreeFilter;
 }
 
-const EVERYTHING: TreeFilter = { slowerThanNs: null, errorsOnly: false, minDurationNs: 0, fold: 0 };
+const EVERYTHING: TreeFilter = {
+  slowerThanNs: null,
+  errorsOnly: false,
+  minDurationNs: 0,
+  span: null,
+  fold: 0,
+};
 
 export interface PipelineOptions {
   sinks: readonly Sink[];
@@ -34,7 +41,13 @@ export class Pipeline {
   /** The same by function. */
   readonly sent: number[] = [];
   /** Calls that became no span here, by reason. Each is there from the start, to be counted up. */
-  readonly lost: Record<string, number> = { torn: 0, filtered: 0, folded: 0, open: 0 };
+  readonly lost: Record<string, number> = {
+    torn: 0,
+    filtered: 0,
+    folded: 0,
+    undecided: 0,
+    open: 0,
+  };
   /** By function: records that made no span, less spans that had no record. */
   readonly unsent: number[] = [];
   /** Calls without a record that were sent while a process, or everything, came to its end. */
@@ -42,6 +55,7 @@ export class Pipeline {
   private readonly decoder: Decoder;
   private readonly maker: SpanMaker;
   private readonly keeper: TreeKeeper;
+  private readonly gate: SpanGate;
   private programSpans: ProgramSpan[] = [];
   private readonly sinks: readonly Sink[];
   private readonly functions: PipelineOptions['functions'];
@@ -59,16 +73,28 @@ export class Pipeline {
       resource: options.resource,
       overheadPerCallNs: null,
     });
-    this.keeper = new TreeKeeper({
+    const filterOf = (index: number): TreeFilter => options.functions[index]?.filter ?? EVERYTHING;
+    this.gate = new SpanGate({
+      conditionOf: (index) => filterOf(index).span,
       release: (calls) => this.release(calls),
+      lost: (reason, calls) => {
+        // Without a record it is lost already.
+        for (const call of calls) if (!call.unclosed) this.count(reason, call.function, 1);
+      },
+    });
+    this.keeper = new TreeKeeper({
+      release: (calls) => this.gate.add(calls),
       lost: (reason, fn, count) => this.count(reason, fn, count),
       openCalls: options.openCalls,
       drained: options.drained,
-      filterOf: (index) => options.functions[index]?.filter ?? EVERYTHING,
+      filterOf,
     });
     this.decoder = new Decoder({
       call: (call) => this.keeper.add(call),
-      programSpan: (record) => void this.programSpans.push(this.maker.programSpan(record)),
+      programSpan: (record) => {
+        this.programSpans.push(this.maker.programSpan(record));
+        this.gate.spanEnded(record);
+      },
       process: options.onProcess,
       tracer: options.onTracer,
     });
@@ -92,17 +118,21 @@ export class Pipeline {
 
   /** Some tree waits, to be looked at by tick(). */
   get waits(): boolean {
-    return this.keeper.waits;
+    return this.keeper.waits || this.gate.waits;
   }
 
   /** Looks at trees that have been held for long. */
   tick(): Promise<void> {
+    this.gate.tick();
     return this.keeper.tick();
   }
 
   /** Sends what is held of a process that has exited, and what was open in it. */
   finishProcess(tgid: number, endNs: bigint, open: readonly OpenStack[]): Promise<void> {
-    return this.ending(open, () => this.keeper.finishProcess(tgid, endNs, open));
+    return this.ending(open, async () => {
+      await this.keeper.finishProcess(tgid, endNs, open);
+      this.gate.finish((call) => call.tgid === tgid);
+    });
   }
 
   /** Sends what is still held, or what is held of these functions; no record comes after. */
@@ -111,9 +141,10 @@ export class Pipeline {
     open: readonly OpenStack[],
     isOver: (functionIndex: number) => boolean = () => true,
   ): Promise<void> {
-    return this.ending(open, () =>
-      this.keeper.finish(endNs, ({ functionIndex }) => isOver(functionIndex)),
-    );
+    return this.ending(open, async () => {
+      await this.keeper.finish(endNs, ({ functionIndex }) => isOver(functionIndex));
+      this.gate.finish((call) => isOver(call.function));
+    });
   }
 
   /** The numbers of these functions are free for others. */

@@ -1,6 +1,7 @@
 /** What crosses from the kernel, once decoded. Times are nanoseconds of CLOCK_MONOTONIC. */
 
 import { CallEnd } from './records.generated.js';
+import type { AttributeValue } from './span.js';
 
 /** A value that was read from a call; struct value_header of records.h. */
 export interface CallValue {
@@ -100,7 +101,12 @@ export interface ProgramSpanRecord {
   spanId: string;
   /** null: a root. */
   parentId: string | null;
+  /** Its parent is a span of another process. */
+  parentRemote: boolean;
   name: string;
+  status: 'unset' | 'error' | 'ok';
+  /** What was asked for and is there, by SpanAttribute.number; null: nothing. */
+  attributes: ReadonlyMap<number, AttributeValue> | null;
   startNs: bigint;
   endNs: bigint;
   tgid: number;

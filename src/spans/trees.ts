@@ -9,14 +9,16 @@
 import { type Call, hasFailed, type OpenCall, type OpenStack } from './call.js';
 import { ParentKind } from './records.generated.js';
 import { RecentIds } from './recent-ids.js';
+import type { SpanCondition } from './span-condition.js';
 import { substituteFor, Tree } from './tree.js';
 
 /**
  * torn: a call above it was lost, or there was no room to hold it.
  * filtered: its tree was neither slow enough nor held an error.
  * folded: another span stands for it, or for the call that it ran beneath.
+ * undecided: the program's span around its tree did not end in time, or was not seen.
  */
-export type TreeLoss = 'torn' | 'filtered' | 'folded';
+export type TreeLoss = 'torn' | 'filtered' | 'folded' | 'undecided';
 
 /** Which trees are wanted. */
 export interface TreeFilter {
@@ -26,6 +28,8 @@ export interface TreeFilter {
   errorsOnly: boolean;
   /** Shorter calls have no records. */
   minDurationNs: number;
+  /** Only trees beneath such a span of the program's own; null: all. */
+  span: SpanCondition | null;
   /** Spans of one function beneath one parent; the others are folded into one. 0: any number. */
   fold: number;
 }
@@ -381,8 +385,8 @@ export class TreeKeeper {
   }
 
   private isSelective(tree: Tree): boolean {
-    const { slowerThanNs, errorsOnly } = this.options.filterOf(tree.functionIndex);
-    return slowerThanNs !== null || errorsOnly;
+    const { slowerThanNs, errorsOnly, span } = this.options.filterOf(tree.functionIndex);
+    return slowerThanNs !== null || errorsOnly || span !== null;
   }
 
   private wanted(functionIndex: number, durationNs: number, hasError: boolean): boolean {

@@ -22,6 +22,8 @@ export function traceOptions(
     minDurationNs: 0,
     slowerThanNs: null,
     errorsOnly: false,
+    span: null,
+    where: [],
     fold: 0,
     sample: 1,
     maxRate: 0,

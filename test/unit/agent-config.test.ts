@@ -71,6 +71,8 @@ test('an agent that is told a rule alone does as little as it may', () => {
           minDurationNs: 0,
           slowerThanNs: null,
           errorsOnly: false,
+          span: null,
+          where: [],
           fold: 20,
           sample: 1,
           maxRate: 100,

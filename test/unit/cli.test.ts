@@ -206,6 +206,8 @@ test('all options reach the engine', async () => {
     minDurationNs: 1e6,
     slowerThanNs: 5e8,
     errorsOnly: true,
+    span: null,
+    where: [],
     fold: 20,
     sample: 0.05,
     maxRate: 100,

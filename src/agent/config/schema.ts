@@ -7,13 +7,15 @@ import { z } from 'zod';
 import { ERROR_MODES, type ErrorMode } from '../../plan/error-modes.js';
 import { TRANSPORTS } from '../../session/transport.js';
 import { FOLD } from '../../spans/folds.js';
-import { MAX_CONTEXT_HOPS } from '../../spans/records.generated.js';
+import { MAX_ATTRIBUTE_NAMES, MAX_CONTEXT_HOPS } from '../../spans/records.generated.js';
 import type { AgentConfig } from './config.js';
 import {
   address,
   budget,
   count,
+  condition,
   countOrNone,
+  spanName,
   durationMs,
   durationNs,
   executable,
@@ -111,6 +113,19 @@ const traceSchema = z
       .optional()
       .describe('Only whole trees whose outermost call took longer.'),
     errorsOnly: flag.default(false).describe('Only whole trees that hold an error.'),
+    span: spanName
+      .optional()
+      .describe(
+        "Only whole trees beneath a span of the program's own of this name; `*` is any characters, `/…/` a regular expression.",
+      ),
+    where: listOf(condition)
+      .refine((terms) => terms.length <= MAX_ATTRIBUTE_NAMES, {
+        error: `no more than ${MAX_ATTRIBUTE_NAMES} conditions`,
+      })
+      .optional()
+      .describe(
+        'What must hold for that span: `span.attr.tenant.id == "acme"`, `span.status == error`, `span.attr.http.response.status_code >= 500`.',
+      ),
     fold: countOrNone
       .default(FOLD)
       .describe(
@@ -150,7 +165,7 @@ const traceSchema = z
         'CPU time that tracing may add to a target, as a share of one CPU; 100% is no limit. What would cost more is thinned, and then taken back: see docs/cost.md.',
       ),
   })
-  .transform(({ minDuration, slowerThan, redact, errors, ...trace }) => ({
+  .transform(({ minDuration, slowerThan, span, where, redact, errors, ...trace }) => ({
     ...trace,
     exclude: trace.exclude ?? [],
     args: trace.args ?? [],
@@ -158,6 +173,8 @@ const traceSchema = z
     redact: redact === false ? null : (redact ?? []),
     minDurationNs: minDuration,
     slowerThanNs: slowerThan ?? null,
+    span: span ?? null,
+    where: where ?? [],
   }));
 
 const httpSchema = z.strictObject({

@@ -44,6 +44,8 @@ const SCHEMA = z.strictObject({
   minDurationNs: nanoseconds.default(0),
   slowerThanNs: nanoseconds.nullable().default(null),
   errorsOnly: flag(false),
+  span: name.nullable().default(null),
+  where: names,
   fold: z.number().int().min(0).max(1e9).default(FOLD),
   sample: z.number().min(0).max(1).default(1),
   maxRate: z.number().min(0).max(1e9).default(0),
