@@ -45,7 +45,13 @@ function measure(size: number): DecodeRate {
     overheadPerCallNs: 1_500,
   });
   const keeper = new TreeKeeper({
-    filterOf: () => ({ slowerThanNs: null, errorsOnly: false, minDurationNs: 0 }),
+    filterOf: () => ({
+      slowerThanNs: null,
+      errorsOnly: false,
+      minDurationNs: 0,
+      span: null,
+      fold: 0,
+    }),
     openCalls: () => null,
     drained: () => Promise.resolve(),
     release: (tree) => void (spans += tree.map((call) => maker.span(call)).length),

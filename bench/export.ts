@@ -70,7 +70,7 @@ async function run(endpoint: string, rate: number): Promise<ExportRun> {
       {
         ...{ name: 'main.(*Shop).PlaceOrder', file: '/src/shop.go', line: 12 },
         addresses: { knows: () => true, load: () => Promise.resolve() } as never,
-        filter: { slowerThanNs: null, errorsOnly: false, minDurationNs: 0 },
+        filter: { slowerThanNs: null, errorsOnly: false, minDurationNs: 0, span: null, fold: 0 },
       },
     ],
     clockOffsetNs: 1_700_000_000_000_000_000n,

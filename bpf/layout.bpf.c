@@ -28,6 +28,7 @@ struct layout {
 	enum thread_context_format thread_context_format;
 	struct call_record call_record;
 	struct program_span_record program_span_record;
+	struct span_attribute_record span_attribute_record;
 	struct tracer_record tracer_record;
 	struct waits waits;
 	struct waits_record waits_record;

@@ -133,8 +133,9 @@ OUT_OF_LINE void send_program_span(struct pt_regs *regs, struct started_span *st
 		.header = { .kind = RECORD_PROGRAM_SPAN, .size = sizeof(record) },
 		.tgid = tgid,
 	};
-	__u16 name_offset = 0, parent_offset = 0;
+	__u16 name_offset = 0, parent_offset = 0, remote_offset = 0, status_offset = 0;
 	__u64 name[2];
+	__u32 status;
 
 	if (!started)
 		return;
@@ -143,6 +144,8 @@ OUT_OF_LINE void send_program_span(struct pt_regs *regs, struct started_span *st
 		if (i == index) {
 			name_offset = settings.span_types[i].name_offset;
 			parent_offset = settings.span_types[i].parent_offset;
+			remote_offset = settings.span_types[i].remote_offset;
+			status_offset = settings.span_types[i].status_offset;
 		}
 	}
 	if (!name_offset)
@@ -160,6 +163,14 @@ OUT_OF_LINE void send_program_span(struct pt_regs *regs, struct started_span *st
 	if (parent_offset &&
 	    read_user(record.parent_id, sizeof(record.parent_id), pointer + parent_offset + 16))
 		return;
+	if (remote_offset &&
+	    read_user(&record.parent_remote, sizeof(record.parent_remote), pointer + remote_offset))
+		return;
+	if (status_offset) {
+		if (read_user(&status, sizeof(status), pointer + status_offset))
+			return;
+		record.status = status;
+	}
 	record.start_ns = started->start_ns;
 	record.end_ns = bpf_ktime_get_ns();
 	record.goroutine_id = started->goroutine_id;
@@ -169,6 +180,103 @@ OUT_OF_LINE void send_program_span(struct pt_regs *regs, struct started_span *st
 				(const void *)name[0]))
 		record.name_size = 0;
 	output_record(regs, &record, sizeof(record));
+}
+
+/* An attribute.KeyValue, as far as it is read, and how far they lie apart. */
+struct attribute {
+	__u64 name;
+	__u64 name_size;
+	__u64 kind;
+	__u64 number;
+	__u64 text;
+	__u64 text_size;
+};
+#define ATTRIBUTE_SIZE 64
+#define ATTRIBUTE_STRING 4
+
+/* So that the verifier sees the bound, which the compiler takes for known. */
+INLINE __u64 within_text(__u64 size)
+{
+	size &= MAX_ATTRIBUTE_TEXT - 1;
+	asm volatile("" : "+r"(size));
+	return size;
+}
+
+/* Whether it may be one that is wanted: *number, or 0 where its name cannot be read. */
+INLINE bool wanted_attribute(const struct attribute *attribute, __u32 *number)
+{
+	__u64 size = attribute->name_size;
+	__u8 name[MAX_ATTRIBUTE_TEXT] = {};
+	bool possible = false;
+
+#pragma unroll
+	for (__u32 i = 0; i < MAX_ATTRIBUTE_NAMES; i++)
+		possible |= size == settings.attribute_names[i].size;
+	if (!possible || !size || size >= MAX_ATTRIBUTE_TEXT)
+		return false;
+	/* Names are constants of the program, which nobody may have touched yet. */
+	*number = 0;
+	if (read_user(name, within_text(size), attribute->name))
+		return true;
+#pragma unroll
+	for (__u32 i = 0; i < MAX_ATTRIBUTE_NAMES; i++) {
+		__u64 different = size ^ settings.attribute_names[i].size;
+
+#pragma unroll
+		for (__u32 at = 0; at < MAX_ATTRIBUTE_TEXT; at += 8)
+			/* Volatile as the settings are: they are zeros only for the compiler. */
+			different |=
+				load8(name + at) ^
+				*(const volatile __u64 *)(settings.attribute_names[i].text + at);
+		if (!different) {
+			*number = settings.attribute_names[i].number;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Tells user space of those attributes that decide about trees. */
+OUT_OF_LINE void send_span_attributes(struct pt_regs *regs, __u64 pointer, __u32 index, __u32 tgid)
+{
+	struct span_attribute_record record = {
+		.header = { .kind = RECORD_SPAN_ATTRIBUTE, .size = sizeof(record) },
+		.tgid = tgid,
+	};
+	__u16 attributes_offset = 0;
+	struct attribute attribute;
+	struct context found = {};
+	__u64 slice[2];
+
+#pragma unroll
+	for (__u32 i = 0; i < MAX_SPAN_TYPES; i++)
+		if (i == index)
+			attributes_offset = settings.span_types[i].attributes_offset;
+	if (!attributes_offset || read_user(slice, sizeof(slice), pointer + attributes_offset) ||
+	    read_span(pointer, index, &found) != SOURCE_GO_CONTEXT)
+		return;
+	store8(record.span_id, load8(found.span_id));
+	for (__u64 i = 0; i < MAX_SPAN_ATTRIBUTES && i < slice[1]; i++) {
+		if (read_user(&attribute, sizeof(attribute), slice[0] + i * ATTRIBUTE_SIZE))
+			return;
+		if (!wanted_attribute(&attribute, &record.name))
+			continue;
+		record.kind = attribute.kind;
+		record.number = attribute.number;
+		record.length = 0;
+		if (record.kind == ATTRIBUTE_STRING) {
+			__u64 size = within_text(attribute.text_size);
+
+			/* Of a longer one as much as fits tells nothing. */
+			record.length = MAX_ATTRIBUTE_TEXT;
+			if (attribute.text_size < MAX_ATTRIBUTE_TEXT) {
+				record.length = size;
+				if (read_user(record.text, size, attribute.text))
+					record.name = 0;
+			}
+		}
+		output_record(regs, &record, sizeof(record));
+	}
 }
 
 /* `type_index` is that of the type whose End this is. */
@@ -183,6 +291,8 @@ INLINE void span_ended(struct pt_regs *regs, __u32 tgid, __u64 pointer, __u32 ty
 	if (!started || started->ended)
 		return;
 	started->ended = 1;
+	if (settings.program_spans && settings.attribute_names[0].size)
+		send_span_attributes(regs, pointer, type_index, tgid);
 	if (settings.program_spans)
 		send_program_span(regs, started, pointer, type_index, tgid);
 	/* Often ended by another goroutine than the one that started it. */

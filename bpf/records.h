@@ -19,6 +19,9 @@
 #define MAX_SPAN_TYPES 8	/* Go types that may sit in a context as the current span */
 #define MAX_CONTEXT_HOPS 100	/* upper bound of settings.max_hops */
 #define MAX_SPAN_NAME 64
+#define MAX_SPAN_ATTRIBUTES 128	/* of one span of the SDK that are looked at */
+#define MAX_ATTRIBUTE_NAMES 4	/* attributes of the SDK's spans that decide about trees */
+#define MAX_ATTRIBUTE_TEXT 64	/* of a name, less its end, and of a value; a power of two */
 #define NO_SPAN_CONTEXT 65535	/* span_type.context_offset of a span that never has one */
 #define MAX_VALUES 32		/* values read from one call, arguments and results together */
 #define MAX_VALUE_PATH 6	/* pointers followed to one value */
@@ -287,6 +290,7 @@ enum record_kind {
 	RECORD_WAITS = 5,
 	RECORD_WAIT = 6,
 	RECORD_GC = 7,
+	RECORD_SPAN_ATTRIBUTE = 8,
 };
 
 enum process_event {
@@ -423,10 +427,25 @@ struct program_span_record {
 	__u8 parent_id[8];
 	__u64 goroutine_id;	/* of the goroutine that started it */
 	__u32 tgid;
-	__u32 name_size;	/* bytes of name in use; MAX_SPAN_NAME may mean cut off */
+	__u16 name_size;	/* bytes of name in use; MAX_SPAN_NAME may mean cut off */
+	__u8 parent_remote;	/* its parent is a span of another process */
+	__u8 status;		/* codes.Code of the API: unset, error, ok; unset where it is not known */
 	__u8 name[MAX_SPAN_NAME];
 };
 _Static_assert(sizeof(struct program_span_record) == 136, "program_span_record");
+
+/* An attribute that such a span had when it ended; comes before its program_span_record. */
+struct span_attribute_record {
+	struct record_header header;
+	__u8 span_id[8];
+	__u64 number;		/* as attribute.Value holds it: a bool, an int64 or a float64 */
+	__u32 tgid;
+	__u32 name;		/* attribute_name.number; 0: one that could not be read */
+	__u32 kind;		/* attribute.Type */
+	__u32 length;		/* of the text as the program has it; MAX_ATTRIBUTE_TEXT: that, or more */
+	__u8 text[MAX_ATTRIBUTE_TEXT];
+};
+_Static_assert(sizeof(struct span_attribute_record) == 104, "span_attribute_record");
 
 /* Once a process, before the first call that its SDK's span was found for: where its tracer is. */
 struct tracer_record {
@@ -510,6 +529,17 @@ struct span_type {
 	__u16 name_offset;	/* of its name; 0: has none */
 	__u16 parent_offset;	/* of its parent's SpanContext; 0: has none */
 	__u16 tracer_offset;	/* of the tracer that made it; 0: has none */
+	__u16 remote_offset;	/* of whether its parent is another process's; 0: not known */
+	__u16 status_offset;	/* of its status; 0: not known */
+	__u16 attributes_offset;/* of its attributes; 0: not known */
+	__u16 pad;
+};
+
+/* The name of an attribute; size 0: not in use. */
+struct attribute_name {
+	__u8 text[MAX_ATTRIBUTE_TEXT];	/* zeros behind it */
+	__u32 size;
+	__u32 number;		/* by which user space knows it */
 };
 
 /* Constant for one loaded module: set between open and load, so that dead branches vanish. */
@@ -524,6 +554,7 @@ struct settings {
 	__u64 key_type;		/* runtime type of trace.traceContextKeyType; 0: learned */
 	__u64 context_interface;/* runtime type of context.Context; 0: none */
 	struct span_type span_types[MAX_SPAN_TYPES];	/* unused ones have type 0 */
+	struct attribute_name attribute_names[MAX_ATTRIBUTE_NAMES];	/* sent with program spans */
 	__u32 shard_mask;	/* statistics has shard_mask + 1 elements a function */
 	__u32 goid_offset;	/* in runtime.g */
 	__u32 labels_offset;	/* the same; 0: labels are not looked at */

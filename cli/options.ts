@@ -3,11 +3,13 @@ import type { Selection, TraceOptions } from '../src/engine.js';
 import { UnderspanError } from '../src/errors.js';
 import type { ErrorMode } from '../src/plan/error-modes.js';
 import { type Transport, TRANSPORTS } from '../src/session/transport.js';
+import { FOLD } from '../src/spans/folds.js';
 import { MAX_CONTEXT_HOPS } from '../src/spans/records.generated.js';
 import type { AgentValues } from './agent.js';
 import type { SinkValues } from './context.js';
 import {
   collect,
+  parseCount,
   parseDuration,
   parseErrorMode,
   parseHops,
@@ -110,6 +112,9 @@ export interface AttachValues extends SelectionValues, SinkValues, AgentValues {
   minDuration: number;
   slowerThan?: number;
   errorsOnly?: true;
+  span?: string;
+  where?: string[];
+  fold: number;
   sample: number;
   maxRate: number;
   entryOnly?: true;
@@ -162,6 +167,21 @@ export function addTracing(command: Command): Command {
       parseDuration,
     )
     .option('--errors-only', 'only trees that hold an error')
+    .option(
+      '--span <name>',
+      "only trees beneath a span of the program's own of this name; `*` and /…/ as in a PATTERN",
+    )
+    .option(
+      '--where <condition>',
+      "what must hold for that span: 'span.attr.tenant.id == \"acme\"', 'span.status == error'",
+      collect(text),
+    )
+    .option(
+      '--fold <n>',
+      'spans of one function beneath one parent; the others are folded into one. 0 folds none',
+      parseCount,
+      FOLD,
+    )
     .option('--sample <share>', 'share of traces to keep: 0.1 or 10%', parseShare, 1)
     .option('--max-rate <n>', 'trees a second; 0 is no limit', parseRate, 0)
     .option('--roots', 'calls without a context as traces of their own', true)
@@ -247,6 +267,9 @@ export function toTraceOptions(
     minDurationNs: values.minDuration,
     slowerThanNs: values.slowerThan ?? null,
     errorsOnly: values.errorsOnly ?? false,
+    span: values.span ?? null,
+    where: values.where ?? [],
+    fold: values.fold,
     sample: values.sample,
     maxRate: values.maxRate,
     followForks: values.followForks,

@@ -18,6 +18,7 @@ export const parseDuration = argument(quantities.parseDuration);
 export const parseTimeout = argument(quantities.parseTimeout);
 export const parseShare = argument(quantities.parseShare);
 export const parseBudget = argument(quantities.parseBudget);
+export const parseCount = argument(quantities.parseCount);
 export const parsePositive = argument(quantities.parsePositive);
 export const parseHops = argument(quantities.parseHops);
 export const parseRate = argument(quantities.parseRate);

@@ -79,5 +79,8 @@ const SETTLED = {
   errorText: true,
   roots: true,
   waits: true,
+  allocations: true,
+  // How often something is called is one of the answers.
+  fold: 0,
   transport: 'ring',
 };

@@ -19,7 +19,7 @@ import { OWN_FAILURE } from './errors.js';
 import { Interrupts } from './interrupts.js';
 import { type AttachValues, toTraceOptions } from './options.js';
 
-export interface WhyValues extends Omit<AttachValues, 'output'> {
+export interface WhyValues extends Omit<AttachValues, 'output' | 'span'> {
   output: 'text' | 'json';
   span?: string[];
 }
@@ -39,7 +39,7 @@ export async function why(
 ): Promise<number> {
   const criterion = criterionOf(values);
   // What is not slow is what slow requests are compared with: nothing may be left out.
-  const { slowerThan, errorsOnly, ...rest } = { ...values, output: 'none' as const };
+  const { slowerThan, errorsOnly, span, ...rest } = { ...values, output: 'none' as const };
   void [slowerThan, errorsOnly];
   const options = toTraceOptions(rest, patterns, command);
   refuseShellExpanded(options.symbols);
@@ -56,7 +56,7 @@ export async function why(
   });
   try {
     const narrowed = await narrow(context, await withSymbols(context, options));
-    const sink = new WhySink(new Why({ criterion, ...wantedBy(values.span) }));
+    const sink = new WhySink(new Why({ criterion, ...wantedBy(span) }));
     const notices = await noticesTo(context, rest, stop);
     const trace = await context.startTrace(context.native(), {
       ...narrowed,

@@ -16,7 +16,7 @@ const ATTACHMENT = ['rule', 'executable'];
 const AGENT = ['job', 'instance'];
 
 /** Reasons of docs/losses.md that the configuration asks for. */
-const ASKED = 'tooShort|unsampled|sampledOut|rate|rootless|filtered|entryOnly|limit';
+const ASKED = 'tooShort|unsampled|sampledOut|rate|rootless|filtered|folded|entryOnly|limit';
 const lost = rate(select('underspan_lost_calls_total'));
 const lostUnasked = rate(select('underspan_lost_calls_total', { reason: `!~"${ASKED}"` }));
 

@@ -16,14 +16,35 @@ function minorOf(version: string | undefined): number | null {
   return found ? Number(found[1]) : null;
 }
 
-/** Offsets of SpanContext, name and parent in the SDK's recordingSpan, by minor version of v1. */
+/** The newest v1 of the SDK whose source has been looked at. */
+const NEWEST_SDK_MINOR = 47;
+/** Of `remote` in a SpanContext. */
+const REMOTE = 56;
+
+/** What lies where in the SDK's recordingSpan, by minor version of v1. */
 export function recordingSpanOffsets(
   minor: number,
 ): Omit<SpanType, 'name' | 'type' | 'tracerOffset'> {
-  if (minor >= 20) return { contextOffset: 192, nameOffset: 96, parentOffset: 24 };
-  if (minor >= 4) return { contextOffset: 176, nameOffset: 80, parentOffset: 8 };
-  return { contextOffset: 232, nameOffset: 0, parentOffset: 0 };
+  const unknown = { remoteOffset: 0, statusOffset: 0, attributesOffset: 0 };
+  if (minor < 4) return { contextOffset: 232, nameOffset: 0, parentOffset: 0, ...unknown };
+  // An embedded interface came first with v1.20.
+  const base = minor >= 20 ? 16 : 0;
+  return {
+    contextOffset: base + 176,
+    nameOffset: base + 80,
+    parentOffset: base + 8,
+    ...(minor > NEWEST_SDK_MINOR
+      ? unknown
+      : {
+          remoteOffset: base + 8 + REMOTE,
+          statusOffset: base + 144,
+          attributesOffset: base + 240,
+        }),
+  };
 }
+
+/** As the programs at the probes read an attribute.KeyValue. */
+const ATTRIBUTE = { pairSize: 64, key: 0, kind: 16, number: 24, text: 32 } as const;
 
 /** Contexts of the standard library that end a chain, or whose parent is their first word. */
 const ENDS = new Set([
@@ -92,6 +113,7 @@ export async function goLayout(module: Module, hasLabels: boolean): Promise<GoLa
       contextTypes.push({ ...named, wraps: ContextWraps.UNKNOWN, parentOffset: 0 });
     } else contextTypes.push({ ...named, wraps: ContextWraps.AT, parentOffset: at });
   }
+  const resource = await resourceLayout(module);
   return {
     version: go.version,
     goidOffset: goid ?? known?.goid ?? 0,
@@ -104,10 +126,10 @@ export async function goLayout(module: Module, hasLabels: boolean): Promise<GoLa
     valueItab: value?.itab ?? 0,
     keyType: keyType ?? 0,
     contextInterface: value?.interfaceAddress ?? 0,
-    spanTypes: await spanTypes(module),
+    spanTypes: await spanTypes(module, resource),
     contextTypes,
     errorTexts: await errorTexts(module),
-    resource: await resourceLayout(module),
+    resource,
   };
 }
 
@@ -139,7 +161,7 @@ const EMPTY_SPANS = new Set([`${API_TRACE}.noopSpan`, `${API_TRACE}/noop.Span`])
 const WITHOUT_ITAB = [`${API_TRACE}.nonRecordingSpan`, `${API_TRACE}.noopSpan`];
 
 /** The types that the SDK and the API put into a context as the current span. */
-async function spanTypes(module: Module): Promise<SpanType[]> {
+async function spanTypes(module: Module, resource: ResourceLayout | null): Promise<SpanType[]> {
   const tables: { type: string; typeAddress: number | null }[] = await module.interfaceTables(
     `${API_TRACE}.Span`,
   );
@@ -149,6 +171,11 @@ async function spanTypes(module: Module): Promise<SpanType[]> {
     tables.push({ type: WITHOUT_ITAB[index] ?? '', typeAddress });
   });
   const minor = minorOf(module.facts.go?.modules[SDK]);
+  const readsAttributes =
+    resource !== null &&
+    (Object.keys(ATTRIBUTE) as (keyof typeof ATTRIBUTE)[]).every(
+      (part) => resource[part] === ATTRIBUTE[part],
+    );
   const types: SpanType[] = [];
   for (const { type, typeAddress } of tables) {
     const struct = type.replace(/^\*/, '');
@@ -161,31 +188,45 @@ async function spanTypes(module: Module): Promise<SpanType[]> {
         nameOffset: 0,
         parentOffset: 0,
         tracerOffset: 0,
+        remoteOffset: 0,
+        statusOffset: 0,
+        attributesOffset: 0,
         ...others,
       });
     if (EMPTY_SPANS.has(struct)) {
       add(NO_SPAN_CONTEXT);
       continue;
     }
-    const [context, sc, name, parent, tracer] = await module.fieldOffsets([
-      { type: struct, field: 'spanContext' },
-      { type: struct, field: 'sc' },
-      { type: struct, field: 'name' },
-      { type: struct, field: 'parent' },
-      { type: struct, field: 'tracer' },
-    ]);
+    const [context, sc, name, parent, tracer, remote, status, attributes] =
+      await module.fieldOffsets([
+        { type: struct, field: 'spanContext' },
+        { type: struct, field: 'sc' },
+        { type: struct, field: 'name' },
+        { type: struct, field: 'parent' },
+        { type: struct, field: 'tracer' },
+        { type: struct, field: 'parent.remote' },
+        { type: struct, field: 'status.Code' },
+        { type: struct, field: 'attributes' },
+      ]);
     const byDwarf = context ?? sc;
     const isRecording = struct === `${SDK_TRACE}.recordingSpan`;
     if (byDwarf != null) {
       add(
         byDwarf,
         isRecording
-          ? { nameOffset: name ?? 0, parentOffset: parent ?? 0, tracerOffset: tracer ?? 0 }
+          ? {
+              nameOffset: name ?? 0,
+              parentOffset: parent ?? 0,
+              tracerOffset: tracer ?? 0,
+              remoteOffset: remote ?? 0,
+              statusOffset: status ?? 0,
+              attributesOffset: readsAttributes ? (attributes ?? 0) : 0,
+            }
           : {},
       );
     } else if (minor !== null && isRecording) {
-      const { contextOffset, nameOffset, parentOffset } = recordingSpanOffsets(minor);
-      add(contextOffset, { nameOffset, parentOffset });
+      const { contextOffset, ...others } = recordingSpanOffsets(minor);
+      add(contextOffset, others);
     } else if (minor !== null && struct.endsWith('.nonRecordingSpan')) {
       const inSdk = struct.startsWith(SDK_TRACE);
       add(inSdk ? (minor >= 20 ? 24 : 8) : minor >= 20 ? 16 : 0);
@@ -194,7 +235,7 @@ async function spanTypes(module: Module): Promise<SpanType[]> {
   return types.slice(0, MAX_SPAN_TYPES);
 }
 
-const ATTRIBUTE = 'go.opentelemetry.io/otel/attribute';
+const API_ATTRIBUTE = 'go.opentelemetry.io/otel/attribute';
 
 /** Null where a part of the way is not known. */
 async function resourceLayout(module: Module): Promise<ResourceLayout | null> {
@@ -203,17 +244,17 @@ async function resourceLayout(module: Module): Promise<ResourceLayout | null> {
     { type: `${SDK_TRACE}.TracerProvider`, field: 'resource' },
     { type: `${SDK}/resource.Resource`, field: 'attrs' },
     // attribute.Set up to v1.36, and later.
-    { type: `${ATTRIBUTE}.Set`, field: 'equivalent.iface' },
-    { type: `${ATTRIBUTE}.Set`, field: 'data' },
+    { type: `${API_ATTRIBUTE}.Set`, field: 'equivalent.iface' },
+    { type: `${API_ATTRIBUTE}.Set`, field: 'data' },
   ]);
   const [key, kind, number, text, slice] = await module.fieldOffsets([
-    { type: `${ATTRIBUTE}.KeyValue`, field: 'Key' },
-    { type: `${ATTRIBUTE}.KeyValue`, field: 'Value.vtype' },
-    { type: `${ATTRIBUTE}.KeyValue`, field: 'Value.numeric' },
-    { type: `${ATTRIBUTE}.KeyValue`, field: 'Value.stringly' },
-    { type: `${ATTRIBUTE}.KeyValue`, field: 'Value.slice' },
+    { type: `${API_ATTRIBUTE}.KeyValue`, field: 'Key' },
+    { type: `${API_ATTRIBUTE}.KeyValue`, field: 'Value.vtype' },
+    { type: `${API_ATTRIBUTE}.KeyValue`, field: 'Value.numeric' },
+    { type: `${API_ATTRIBUTE}.KeyValue`, field: 'Value.stringly' },
+    { type: `${API_ATTRIBUTE}.KeyValue`, field: 'Value.slice' },
   ]);
-  const [pair] = await module.describeTypes([`${ATTRIBUTE}.KeyValue`]);
+  const [pair] = await module.describeTypes([`${API_ATTRIBUTE}.KeyValue`]);
   const set = inSet.find((offset) => offset != null);
   if (provider == null || resource == null || attributes == null || set == null) return null;
   if (key == null || kind == null || number == null || text == null || slice == null) return null;

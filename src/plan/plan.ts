@@ -107,6 +107,10 @@ export interface SpanType {
   nameOffset: number;
   parentOffset: number;
   tracerOffset: number;
+  /** Of whether its parent is a span of another process. */
+  remoteOffset: number;
+  statusOffset: number;
+  attributesOffset: number;
 }
 
 /** The way from a tracer of the SDK to its resource; offsets in bytes. */

@@ -9,7 +9,9 @@ import {
   siteCount,
   type ValuePlan,
 } from '../plan/plan.js';
+import type { SpanAttribute, SpanCondition } from '../spans/span-condition.js';
 import {
+  attributeName,
   contextType,
   errorText,
   functionValues,
@@ -47,6 +49,8 @@ export interface RuleOptions {
   gc: boolean;
   /** What calls allocate is looked at. */
   allocations: boolean;
+  /** Which of the program's own spans keep trees beneath them; null: they are not asked. */
+  spans: SpanCondition | null;
 }
 
 /** What else is the same for all functions of an attachment. */
@@ -87,6 +91,7 @@ export function encodeSettings(
   flag(settings.gc, options.gc);
   flag(settings.allocations, options.allocations);
   word(settings.minWaitNs, MIN_WAIT_NS);
+  encodeAttributes(buffer, options.spans?.attributes ?? []);
   buffer.writeUInt32LE(options.shards - 1, settings.shardMask);
   buffer.writeUInt32LE(Math.min(options.contextHops, MAX_CONTEXT_HOPS), settings.maxHops);
   buffer.writeUInt32LE(options.attachment, settings.attachment);
@@ -99,7 +104,7 @@ export function encodeSettings(
   flag(settings.roots, options.roots);
   flag(settings.unsampled, options.unsampled);
   flag(settings.entryOnly, options.entryOnly);
-  flag(settings.programSpans, options.programSpans);
+  flag(settings.programSpans, options.programSpans || options.spans !== null);
   flag(settings.findsMappings, features.findsMappings);
   flag(settings.perfBuffers, options.perfBuffers);
   flag(settings.writesRegisters, features.writesRegisters);
@@ -111,6 +116,14 @@ export function encodeSettings(
 
 /** Shorter waits are told as sums only. */
 export const MIN_WAIT_NS = 1_000_000;
+function encodeAttributes(buffer: Buffer, attributes: readonly SpanAttribute[]): void {
+  attributes.forEach(({ name, number }, index) => {
+    const at = settings.attributeNames + index * attributeName.size;
+    const size = buffer.write(name, at + attributeName.text);
+    buffer.writeUInt32LE(size, at + attributeName.sizeField);
+    buffer.writeUInt32LE(number, at + attributeName.number);
+  });
+}
 
 /** What must be known of a Go program's memory. */
 function encodeLayout(buffer: Buffer, layout: GoLayout): void {
@@ -125,6 +138,9 @@ function encodeLayout(buffer: Buffer, layout: GoLayout): void {
     buffer.writeUInt16LE(type.nameOffset, at + spanType.nameOffset);
     buffer.writeUInt16LE(type.parentOffset, at + spanType.parentOffset);
     buffer.writeUInt16LE(type.tracerOffset, at + spanType.tracerOffset);
+    buffer.writeUInt16LE(type.remoteOffset, at + spanType.remoteOffset);
+    buffer.writeUInt16LE(type.statusOffset, at + spanType.statusOffset);
+    buffer.writeUInt16LE(type.attributesOffset, at + spanType.attributesOffset);
   });
   buffer.writeUInt32LE(layout.goidOffset, settings.goidOffset);
   buffer.writeUInt32LE(layout.requestContextOffset, settings.requestContext);

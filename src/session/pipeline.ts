@@ -4,6 +4,7 @@ import type { Call, OpenCall, OpenStack, ProcessRecord, TracerRecord } from '../
 import { Collectors, type Cycle, cycleSpans } from '../spans/collector.js';
 import { Decoder } from '../spans/decode.js';
 import type { ProcessResource, ProgramSpan } from '../spans/span.js';
+import { SpanGate } from '../spans/span-gate.js';
 import { type FunctionName, SpanMaker } from '../spans/spans.js';
 import type { ModuleNames } from './names.js';
 import { type TreeFilter, TreeKeeper } from '../spans/trees.js';
@@ -17,7 +18,13 @@ export interface NamedFunction extends FunctionName {
 /** Trees that may end while one world is being stopped or started. */
 const MOST_PAUSED = 1_024;
 
-const EVERYTHING: TreeFilter = { slowerThanNs: null, errorsOnly: false, minDurationNs: 0 };
+const EVERYTHING: TreeFilter = {
+  slowerThanNs: null,
+  errorsOnly: false,
+  minDurationNs: 0,
+  span: null,
+  fold: 0,
+};
 
 export interface PipelineOptions {
   sinks: readonly Sink[];
@@ -40,7 +47,13 @@ export class Pipeline {
   /** The same by function. */
   readonly sent: number[] = [];
   /** Calls that became no span here, by reason. Each is there from the start, to be counted up. */
-  readonly lost: Record<string, number> = { torn: 0, filtered: 0, open: 0 };
+  readonly lost: Record<string, number> = {
+    torn: 0,
+    filtered: 0,
+    folded: 0,
+    undecided: 0,
+    open: 0,
+  };
   /** By function: records that made no span, less spans that had no record. */
   readonly unsent: number[] = [];
   /** Calls without a record that were sent while a process, or everything, came to its end. */
@@ -49,6 +62,7 @@ export class Pipeline {
   private readonly maker: SpanMaker;
   private readonly keeper: TreeKeeper;
   private readonly collectors: Collectors;
+  private readonly gate: SpanGate;
   private programSpans: ProgramSpan[] = [];
   private readonly sinks: readonly Sink[];
   private readonly functions: PipelineOptions['functions'];
@@ -77,16 +91,28 @@ export class Pipeline {
       pausedDuring: (tgid, startNs, durationNs) =>
         this.collectors.pausedDuring(tgid, startNs, durationNs),
     });
-    this.keeper = new TreeKeeper({
+    const filterOf = (index: number): TreeFilter => options.functions[index]?.filter ?? EVERYTHING;
+    this.gate = new SpanGate({
+      conditionOf: (index) => filterOf(index).span,
       release: (calls) => this.release(calls),
+      lost: (reason, calls) => {
+        // Without a record it is lost already.
+        for (const call of calls) if (!call.unclosed) this.count(reason, call.function, 1);
+      },
+    });
+    this.keeper = new TreeKeeper({
+      release: (calls) => this.gate.add(calls),
       lost: (reason, fn, count) => this.count(reason, fn, count),
       openCalls: options.openCalls,
       drained: options.drained,
-      filterOf: (index) => options.functions[index]?.filter ?? EVERYTHING,
+      filterOf,
     });
     this.decoder = new Decoder({
       call: (call) => this.keeper.add(call),
-      programSpan: (record) => void this.programSpans.push(this.maker.programSpan(record)),
+      programSpan: (record) => {
+        this.programSpans.push(this.maker.programSpan(record));
+        this.gate.spanEnded(record);
+      },
       process: options.onProcess,
       tracer: options.onTracer,
       collector: (record) => this.collectors.add(record),
@@ -111,13 +137,14 @@ export class Pipeline {
 
   /** Some tree waits, to be looked at by tick(). */
   get waits(): boolean {
-    return this.keeper.waits || this.paused.size > 0;
+    return this.keeper.waits || this.gate.waits || this.paused.size > 0;
   }
 
   /** Looks at trees that have been held for long. */
   tick(): Promise<void> {
     // That a pause has ended may have been lost.
     for (const tgid of this.paused.keys()) this.resume(tgid);
+    this.gate.tick();
     return this.keeper.tick();
   }
 
@@ -125,6 +152,7 @@ export class Pipeline {
   finishProcess(tgid: number, endNs: bigint, open: readonly OpenStack[]): Promise<void> {
     return this.ending(open, async () => {
       await this.keeper.finishProcess(tgid, endNs, open);
+      this.gate.finish((call) => call.tgid === tgid);
       // Trees that wait for names ask for its pauses.
       await this.waiting;
       this.collectors.forget(tgid);
@@ -137,9 +165,10 @@ export class Pipeline {
     open: readonly OpenStack[],
     isOver: (functionIndex: number) => boolean = () => true,
   ): Promise<void> {
-    return this.ending(open, () =>
-      this.keeper.finish(endNs, ({ functionIndex }) => isOver(functionIndex)),
-    );
+    return this.ending(open, async () => {
+      await this.keeper.finish(endNs, ({ functionIndex }) => isOver(functionIndex));
+      this.gate.finish((call) => isOver(call.function));
+    });
   }
 
   /** The numbers of these functions are free for others. */

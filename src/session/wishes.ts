@@ -4,6 +4,7 @@ import type { ErrorMode } from '../plan/error-modes.js';
 import type { HostCosts } from '../plan/host-costs.js';
 import type { PlanRequest } from '../plan/plan-module.js';
 import type { Trampolines } from '../plan/trampolines.js';
+import { parseSpanCondition } from '../spans/span-condition.js';
 import { sampleThreshold } from '../spans/sampling.js';
 import { inProcess, parsePattern } from '../symbols/patterns.js';
 import type { TraceRule } from './rule.js';
@@ -19,6 +20,12 @@ export interface TraceWishes {
   /** Only trees whose outermost call was slower; null: all. */
   slowerThanNs: number | null;
   errorsOnly: boolean;
+  /** Only trees beneath a span of the program's own of this name, a pattern; null: all. */
+  span: string | null;
+  /** What must hold for that span too; see span-condition.ts. */
+  where: string[];
+  /** Spans of one function beneath one parent before the others are folded into one; 0: any number. */
+  fold: number;
   /** Share of traces, 0 to 1. */
   sample: number;
   /** Trees a second; 0: no limit. */
@@ -117,7 +124,8 @@ export function ruleOf(
   costs: HostCosts,
   selects: Selects,
 ): TraceRule {
-  const { minDurationNs, slowerThanNs, errorsOnly, followForks } = wishes;
+  const { minDurationNs, slowerThanNs, errorsOnly, fold, followForks } = wishes;
+  const span = parseSpanCondition(wishes.span, wishes.where);
   return {
     ...selects,
     request: planRequest(wishes, features, costs),
@@ -135,8 +143,9 @@ export function ruleOf(
       waits: wishes.waits && !wishes.entryOnly,
       gc: wishes.gc,
       allocations: wishes.allocations && !wishes.entryOnly,
+      spans: span,
     },
-    filter: { minDurationNs, slowerThanNs, errorsOnly },
+    filter: { minDurationNs, slowerThanNs, errorsOnly, span, fold },
     followForks,
     maxOverhead: wishes.maxOverhead,
   };

@@ -15,6 +15,8 @@ interface Node {
   incomplete: boolean;
   /** What it waited for by itself, and who let it; '': nothing for long. */
   waited: string;
+  /** Calls that it stands for. */
+  times: number;
   children: Node[];
 }
 
@@ -57,22 +59,25 @@ export class TraceView {
       error: false,
       incomplete: false,
       waited: '',
+      times: 1,
       children: [],
     });
   }
 
   addFunctionSpan(span: FunctionSpan): void {
     this.functionSpans++;
+    const folded = foldedIn(span);
     this.add(span, {
       spanId: span.spanId,
       parentSpanId: span.parentSpanId,
       name: printable(span.name),
       startNs: span.startTimeUnixNano,
-      durationNs: span.durationNano,
+      durationNs: folded?.totalNs ?? span.durationNano,
       program: false,
       error: span.status.code === 'error',
       incomplete: span.attributes['underspan.incomplete'] === true,
       waited: waitOf(span),
+      times: folded?.count ?? 1,
       children: [],
     });
   }
@@ -147,6 +152,7 @@ function unseen(spanId: string, startNs: bigint): Node {
     error: false,
     incomplete: false,
     waited: '',
+    times: 1,
     children: [],
   };
 }
@@ -164,6 +170,13 @@ function waitOf({ events = [] }: FunctionSpan): string {
   const reason = String(attributes['underspan.wait.reason']).replaceAll('_', ' ');
   const whose = typeof by === 'string' ? `, by ${printable(by)}` : '';
   return `${reason} ${duration(nsOf(longest))}${whose}`;
+}
+
+/** How many calls a span stands for, and for how much time; null: for one. */
+function foldedIn({ attributes }: FunctionSpan): { count: number; totalNs: number } | null {
+  const count = attributes['underspan.folded.count'];
+  const totalNs = attributes['underspan.folded.total'];
+  return typeof count === 'number' && typeof totalNs === 'number' ? { count, totalNs } : null;
 }
 
 function unnamed(spanId: string): string {
@@ -200,18 +213,19 @@ function collect(siblings: readonly Node[], indent: string, isRoot: boolean, lin
     const node = siblings[index];
     if (!node) return;
     const run = runOf(siblings, index);
-    const times = run >= FOLD ? run : 1;
-    const isLast = index + times === siblings.length;
+    const all = siblings.slice(index, index + run);
+    const calls = all.reduce((sum, { times }) => sum + times, 0);
+    const alike = run > 1 && calls >= FOLD ? all : all.slice(0, 1);
+    const isLast = index + alike.length === siblings.length;
     const durationNs =
-      times === 1
+      alike.length === 1
         ? node.durationNs
-        : siblings
-            .slice(index, index + times)
-            .reduce((sum, sibling) => sum + (sibling.durationNs ?? 0), 0);
+        : alike.reduce((sum, sibling) => sum + (sibling.durationNs ?? 0), 0);
+    const times = alike.length === 1 ? node.times : calls;
     const branch = isRoot ? '' : isLast ? '└─ ' : '├─ ';
     lines.push({ indent: indent + branch, node, times, durationNs });
     collect(node.children, isRoot ? indent : indent + (isLast ? '   ' : '│  '), false, lines);
-    index += times;
+    index += alike.length;
   }
 }
 

@@ -1,6 +1,7 @@
 /** What crosses from the kernel, once decoded. Times are nanoseconds of CLOCK_MONOTONIC. */
 
 import { CallEnd } from './records.generated.js';
+import type { AttributeValue } from './span.js';
 
 /** A value that was read from a call; struct value_header of records.h. */
 export interface CallValue {
@@ -68,6 +69,16 @@ export interface CollectorRecord {
   heapGoal: number | null;
 }
 
+/** What a span tells of the calls that it stands for. */
+export interface Fold {
+  count: number;
+  totalNs: number;
+  slowestNs: number;
+  fastestNs: number;
+  /** Of those, how many failed, or one beneath them did. */
+  failures: number;
+}
+
 /** One closed call. Ids are hexadecimal digits in wire order. */
 export interface Call {
   traceId: string;
@@ -104,6 +115,8 @@ export interface Call {
   values: CallValue[] | null;
   /** null: it has not waited, or nobody looked. */
   waits: CallWaits | null;
+  /** It stands for siblings of its function too. */
+  fold: Fold | null;
   /** The tree beneath is not whole, or this call's end was not seen. */
   incomplete: boolean;
   /** Made from the kernel's table of open calls: its own record never came. */
@@ -143,7 +156,12 @@ export interface ProgramSpanRecord {
   spanId: string;
   /** null: a root. */
   parentId: string | null;
+  /** Its parent is a span of another process. */
+  parentRemote: boolean;
   name: string;
+  status: 'unset' | 'error' | 'ok';
+  /** What was asked for and is there, by SpanAttribute.number; null: nothing. */
+  attributes: ReadonlyMap<number, AttributeValue> | null;
   startNs: bigint;
   endNs: bigint;
   tgid: number;

@@ -10,15 +10,18 @@ import type {
   TracerRecord,
   Wait,
 } from './call.js';
+import { UNREADABLE_ATTRIBUTE } from './span-condition.js';
 import {
   callRecord,
   gcRecord,
+  MAX_ATTRIBUTE_TEXT,
   openCall,
   fileKey,
   processRecord,
   programSpanRecord,
   recordHeader,
   RecordKind,
+  spanAttributeRecord,
   tracerRecord,
   valueHeader,
   WaitKind,
@@ -27,6 +30,7 @@ import {
   waits as waitsLayout,
   waitsRecord,
 } from './records.generated.js';
+import type { AttributeValue } from './span.js';
 
 export interface RecordHandler {
   call(call: Call): void;
@@ -38,6 +42,8 @@ export interface RecordHandler {
 
 const TWO_32 = 0x1_0000_0000;
 const NO_ID = '0000000000000000';
+/** Spans whose attributes have come and they themselves not yet. */
+const MAX_PENDING = 1_000;
 
 /**
  * The ids of a call lie next to each other: one conversion to hexadecimal and four slices cost a
@@ -99,6 +105,7 @@ function decodeCall(batch: Buffer, view: DataView, at: number): Call {
     failed: batch[at + callRecord.failed] !== 0,
     values: decodeValues(batch, view, at),
     waits: null,
+    fold: null,
     incomplete: false,
     unclosed: false,
   };
@@ -207,19 +214,51 @@ function hex(bytes: Buffer, at: number, length: number): string {
 function decodeProgramSpan(batch: Buffer, view: DataView, at: number): ProgramSpanRecord {
   const layout = programSpanRecord;
   const parentId = hex(batch, at + layout.parentId, layout.parentIdLength);
-  const size = Math.min(view.getUint32(at + layout.nameSize, true), layout.nameLength);
+  const size = Math.min(view.getUint16(at + layout.nameSize, true), layout.nameLength);
   const name = batch.toString('utf8', at + layout.name, at + layout.name + size);
   return {
     traceId: hex(batch, at + layout.traceId, layout.traceIdLength),
     spanId: hex(batch, at + layout.spanId, layout.spanIdLength),
     parentId: parentId === NO_ID ? null : parentId,
+    parentRemote: batch[at + layout.parentRemote] !== 0,
     // A name that was cut off may end within a character.
     name: size === layout.nameLength ? name.replace(/\ufffd+$/, '') : name,
+    status: STATUSES[batch[at + layout.status] ?? 0] ?? 'unset',
+    attributes: null,
     startNs: view.getBigUint64(at + layout.startNs, true),
     endNs: view.getBigUint64(at + layout.endNs, true),
     tgid: view.getUint32(at + layout.tgid, true),
     goroutineId: word(view, at + layout.goroutineId),
   };
+}
+
+/** codes.Code of Go's API, the same in every version. */
+const STATUSES = ['unset', 'error', 'ok'] as const;
+
+/** attribute.Type, the same in every version; of the kinds that one value has. */
+const AttributeKind = { BOOL: 1, INT64: 2, FLOAT64: 3, STRING: 4 } as const;
+
+/** No text that anybody asks for. */
+const TOO_LONG = '…'.repeat(MAX_ATTRIBUTE_TEXT);
+
+/** Null for a list. */
+function decodeAttribute(batch: Buffer, view: DataView, at: number): AttributeValue | null {
+  const layout = spanAttributeRecord;
+  switch (view.getUint32(at + layout.kind, true)) {
+    case AttributeKind.BOOL:
+      return batch[at + layout.number] !== 0;
+    case AttributeKind.INT64:
+      return Number(view.getBigInt64(at + layout.number, true));
+    case AttributeKind.FLOAT64:
+      return view.getFloat64(at + layout.number, true);
+    case AttributeKind.STRING: {
+      const length = view.getUint32(at + layout.length, true);
+      const text = at + layout.text;
+      return length < layout.textLength ? batch.toString('utf8', text, text + length) : TOO_LONG;
+    }
+    default:
+      return null;
+  }
 }
 
 /**
@@ -258,6 +297,9 @@ export class Decoder {
   truncated = 0;
   private readonly waits = new PendingWaits();
 
+  /** By span id, until the span's own record comes. */
+  private readonly attributes = new Map<string, Map<number, AttributeValue>>();
+
   constructor(private readonly handler: RecordHandler) {}
 
   decode(batch: Buffer): void {
@@ -270,6 +312,30 @@ export class Decoder {
       at += size;
     }
     if (at < batch.length) this.truncated++;
+  }
+
+  private programSpan(span: ProgramSpanRecord): void {
+    const attributes = this.attributes.get(span.spanId);
+    if (attributes) {
+      span.attributes = attributes;
+      this.attributes.delete(span.spanId);
+    }
+    this.handler.programSpan(span);
+  }
+
+  private attribute(batch: Buffer, view: DataView, at: number): void {
+    const { spanId, spanIdLength, name } = spanAttributeRecord;
+    const number = view.getUint32(at + name, true);
+    const value = number === UNREADABLE_ATTRIBUTE ? true : decodeAttribute(batch, view, at);
+    if (value === null) return;
+    const id = hex(batch, at + spanId, spanIdLength);
+    const known = this.attributes.get(id) ?? new Map<number, AttributeValue>();
+    // An attribute that was set twice has its last value.
+    known.set(number, value);
+    this.attributes.set(id, known);
+    if (this.attributes.size <= MAX_PENDING) return;
+    // The record of its span found no room.
+    for (const oldest of this.attributes.keys()) return void this.attributes.delete(oldest);
   }
 
   private record(batch: Buffer, view: DataView, at: number, size: number): void {
@@ -293,7 +359,11 @@ export class Decoder {
         return;
       case RecordKind.PROGRAM_SPAN:
         if (size < programSpanRecord.size) this.truncated++;
-        else this.handler.programSpan(decodeProgramSpan(batch, view, at));
+        else this.programSpan(decodeProgramSpan(batch, view, at));
+        return;
+      case RecordKind.SPAN_ATTRIBUTE:
+        if (size < spanAttributeRecord.size) this.truncated++;
+        else this.attribute(batch, view, at);
         return;
       case RecordKind.PROCESS:
         if (size < processRecord.size) this.truncated++;

@@ -7,6 +7,9 @@ export const MAX_PROGRAM_SPANS = 8;
 export const MAX_SPAN_TYPES = 8;
 export const MAX_CONTEXT_HOPS = 100;
 export const MAX_SPAN_NAME = 64;
+export const MAX_SPAN_ATTRIBUTES = 128;
+export const MAX_ATTRIBUTE_NAMES = 4;
+export const MAX_ATTRIBUTE_TEXT = 64;
 export const NO_SPAN_CONTEXT = 65535;
 export const MAX_VALUES = 32;
 export const MAX_VALUE_PATH = 6;
@@ -208,6 +211,7 @@ export const RecordKind = {
   WAITS: 5,
   WAIT: 6,
   GC: 7,
+  SPAN_ATTRIBUTE: 8,
 } as const;
 
 export const ProcessEvent = {
@@ -426,8 +430,25 @@ export const programSpanRecord = {
   goroutineId: 56,
   tgid: 64,
   nameSize: 68,
+  parentRemote: 70,
+  status: 71,
   name: 72,
   nameLength: 64,
+} as const;
+
+/** Byte offsets in struct span_attribute_record. */
+export const spanAttributeRecord = {
+  size: 104,
+  header: 0,
+  spanId: 8,
+  spanIdLength: 8,
+  number: 16,
+  tgid: 24,
+  name: 28,
+  kind: 32,
+  length: 36,
+  text: 40,
+  textLength: 64,
 } as const;
 
 /** Byte offsets in struct tracer_record. */
@@ -509,17 +530,29 @@ export const statistics = {
 
 /** Byte offsets in struct span_type. */
 export const spanType = {
-  size: 16,
+  size: 24,
   type: 0,
   contextOffset: 8,
   nameOffset: 10,
   parentOffset: 12,
   tracerOffset: 14,
+  remoteOffset: 16,
+  statusOffset: 18,
+  attributesOffset: 20,
+} as const;
+
+/** Byte offsets in struct attribute_name. */
+export const attributeName = {
+  size: 72,
+  text: 0,
+  textLength: 64,
+  sizeField: 64,
+  number: 68,
 } as const;
 
 /** Byte offsets in struct settings. */
 export const settings = {
-  size: 328,
+  size: 680,
   minDurationNs: 0,
   sampleThreshold: 8,
   treeIntervalNs: 16,
@@ -531,37 +564,39 @@ export const settings = {
   contextInterface: 64,
   spanTypes: 72,
   spanTypesLength: 8,
-  shardMask: 200,
-  goidOffset: 204,
-  labelsOffset: 208,
-  currentOffset: 212,
-  requestContext: 216,
-  maxHops: 220,
-  attachment: 224,
-  returnDistance: 228,
-  positionIndependent: 232,
-  filterTargets: 233,
-  hasCookies: 234,
-  perfBuffers: 235,
-  roots: 236,
-  unsampled: 237,
-  entryOnly: 238,
-  programSpans: 239,
-  labelsAreMap: 240,
-  values: 241,
-  errorText: 242,
-  never: 243,
-  findsMappings: 244,
-  writesRegisters: 245,
-  emulateReturns: 246,
-  arguments: 247,
-  hasSessions: 248,
-  trampolines: 249,
-  waits: 250,
-  gc: 251,
-  allocations: 252,
-  minWaitNs: 256,
-  waitKinds: 264,
+  attributeNames: 264,
+  attributeNamesLength: 4,
+  shardMask: 552,
+  goidOffset: 556,
+  labelsOffset: 560,
+  currentOffset: 564,
+  requestContext: 568,
+  maxHops: 572,
+  attachment: 576,
+  returnDistance: 580,
+  positionIndependent: 584,
+  filterTargets: 585,
+  hasCookies: 586,
+  perfBuffers: 587,
+  roots: 588,
+  unsampled: 589,
+  entryOnly: 590,
+  programSpans: 591,
+  labelsAreMap: 592,
+  values: 593,
+  errorText: 594,
+  never: 595,
+  findsMappings: 596,
+  writesRegisters: 597,
+  emulateReturns: 598,
+  arguments: 599,
+  hasSessions: 600,
+  trampolines: 601,
+  waits: 602,
+  gc: 603,
+  allocations: 604,
+  minWaitNs: 608,
+  waitKinds: 616,
   waitKindsLength: 64,
 } as const;
 

@@ -1,6 +1,6 @@
 /** Decoded record → span: wall clock, names, attributes. */
 import type { GoType } from '../native/native.js';
-import type { Call, CallValue, CallWaits, ProgramSpanRecord } from './call.js';
+import type { Call, CallValue, CallWaits, Fold, ProgramSpanRecord } from './call.js';
 import { errorInfo } from './errors.js';
 import {
   CallEnd,
@@ -89,12 +89,26 @@ function addValues(
   }
 }
 
+/** Of the calls that one span stands for. */
+function addFold(attributes: Record<string, AttributeValue>, fold: Fold): void {
+  attributes['underspan.folded.count'] = fold.count;
+  attributes['underspan.folded.total'] = fold.totalNs;
+  attributes['underspan.folded.slowest'] = fold.slowestNs;
+  attributes['underspan.folded.fastest'] = fold.fastestNs;
+  if (fold.failures > 0) attributes['underspan.folded.failed'] = fold.failures;
+}
+
 /** A call fails by what unwinds it, or by an error that it returns. */
 function statusOf(
   call: Call,
   named: FunctionName | undefined,
   attributes: Record<string, AttributeValue>,
 ): FunctionSpan['status'] {
+  const { fold } = call;
+  if (fold) {
+    if (fold.failures === 0) return { code: 'unset' };
+    return { code: 'error', message: `${fold.failures} of ${fold.count} failed` };
+  }
   const panicked = call.end === CallEnd.PANICKED;
   if (call.end === CallEnd.UNWOUND) {
     return { code: 'error', message: 'unwound: an exception, a panic or a jump left it' };
@@ -168,9 +182,10 @@ export class SpanMaker {
       );
     }
     if (named && call.values) addValues(attributes, named, call.values);
-    if (named?.waits) addTimes(attributes, call.durationNs, call.waits);
+    if (named?.waits) addTimes(attributes, call.fold?.totalNs ?? call.durationNs, call.waits);
     if (call.waits) addAllocations(attributes, call.waits);
     if (call.goroutineId !== 0) this.addPause(attributes, call);
+    if (call.fold) addFold(attributes, call.fold);
     if (call.incomplete) attributes['underspan.incomplete'] = true;
     return {
       traceId: call.traceId,

@@ -1,5 +1,6 @@
 /** What is held of one tree: calls by the call of ours that they wait for. */
 import { type Call, hasFailed, type OpenCall } from './call.js';
+import { type Folded, foldSiblings } from './folds.js';
 import { CallEnd, ParentKind } from './records.generated.js';
 
 /** An open call that sent spans already name as their parent, so that it must be sent in the end. */
@@ -11,6 +12,8 @@ export interface Owed {
 
 /** Deeper chains of open calls than the kernel keeps are a misread table. */
 const MAX_CHAIN = 64;
+/** Records of one tree that are held before any are folded. */
+const FOLD_FROM = 2_048;
 
 export class Tree {
   /** The outermost call, once its record has come. */
@@ -27,10 +30,14 @@ export class Tree {
   /** Since when calls that are waited for were neither open nor here. */
   absentSince = new Map<string, bigint>();
   goneSince: bigint | null = null;
+  /** So many records are worth another attempt at folding them. */
+  foldAt = FOLD_FROM;
 
   /** Calls in order of arrival, until the first look at what is open. */
   private unsorted: Call[] = [];
   private readonly waiting = new Map<string, Call[]>();
+  /** While it flows: calls that went out since the last look, by parent and function. */
+  private readonly flown = new Map<string, number>();
   private count = 0;
 
   constructor(
@@ -57,6 +64,33 @@ export class Tree {
     this.changeCount(1);
     if (this.flowing) this.file(call);
     else this.unsorted.push(call);
+  }
+
+  /** Folds what is held, as far as it has been repeated. */
+  fold(bound: number): Folded | null {
+    const held = this.flowing ? [...this.waiting.values()].flat() : this.unsorted;
+    const folded = foldSiblings(held, bound);
+    if (folded) {
+      this.changeCount(-folded.gone.length);
+      if (this.flowing) {
+        this.waiting.clear();
+        for (const call of folded.kept) this.file(call);
+      } else this.unsorted = folded.kept;
+    }
+    this.foldAt = Math.max(FOLD_FROM, 2 * this.count);
+    return folded;
+  }
+
+  /** Counts siblings that go out, until the next look. More than `bound` are to wait for it. */
+  countFlown({ parentId, function: fn }: Call): number {
+    const key = `${parentId} ${fn}`;
+    const flown = (this.flown.get(key) ?? 0) + 1;
+    this.flown.set(key, flown);
+    return flown;
+  }
+
+  forgetFlown(): void {
+    this.flown.clear();
   }
 
   /** Every call of ours that is named as a parent is here too. */
@@ -93,7 +127,17 @@ export class Tree {
   }
 
   takeBeneath(id: string): Call[] {
-    return this.withDescendants(this.takeChildren(id));
+    if (this.flowing) return this.withDescendants(this.takeChildren(id));
+    const ids = new Set([id]);
+    // Children may come before their parents, and after them.
+    for (let size = 0; size !== ids.size;) {
+      size = ids.size;
+      for (const call of this.unsorted) if (ids.has(call.parentId)) ids.add(call.spanId);
+    }
+    const beneath = this.unsorted.filter((call) => ids.has(call.parentId));
+    this.unsorted = this.unsorted.filter((call) => !ids.has(call.parentId));
+    this.changeCount(-beneath.length);
+    return beneath;
   }
 
   takeAll(): Call[] {
@@ -188,6 +232,7 @@ export function substituteFor(
     failed: false,
     values: null,
     waits: null,
+    fold: null,
     incomplete: true,
     unclosed: true,
   };

@@ -9,13 +9,16 @@
 import { type Call, hasFailed, type OpenCall, type OpenStack } from './call.js';
 import { ParentKind } from './records.generated.js';
 import { RecentIds } from './recent-ids.js';
+import type { SpanCondition } from './span-condition.js';
 import { substituteFor, Tree } from './tree.js';
 
 /**
  * torn: a call above it was lost, or there was no room to hold it.
  * filtered: its tree was neither slow enough nor held an error.
+ * folded: another span stands for it, or for the call that it ran beneath.
+ * undecided: the program's span around its tree did not end in time, or was not seen.
  */
-export type TreeLoss = 'torn' | 'filtered';
+export type TreeLoss = 'torn' | 'filtered' | 'folded' | 'undecided';
 
 /** Which trees are wanted. */
 export interface TreeFilter {
@@ -25,6 +28,10 @@ export interface TreeFilter {
   errorsOnly: boolean;
   /** Shorter calls have no records. */
   minDurationNs: number;
+  /** Only trees beneath such a span of the program's own; null: all. */
+  span: SpanCondition | null;
+  /** Spans of one function beneath one parent; the others are folded into one. 0: any number. */
+  fold: number;
 }
 
 export interface TreeKeeperOptions {
@@ -56,6 +63,8 @@ export class TreeKeeper {
   private readonly sent = new RecentIds(REMEMBERED_IDS);
   /** Calls and trees that were given up; a record that comes all the same is too late. */
   private readonly closed = new RecentIds(REMEMBERED_IDS);
+  /** Calls that were folded away while something beneath them may have been yet to come. */
+  private readonly folded = new RecentIds(REMEMBERED_IDS);
   private readonly wasSent = (id: string): boolean => this.sent.has(id);
   private readonly holdNs: bigint;
   private readonly maxHeld: number;
@@ -97,8 +106,10 @@ export class TreeKeeper {
     const tree = this.treeOf(call);
     tree.arrived++;
     if (outermost) tree.outermost = call;
-    if (tree.flowing) this.flow(tree, call);
+    if (this.folded.has(call.parentId)) this.foldLate(tree, call);
+    else if (tree.flowing) this.flow(tree, call);
     else tree.hold(call);
+    if (tree.held >= tree.foldAt) this.fold(tree);
     if (tree.outermost) {
       if (tree.arrived >= tree.outermost.treeSpans) this.settle(tree);
       else tree.settleBy ??= this.now() + this.holdNs;
@@ -156,6 +167,7 @@ export class TreeKeeper {
       this.settle(tree);
       return;
     }
+    this.fold(tree);
     const open = byId(this.options.openCalls(tree.stack, tree.tgid));
     const outermost = open.get(tree.id);
     const durationNs = outermost ? Number(endNs - outermost.startNs) : 0;
@@ -200,8 +212,35 @@ export class TreeKeeper {
       call.parentKind !== ParentKind.CALL ||
       tree.owed.has(call.parentId) ||
       this.sent.has(call.parentId);
-    if (!free) return tree.hold(call);
+    if (!free || (!awaited && this.isCrowded(tree, call))) return tree.hold(call);
     this.send(tree, tree.withDescendants([call]));
+  }
+
+  /** So many of its kind have gone out since the last look that it waits for the next. */
+  private isCrowded(tree: Tree, call: Call): boolean {
+    const { fold } = this.options.filterOf(tree.functionIndex);
+    if (fold === 0 || !tree.owed.has(call.parentId)) return false;
+    const flown = tree.countFlown(call);
+    if (flown === fold + 1) {
+      const look = this.now() + this.holdNs;
+      if (look < tree.nextLook) tree.nextLook = look;
+    }
+    return flown > fold;
+  }
+
+  private fold(tree: Tree): void {
+    const { fold } = this.options.filterOf(tree.functionIndex);
+    const folded = tree.fold(fold);
+    if (!folded) return;
+    for (const id of folded.late) this.folded.add(id);
+    this.lose('folded', folded.gone);
+  }
+
+  /** It ran beneath a call that has been folded away. */
+  private foldLate(tree: Tree, call: Call): void {
+    const gone = [call, ...tree.takeBeneath(call.spanId)];
+    for (const { descendants, spanId } of gone) if (descendants > 0) this.folded.add(spanId);
+    this.lose('folded', gone);
   }
 
   /** The outermost call has come, and all that will come. */
@@ -209,6 +248,7 @@ export class TreeKeeper {
     const { outermost } = tree;
     if (!outermost) return;
     this.trees.delete(tree.id);
+    this.fold(tree);
     const missed = tree.torn || outermost.treeLost > 0 || tree.arrived < outermost.treeSpans;
     if (!tree.flowing) {
       if (!this.wanted(tree.functionIndex, outermost.durationNs, tree.hasError)) {
@@ -270,7 +310,9 @@ export class TreeKeeper {
     }
     tree.goneSince = null;
     if (this.isSelective(tree)) return;
+    this.fold(tree);
     this.startFlow(tree);
+    tree.forgetFlown();
     const before = tree.absentSince;
     tree.absentSince = new Map();
     // Neither open nor here for as long as a record may take.
@@ -343,8 +385,8 @@ export class TreeKeeper {
   }
 
   private isSelective(tree: Tree): boolean {
-    const { slowerThanNs, errorsOnly } = this.options.filterOf(tree.functionIndex);
-    return slowerThanNs !== null || errorsOnly;
+    const { slowerThanNs, errorsOnly, span } = this.options.filterOf(tree.functionIndex);
+    return slowerThanNs !== null || errorsOnly || span !== null;
   }
 
   private wanted(functionIndex: number, durationNs: number, hasError: boolean): boolean {

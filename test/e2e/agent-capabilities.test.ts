@@ -60,7 +60,7 @@ const programs = (executable: string, more: object = {}): object => ({
     {
       name: 'programs',
       select: { executable },
-      trace: { symbols: ['main.work'], roots: true, maxRate: 0 },
+      trace: { symbols: ['main.work'], roots: true, maxRate: 0, fold: 0 },
       ...more,
     },
   ],
@@ -109,7 +109,7 @@ describe('capabilities of an agent', () => {
             {
               name: 'shop',
               select: { service: SERVICE },
-              trace: { symbols: ['main.*'], maxRate: 0, maxOverhead: '100%' },
+              trace: { symbols: ['main.*'], maxRate: 0, fold: 0, maxOverhead: '100%' },
             },
           ],
           export: { otlp: { endpoint: receiver.endpoint } },

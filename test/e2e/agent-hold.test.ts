@@ -61,7 +61,7 @@ class Holding {
     await mkdir(own);
     const tiny = await buildTarget('tiny');
     for (let n = 0; n < TRIES; n++) await copyFile(tiny, join(own, `${name}-${n}`));
-    const trace = { symbols: FUNCTIONS, roots: true, maxRate: 0 };
+    const trace = { symbols: FUNCTIONS, roots: true, maxRate: 0, fold: 0 };
     const select = { executable: join(own, `${name}-*`) };
     const config = {
       rules: [{ name, select, trace, hold: true }],

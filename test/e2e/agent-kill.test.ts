@@ -189,7 +189,7 @@ test(`killed ${KILLS} times under load`, async (t) => {
       concurrency: 8,
       signal: over.signal,
     });
-    const trace = { symbols: 'main.*', maxRate: 0, maxOverhead: '100%' };
+    const trace = { symbols: 'main.*', maxRate: 0, fold: 0, maxOverhead: '100%' };
     const config = {
       rules: [
         { name: 'shop', select: { executable: shop.binary, service: serviceName }, trace },

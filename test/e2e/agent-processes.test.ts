@@ -49,7 +49,7 @@ const config = (folder: string, hold: boolean, idle: string): object => ({
     {
       name: 'programs',
       select: { executable: join(folder, 'program-*') },
-      trace: { symbols: FUNCTIONS, roots: true, maxRate: 0 },
+      trace: { symbols: FUNCTIONS, roots: true, maxRate: 0, fold: 0 },
       hold,
     },
   ],

@@ -18,7 +18,7 @@ const ROUNDS = 200;
 const rule = (name: string, executable: string, trace: object, more: object = {}): object => ({
   name,
   select: { executable },
-  trace: { maxRate: 0, roots: true, ...trace },
+  trace: { maxRate: 0, fold: 0, roots: true, ...trace },
   ...more,
 });
 

@@ -19,8 +19,7 @@ const LOOKS = 2;
 interface Fault {
   kind: string;
   what: string;
-  /** null: it is not told; that memory was allocated is not seen. */
-  reason: string | null;
+  reason: string;
   args?: string[];
   also?: (answer: WhyAnswer) => boolean;
 }
@@ -33,7 +32,7 @@ const FAULTS: Fault[] = [
     reason: 'mutex',
     also: ({ verdict }) => verdict?.by?.function === 'main.(*Ledger).audit',
   },
-  { kind: 'allocation', what: 'allocates memory', reason: null },
+  { kind: 'allocation', what: 'allocates memory', reason: 'allocation' },
   {
     kind: 'calls',
     what: 'makes 40 calls where there was one',
@@ -96,7 +95,7 @@ describe('why requests are slow', { skip: missingBpf() }, () => {
           says.push(sentence);
           isRight =
             plain(verdict?.function) === chosen &&
-            (reason === null || verdict?.reason === reason) &&
+            verdict?.reason === reason &&
             (also?.(answer) ?? true);
         }
         if (isRight && says.length === 1) atOnce++;
@@ -104,12 +103,7 @@ describe('why requests are slow', { skip: missingBpf() }, () => {
         t.diagnostic(told);
         if (!isRight) wrong.push(told);
       }
-      score.push([
-        what,
-        reason ?? '-',
-        `${atOnce} of ${SEEDS}`,
-        `${SEEDS - wrong.length} of ${SEEDS}`,
-      ]);
+      score.push([what, reason, `${atOnce} of ${SEEDS}`, `${SEEDS - wrong.length} of ${SEEDS}`]);
       assert.deepEqual(wrong, []);
     });
   }

@@ -23,6 +23,7 @@ const CLI = fileURLToPath(new URL('../../cli/main.js', import.meta.url));
 const TRUTH = '/tmp/truth.json';
 /** Under emulation every call would be over the budget. */
 const ANY_COST = ['--max-overhead', '100%'];
+const EVERY_SPAN = ['--fold', '0'];
 const FEW_ROUNDS = 300;
 /** Enough, with what writing a span for every call costs, that programs are preempted halfway. */
 const MANY_ROUNDS = 2000;
@@ -80,7 +81,15 @@ function trace(rounds: number, transport: Transport): Trace {
     '--symbol',
     `main.${name}`,
   ]);
-  const options = ['--output', 'json', ...ANY_COST, '--transport', transport, ...symbols];
+  const options = [
+    '--output',
+    'json',
+    ...ANY_COST,
+    ...EVERY_SPAN,
+    '--transport',
+    transport,
+    ...symbols,
+  ];
   const command = ['attach', ...options, '--', '/tiny', TRUTH, String(rounds)];
   const lines = run(command).split('\n');
   const summary = lines.find((line) => line.startsWith('{"type":"summary"'));
@@ -168,7 +177,7 @@ const ENDS_ROUNDS = 24;
 function checkNative(): string {
   const names = [...ENDS.plain, ...ENDS.unwound];
   const symbols = names.flatMap((name) => ['--symbol', name]);
-  const options = ['--output', 'json', ...ANY_COST, ...symbols];
+  const options = ['--output', 'json', ...ANY_COST, ...EVERY_SPAN, ...symbols];
   const command = ['attach', ...options, '--', '/ends', String(ENDS_ROUNDS)];
   const lines = run(command).split('\n');
   const own = lines.find((line) => line.startsWith('{"leaf"'));

@@ -1,4 +1,5 @@
 /** Whether the programs load in each way that a kernel allows, with no branch left out. */
+import { parseSpanCondition } from '../../src/spans/span-condition.js';
 import type { Features, LoadOptions, Native, NativeError } from '../../src/native/native.js';
 import type { GoLayout, ModulePlan } from '../../src/plan/plan.js';
 import { objectPath } from '../../src/session/attachment.js';
@@ -24,6 +25,9 @@ const LAYOUT: GoLayout = {
     nameOffset: 40,
     parentOffset: 72,
     tracerOffset: 8,
+    remoteOffset: 128,
+    statusOffset: 160,
+    attributesOffset: 256,
   })),
   contextTypes: [],
   errorTexts: [],
@@ -40,6 +44,7 @@ const PLAN = {
 
 const OPTIONS: Omit<KernelOptions, 'perfBuffers'> = {
   minDurationNs: 1,
+  spans: parseSpanCondition(null, ['span.attr.a == 1', 'span.attr.b == 2']),
   sampleThreshold: 1n,
   maxRate: 1000,
   roots: false,

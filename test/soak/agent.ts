@@ -111,7 +111,7 @@ async function soak(folder: string): Promise<boolean> {
         {
           name: 'shop',
           select: { executable: shop.binary },
-          trace: { symbols: 'main.*', maxRate: 0, maxOverhead: '100%' },
+          trace: { symbols: 'main.*', maxRate: 0, fold: 0, maxOverhead: '100%' },
         },
         {
           name: 'tiny',
@@ -119,6 +119,7 @@ async function soak(folder: string): Promise<boolean> {
           trace: {
             symbols: ['main.work', 'main.step', 'main.descend', 'main.grow'],
             maxRate: 0,
+            fold: 0,
             maxOverhead: '100%',
           },
         },

@@ -38,7 +38,7 @@ export class TracedShop {
             {
               name: 'shop',
               select: { executable: shop.binary, service: serviceName },
-              trace: { symbols: 'main.*', maxRate: 0, maxOverhead: '100%' },
+              trace: { symbols: 'main.*', maxRate: 0, fold: 0, maxOverhead: '100%' },
             },
           ],
           export: {

@@ -60,8 +60,9 @@ export class Tracer {
   ): Tracer {
     // What tests count must not depend on what this host charges for it.
     const budget = args.includes('--max-overhead') ? [] : ['--max-overhead', '100%'];
+    const fold = args.includes('--fold') ? [] : ['--fold', '0'];
     return new Tracer(
-      spawn(...commandLine(['attach', '--output', 'json', ...budget, ...args], rights), {
+      spawn(...commandLine(['attach', '--output', 'json', ...budget, ...fold, ...args], rights), {
         env: { ...process.env, ...env },
         stdio: ['ignore', 'pipe', 'pipe'],
       }),

@@ -110,6 +110,27 @@ test('a parent that was not seen is named by its id', async () => {
   await sink.close(EMPTY);
 });
 
+test('a span that stands for many counts as so many', async () => {
+  const { sink, text } = sinkWith();
+  const folded = (total: number): Partial<FunctionSpan> => ({
+    attributes: { 'underspan.folded.count': 9_980, 'underspan.folded.total': total },
+  });
+  sink.spans([
+    ...Array.from({ length: 16 }, (_, index) => call(10 + index, 1, 'main.query', index, 100)),
+    call(40, 1, 'main.query', 16, 900_000, folded(998_000)),
+    ...Array.from({ length: 4 }, (_, index) => call(50 + index, 1, 'main.query', 100 + index, 100)),
+    call(60, 1, 'main.other', 1_000, 5_000, folded(4_000)),
+    call(1, null, 'main.root', 0, 2_000_000),
+  ]);
+  await sink.flush(1_000);
+  assert.deepEqual(text().split('\n').slice(1, -2), [
+    'main.root               2.00 ms',
+    '├─ main.query × 10,000  1.00 ms',
+    '└─ main.other × 9,980   4.00 µs',
+  ]);
+  await sink.close(EMPTY);
+});
+
 test('many alike become one line, but not those with something beneath or an error', async () => {
   const { sink, text } = sinkWith();
   const calls = Array.from({ length: 12 }, (_, index) =>

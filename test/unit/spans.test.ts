@@ -20,6 +20,7 @@ import {
   waits as waitsLayout,
   waitsRecord,
   recordHeader,
+  spanAttributeRecord,
 } from '../../src/spans/records.generated.js';
 import { sampleThreshold } from '../../src/spans/sampling.js';
 import { SpanMaker } from '../../src/spans/spans.js';
@@ -115,6 +116,7 @@ test('a call record', () => {
       failed: false,
       values: null,
       waits: null,
+      fold: null,
       incomplete: false,
       unclosed: false,
     },
@@ -225,6 +227,48 @@ test('a span of the program, also with a name that was cut off within a characte
   assert.equal(programSpans[0].endNs - programSpans[0].startNs, 5n);
   assert.equal(programSpans[1]?.name, `x${'é'.repeat(31)}`);
   assert.ok((programSpans[2]?.name.length ?? 99) <= 64);
+});
+
+test('attributes that a span of the program had', () => {
+  const attribute = (name: number, kind: number, fill: (bytes: Buffer) => void): Buffer => {
+    const bytes = record(RecordKind.SPAN_ATTRIBUTE, spanAttributeRecord.size);
+    bytes.write('b7ad6b7169203331', spanAttributeRecord.spanId, 'hex');
+    bytes.writeUInt32LE(name, spanAttributeRecord.name);
+    bytes.writeUInt32LE(kind, spanAttributeRecord.kind);
+    fill(bytes);
+    return bytes;
+  };
+  const text = (value: string, length = value.length) =>
+    attribute(4, 4, (bytes) => {
+      bytes.write(value, spanAttributeRecord.text);
+      bytes.writeUInt32LE(length, spanAttributeRecord.length);
+    });
+  const { programSpans } = decode(
+    attribute(1, 1, (bytes) => bytes.writeUInt8(1, spanAttributeRecord.number)),
+    attribute(2, 2, (bytes) => bytes.writeBigInt64LE(-7n, spanAttributeRecord.number)),
+    attribute(3, 3, (bytes) => bytes.writeDoubleLE(1.5, spanAttributeRecord.number)),
+    text('before'),
+    text('acme'),
+    attribute(5, 8, () => undefined),
+    programSpanBytes(Buffer.from('POST /')),
+    programSpanBytes(Buffer.from('GET /')),
+    text('long', 64),
+    attribute(0, 4, () => undefined),
+    programSpanBytes(Buffer.from('GET /')),
+  );
+  const [first, second, third] = programSpans.map(({ attributes }) => attributes);
+  assert.deepEqual(
+    [...(first ?? [])],
+    [
+      [1, true],
+      [2, -7],
+      [3, 1.5],
+      [4, 'acme'],
+    ],
+  );
+  assert.equal(second, null);
+  assert.ok(String(third?.get(4)).length >= 64);
+  assert.equal(third?.get(0), true);
 });
 
 test('a process event', () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Call, OpenCall } from '../../src/spans/call.js';
+import { type Call, hasFailed, type OpenCall } from '../../src/spans/call.js';
 import { CallEnd, ParentKind } from '../../src/spans/records.generated.js';
 import { type TreeFilter, TreeKeeper, type TreeKeeperOptions } from '../../src/spans/trees.js';
 
@@ -27,7 +27,7 @@ class World {
   now = 0n;
   readonly released: Call[] = [];
   readonly batches: (readonly Call[])[] = [];
-  readonly lost = { torn: 0, filtered: 0 };
+  readonly lost = { torn: 0, filtered: 0, folded: 0, undecided: 0 };
   delivered = 0;
   /** Records in the ring. */
   ring: Call[] = [];
@@ -36,9 +36,9 @@ class World {
   private ids = 0;
 
   constructor(options: Partial<TreeKeeperOptions & TreeFilter> = {}) {
-    const { slowerThanNs = null, errorsOnly = false, minDurationNs = 0 } = options;
+    const { slowerThanNs = null, errorsOnly = false, minDurationNs = 0, fold = 0 } = options;
     this.keeper = new TreeKeeper({
-      filterOf: () => ({ slowerThanNs, errorsOnly, minDurationNs }),
+      filterOf: () => ({ slowerThanNs, errorsOnly, minDurationNs, span: null, fold }),
       openCalls: (stack) => this.stacks.get(stack)?.map((frame) => ({ ...frame })) ?? null,
       drained: async () => {
         this.deliver(this.ring.length);
@@ -83,6 +83,8 @@ class World {
     const frames = this.stacks.get(stack) ?? [];
     const frame = frames.pop();
     if (!frame) return;
+    const around = frames.at(-1);
+    if (around) around.descendants += frame.descendants + 1;
     const outermost = frames[0] ?? frame;
     if (frames.length === 0) this.stacks.delete(stack);
     if (fate === 'lost') outermost.treeLost++;
@@ -103,6 +105,7 @@ class World {
       failed: false,
       values: null,
       waits: null,
+      fold: null,
       incomplete: false,
       unclosed: false,
     });
@@ -124,7 +127,8 @@ class World {
       assert.ok(ids.has(call.parentId), `the parent of ${call.spanId} never went out`);
     }
     const records = this.released.filter((call) => !call.unclosed).length;
-    assert.equal(records + this.lost.torn + this.lost.filtered, this.delivered);
+    const { torn, filtered, folded } = this.lost;
+    assert.equal(records + torn + filtered + folded, this.delivered);
     assert.equal(this.keeper.held, 0);
   }
 }
@@ -166,6 +170,9 @@ for (const [name, options] of [
   ['no filter', {}],
   ['slower', { slowerThanNs: 1e9 }],
   ['errors', { errorsOnly: true }],
+  ['folded', { fold: 2 }],
+  ['slower, folded', { slowerThanNs: 1e6, fold: 1 }],
+  ['folded, little room', { fold: 3, maxHeld: 12, maxHeldOfTree: 7 }],
   ['little room', { maxHeld: 12, maxHeldOfTree: 7 }],
   ['slower, little room', { slowerThanNs: 1e6, maxHeld: 12, maxHeldOfTree: 7 }],
 ] as const) {
@@ -185,7 +192,7 @@ test('where nothing is lost nothing is dropped', async () => {
   for (let seed = 1; seed <= 200; seed++) {
     const world = await randomWorld(seed, {}, 0);
     world.check();
-    assert.deepEqual(world.lost, { torn: 0, filtered: 0 }, `seed ${seed}`);
+    assert.deepEqual(world.lost, { torn: 0, filtered: 0, folded: 0, undecided: 0 }, `seed ${seed}`);
     const incomplete = world.released.filter((call) => call.incomplete && !call.unclosed);
     assert.deepEqual(incomplete, [], `seed ${seed}`);
   }
@@ -221,7 +228,7 @@ test('beneath a lost record all is torn, and the outermost span says so', () => 
   world.leave(1n);
   world.leave(1n);
   world.deliver(3);
-  assert.deepEqual(world.lost, { torn: 1, filtered: 0 });
+  assert.deepEqual(world.lost, { torn: 1, filtered: 0, folded: 0, undecided: 0 });
   assert.equal(world.released.length, 2);
   assert.deepEqual(
     world.released.filter((call) => call.incomplete).map((call) => call.spanId),
@@ -325,4 +332,150 @@ test('the oldest tree makes room', () => {
   world.deliver(12);
   assert.ok(world.keeper.held <= 10);
   assert.equal(world.lost.torn, 12 - world.keeper.held);
+});
+
+/** Calls of one function beneath another, with one call beneath each. */
+function repeat(world: World, count: number, ns: (index: number) => bigint): void {
+  world.enter(1n);
+  for (let index = 0; index < count; index++) {
+    world.enter(1n).function = 7;
+    world.enter(1n).function = 8;
+    world.leave(1n, 'sent', index === count - 5);
+    world.now += ns(index);
+    world.leave(1n);
+    world.deliver(2);
+  }
+}
+
+const namesake = (fn: number) => (call: Call) => call.function === fn;
+
+test('of siblings without number the first, the slowest and those with errors stay', () => {
+  const world = new World({ fold: 20 });
+  let most = 0;
+  repeat(world, 20_000, (index) => {
+    most = Math.max(most, world.keeper.held);
+    return index % 2_000 === 1_999 ? 1_000n + BigInt(index) : 10n;
+  });
+  world.leave(1n);
+  world.deliver(1);
+  world.check();
+  assert.ok(most < 2_500, `${most} were held`);
+  const siblings = world.released.filter(namesake(7));
+  const folds = siblings.filter(({ fold }) => fold);
+  assert.deepEqual(
+    folds.map(({ fold, startNs, durationNs }) => [fold, startNs, startNs + BigInt(durationNs)]),
+    [
+      [
+        {
+          count: 19_980,
+          totalNs: 19_973 * 10 + (7 * (2_999 + 14_999)) / 2,
+          slowestNs: 14_999,
+          fastestNs: 10,
+          failures: 0,
+        },
+        160n,
+        // The last of all is one of the slowest.
+        world.now - 20_999n,
+      ],
+    ],
+  );
+  const slow = siblings.filter(({ durationNs, fold }) => durationNs > 10 && !fold);
+  assert.deepEqual(
+    slow.map(({ durationNs }) => durationNs),
+    [16_999, 18_999, 20_999],
+  );
+  assert.equal(siblings.length, 21);
+  assert.equal(siblings.filter(({ spanId }) => beneath(world, spanId).some(hasFailed)).length, 1);
+  assert.equal(world.released.filter(namesake(8)).length, 20, 'what ran beneath those that stay');
+  assert.equal(world.lost.folded, 40_001 - world.released.length);
+  assert.ok(world.released.every(({ incomplete }) => !incomplete));
+});
+
+const beneath = (world: World, id: string): Call[] =>
+  world.released.filter(({ parentId }) => parentId === id);
+
+test('twenty alike are not folded, nor any where nobody wants it', () => {
+  for (const [fold, count] of [
+    [20, 20],
+    [0, 100],
+  ] as const) {
+    const world = new World({ fold });
+    repeat(world, count, () => 10n);
+    world.leave(1n);
+    world.deliver(1);
+    world.check();
+    assert.equal(world.lost.folded, 0);
+    assert.equal(world.released.length, 2 * count + 1);
+  }
+});
+
+test('failures without number are folded too, and the fold says how many they were', () => {
+  const world = new World({ fold: 5 });
+  world.enter(1n);
+  for (let index = 0; index < 100; index++) {
+    world.enter(1n).function = 7;
+    world.leave(1n, 'sent', true);
+  }
+  world.leave(1n);
+  world.deliver(101);
+  world.check();
+  const siblings = world.released.filter(namesake(7));
+  assert.equal(siblings.length, 10);
+  const standing = siblings.find(({ fold }) => fold);
+  assert.deepEqual(
+    [standing?.fold?.count, standing?.fold?.failures, standing?.failed],
+    [91, 91, true],
+  );
+});
+
+test('what comes after the call around it was folded away goes with it', () => {
+  const world = new World({ fold: 1 });
+  world.enter(1n);
+  for (let index = 0; index < 3_000; index++) {
+    world.enter(1n).function = 7;
+    world.enter(1n).function = 8;
+    world.enter(1n).function = 9;
+    world.leave(1n);
+    world.leave(1n);
+    world.leave(1n);
+  }
+  world.leave(1n);
+  // Calls before those beneath them, the outermost last.
+  world.ring.sort((a, b) => (a.depth === 0 ? 1 : b.depth === 0 ? -1 : a.depth - b.depth));
+  world.deliver(9_001);
+  world.check();
+  assert.deepEqual(
+    world.released.map(({ function: fn, fold }) => [fn, fold?.count ?? 1]).sort(),
+    [
+      [world.released.find(({ depth }) => depth === 0)?.function, 1],
+      [7, 3_000],
+    ].sort(),
+  );
+  assert.equal(world.lost.torn, 0);
+});
+
+test('beneath a call that runs on, each look has its own fold', async () => {
+  const world = new World({ fold: 10 });
+  world.enter(1n);
+  let before = 0;
+  for (let look = 0; look < 3; look++) {
+    for (let index = 0; index < 1_000; index++) {
+      world.enter(1n).function = 7;
+      world.now += 10n;
+      world.leave(1n);
+      world.deliver(1);
+    }
+    assert.ok(world.keeper.held > 900 || look === 0);
+    world.now += 2n * SECOND;
+    await world.keeper.tick();
+    assert.equal(world.keeper.held, 0);
+    const sent = world.released.slice(before);
+    before = world.released.length;
+    assert.ok(sent.length <= 20, `${sent.length} at look ${look}`);
+    const calls = sent.reduce((sum, { fold }) => sum + (fold?.count ?? 1), 0);
+    assert.equal(calls, 1_000);
+  }
+  world.leave(1n);
+  world.deliver(1);
+  world.check();
 });

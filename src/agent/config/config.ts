@@ -64,6 +64,12 @@ export interface TraceConfig {
   minDurationNs: number;
   slowerThanNs: number | null;
   errorsOnly: boolean;
+  /** Only trees beneath a span of the program's own of this name, a pattern; null: all. */
+  span: string | null;
+  /** What must hold for that span too. */
+  where: string[];
+  /** Spans of one function beneath one parent before the others are folded into one; 0: any number. */
+  fold: number;
   /** 0 to 1. */
   sample: number;
   /** Trees a second for the whole rule; 0: no limit. */

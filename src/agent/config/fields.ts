@@ -11,6 +11,7 @@ import {
   parseSize,
   parseTimeout,
 } from '../../quantities.js';
+import { parseSpanCondition } from '../../spans/span-condition.js';
 import { inProcess, type Pattern, parsePattern } from '../../symbols/patterns.js';
 import type { Address } from './config.js';
 import { compileGlob, InvalidGlob } from './glob.js';
@@ -32,6 +33,12 @@ export const flag = z.boolean({ error: 'true or false' });
 export const count = z
   .int({ error: 'a whole number' })
   .min(1)
+  .max(1_000_000_000)
+  .meta({ title: 'number' });
+
+export const countOrNone = z
+  .int({ error: 'a whole number' })
+  .min(0)
   .max(1_000_000_000)
   .meta({ title: 'number' });
 
@@ -70,16 +77,23 @@ export const owner = checked('glob', (name) =>
     : `has no kind, and would match nothing; write 'Deployment/${name}' or '*/${name}'`,
 );
 
-const patternThat = (check: (pattern: Pattern) => unknown) =>
-  text.meta({ title: 'pattern' }).check((context) => {
+/** Text that a parser of the command line can refuse. */
+const parsed = (title: string, parse: (text: string) => unknown) =>
+  text.meta({ title }).check((context) => {
     try {
-      check(parsePattern(context.value));
+      parse(context.value);
     } catch (error) {
       if (!(error instanceof UnderspanError)) throw error;
       const message = error.hint ? `${error.message}; ${error.hint}` : error.message;
       context.issues.push({ code: 'custom', message, input: context.value });
     }
   });
+
+const patternThat = (check: (pattern: Pattern) => unknown) =>
+  parsed('pattern', (text) => check(parsePattern(text)));
+
+export const spanName = parsed('pattern', (name) => parseSpanCondition(name, []));
+export const condition = parsed('condition', (term) => parseSpanCondition(null, [term]));
 
 export const pattern = patternThat(() => undefined);
 /** Of a function of the program, not of the kernel. */

@@ -6,12 +6,16 @@ import { nameBeginsWith } from './glob.js';
 import { z } from 'zod';
 import { ERROR_MODES, type ErrorMode } from '../../plan/error-modes.js';
 import { TRANSPORTS } from '../../session/transport.js';
-import { MAX_CONTEXT_HOPS } from '../../spans/records.generated.js';
+import { FOLD } from '../../spans/folds.js';
+import { MAX_ATTRIBUTE_NAMES, MAX_CONTEXT_HOPS } from '../../spans/records.generated.js';
 import type { AgentConfig } from './config.js';
 import {
   address,
   budget,
   count,
+  condition,
+  countOrNone,
+  spanName,
   durationMs,
   durationNs,
   executable,
@@ -120,6 +124,24 @@ const traceSchema = z
       .optional()
       .describe('Only whole trees whose outermost call took longer.'),
     errorsOnly: flag.default(false).describe('Only whole trees that hold an error.'),
+    span: spanName
+      .optional()
+      .describe(
+        "Only whole trees beneath a span of the program's own of this name; `*` is any characters, `/…/` a regular expression.",
+      ),
+    where: listOf(condition)
+      .refine((terms) => terms.length <= MAX_ATTRIBUTE_NAMES, {
+        error: `no more than ${MAX_ATTRIBUTE_NAMES} conditions`,
+      })
+      .optional()
+      .describe(
+        'What must hold for that span: `span.attr.tenant.id == "acme"`, `span.status == error`, `span.attr.http.response.status_code >= 500`.',
+      ),
+    fold: countOrNone
+      .default(FOLD)
+      .describe(
+        'Spans of one function beneath one parent; the others are folded into one. 0 folds none.',
+      ),
     sample: share.prefault(1).describe('Share of traces to keep.'),
     maxRate: rate.prefault(100).describe('Trees a second for the whole rule; 0 is no limit.'),
     entryOnly: flag
@@ -154,7 +176,7 @@ const traceSchema = z
         'CPU time that tracing may add to a target, as a share of one CPU; 100% is no limit. What would cost more is thinned, and then taken back: see docs/cost.md.',
       ),
   })
-  .transform(({ minDuration, slowerThan, redact, errors, ...trace }) => ({
+  .transform(({ minDuration, slowerThan, span, where, redact, errors, ...trace }) => ({
     ...trace,
     exclude: trace.exclude ?? [],
     args: trace.args ?? [],
@@ -162,6 +184,8 @@ const traceSchema = z
     redact: redact === false ? null : (redact ?? []),
     minDurationNs: minDuration,
     slowerThanNs: slowerThan ?? null,
+    span: span ?? null,
+    where: where ?? [],
   }));
 
 const httpSchema = z.strictObject({

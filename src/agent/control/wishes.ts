@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { UnderspanError } from '../../errors.js';
 import { ERROR_MODES } from '../../plan/error-modes.js';
 import { TRANSPORTS } from '../../session/transport.js';
+import { FOLD } from '../../spans/folds.js';
 import { MAX_CONTEXT_HOPS } from '../../spans/records.generated.js';
 import type { SessionRequest } from './protocol.js';
 
@@ -43,6 +44,9 @@ const SCHEMA = z.strictObject({
   minDurationNs: nanoseconds.default(0),
   slowerThanNs: nanoseconds.nullable().default(null),
   errorsOnly: flag(false),
+  span: name.nullable().default(null),
+  where: names,
+  fold: z.number().int().min(0).max(1e9).default(FOLD),
   sample: z.number().min(0).max(1).default(1),
   maxRate: z.number().min(0).max(1e9).default(0),
   followForks: flag(true),

@@ -22,7 +22,10 @@ export class Exemplars implements Sink {
   constructor(private readonly maxFunctions = 20_000) {}
 
   spans(tree: readonly FunctionSpan[]): void {
-    for (const span of tree) this.remember(span);
+    for (const span of tree) {
+      // The duration of no call.
+      if (span.attributes['underspan.folded.count'] === undefined) this.remember(span);
+    }
   }
 
   /** Of the functions that are known now, whatever is forgotten later; null: no recent span. */
