@@ -1,10 +1,14 @@
 /** What calls of Go programs waited for, against what the program made them wait for. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
+import { WAIT_REASONS } from '../../src/plan/go-waits.js';
 import { buildVariant, GO_BUILDS, GO_RELEASES } from '../tools/go-builds.js';
+import { goCommand } from '../tools/go.js';
 import { obtained, requireBpf } from '../tools/require.js';
 import { type JsonSpan, Tracer } from '../tools/tracer.js';
 
@@ -78,7 +82,29 @@ function check(tracer: Tracer, counted: Record<string, Counted>, release: string
   }
 }
 
+/** What the runtime's own source numbers its reasons by. */
+async function reasonsOf(release: string): Promise<string[]> {
+  const env = { ...process.env, GOTOOLCHAIN: `go${release}` };
+  const { stdout } = await promisify(execFile)(goCommand(), ['env', 'GOROOT'], { env });
+  const source = await readFile(join(stdout.trim(), 'src/runtime/runtime2.go'), 'utf8');
+  const numbered = /waitReasonZero +waitReason = iota[^]*?\n\)/.exec(source)?.[0] ?? '';
+  const names = [...numbered.matchAll(/^\s*(waitReason\w+)/gm)].map(([, name]) => name ?? '');
+  const texts = new Map(
+    [...source.matchAll(/(waitReason\w+): +"(.*?)"/g)].map(([, name, text]) => [name, text ?? '']),
+  );
+  return names.map((name) => texts.get(name) ?? '');
+}
+
 for (const release of GO_RELEASES) {
+  test(`reasons of Go ${release}`, async (t) => {
+    const reasons = await obtained(t, reasonsOf(release));
+    if (reasons === null) return;
+    const minor = Number(release.split('.')[1]);
+    const known = WAIT_REASONS.findLast(([since]) => since <= minor)?.[1] ?? [];
+    assert.ok(reasons.length > known.length);
+    assert.deepEqual(reasons.slice(0, known.length), known);
+  });
+
   test(`Go ${release}`, async (t) => {
     if (!requireBpf(t)) return;
     for (const build of GO_BUILDS.filter(({ name }) => ['default', 'strip'].includes(name))) {
