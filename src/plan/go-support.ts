@@ -44,6 +44,8 @@ const SCHEDULE: readonly { function: string; kind: number }[] = [
   // Its name up to Go 1.18.
   { function: 'runtime.findrunnable', kind: SiteKind.READY },
   { function: 'runtime.goschedImpl', kind: SiteKind.YIELD },
+  // Who hands a lock over goes on after whoever waited for it.
+  { function: 'runtime.goyield_m', kind: SiteKind.YIELD },
   { function: 'runtime.exitsyscall0', kind: SiteKind.YIELD },
   // Its name from Go 1.26 on.
   { function: 'runtime.exitsyscallNoP', kind: SiteKind.YIELD },
