@@ -310,9 +310,10 @@ export class Followed {
     const decision = isCurrent ? this.decide(target, this.processes.get(pid)) : null;
     if (decision === 'unknown') this.undecided.add(pid);
     else if (decision) return this.take(target, decision);
-    else if (isCurrent && isRunning(target, this.options.procfs)) this.processes.forget(pid);
-    else if (there && modules.find(rule, target.fileId) === there) {
-      await this.processes.arm(there);
+    else {
+      // Or it is about to end, and nothing can be told of it any more.
+      if (isCurrent && isRunning(target, this.options.procfs)) this.processes.forget(pid);
+      if (there && modules.find(rule, target.fileId) === there) await this.processes.arm(there);
     }
     // Not what the pid may have executed since.
     if (isCurrent || !this.processes.get(pid)) holds.release(pid, false);
