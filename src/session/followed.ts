@@ -347,13 +347,14 @@ export class Followed {
     if (wasKnown && this.count === 0) this.options.onEmpty();
   }
 
-  /** Where processes have it from their first instruction on, it is taken back from all of them. */
+  /**
+   * Where processes have it from their first instruction on, it is taken back from all of them, and
+   * told of when the next process is safe.
+   */
   private async giveUp({ probed, error: { message, hint } }: Blamed): Promise<void> {
-    this.options.onNotice(
-      { code: 'TARGET_CRASHED', message, ...(hint ? { hint } : {}) },
-      probed.rule,
-    );
+    const { rule } = probed;
     if (probed.shared) await this.removals.remove(probed, 'crash');
+    this.options.onNotice({ code: 'TARGET_CRASHED', message, ...(hint ? { hint } : {}) }, rule);
   }
 
   /** The kernel takes its time to close links, and nobody waits for it. */

@@ -258,16 +258,7 @@ export class Processes {
     const probed = await modules.need(rule, target, whole);
     if (probed) {
       const isNew = probed.pids.size === 0 && !probed.attachment.isAttached(target.pid);
-      try {
-        await this.link(target, rule, probed);
-      } catch (error) {
-        // It has ended, and leaves its probes to the next.
-        if (isNew && probed.whole && !isRunning(target, this.options.procfs)) {
-          await modules.arm(probed);
-          onNotice(followed(probed, 'for its next process'), rule);
-        }
-        throw error;
-      }
+      await this.link(target, rule, probed);
       if (isNew && probed.attachment.plan.functions.length > 0) {
         onNotice(followed(probed, `in process ${target.pid}`), rule);
       }

@@ -20,7 +20,7 @@ function watched() {
     verdicts: map('verdict'),
     facts: map('facts'),
   });
-  return { targets, log, taken: () => log.splice(0) };
+  return { targets, taken: () => log.splice(0) };
 }
 
 test('that a process is a target no more is told when it is none', () => {
