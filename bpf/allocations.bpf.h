@@ -35,11 +35,10 @@ INLINE __u64 sampled_bytes(__u64 size, __u64 rate)
 INLINE void count_allocated(struct stack *stack, __u64 bytes)
 {
 	struct open_call *call = CALL_SLOT(stack, stack->depth - 1);
-	struct waits *waits = waits_of(load8(call->span_id));
+	struct waits *waits = add_waits(call);
 
 	if (!waits)
 		return;
-	call->has_waits = 1;
 	ADD(waits->allocated, bytes);
 	ADD(waits->allocations, 1);
 }

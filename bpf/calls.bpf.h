@@ -44,6 +44,7 @@ struct hit {
 	__u32 governed; /* bits of the function, where it begins */
 	bool may_repeat; /* the site is hit again if the stack grows */
 	bool failed; /* the call returns an error */
+	__u8 waits; /* of the call that ends: enum waits_known */
 };
 
 INLINE void fill_record(struct call_record *record, struct stack *stack, struct open_call *call,
@@ -73,6 +74,7 @@ INLINE void fill_record(struct call_record *record, struct stack *stack, struct 
 	record->parent_kind = call->parent_kind;
 	record->failed = hit->failed;
 	record->values_count = 0;
+	record->waits = hit->waits;
 }
 
 /* Sends the record together with what was read from the call. False: the ring is full. */
@@ -140,16 +142,35 @@ INLINE void send_call(struct stack *stack, struct open_call *call, __u32 depth, 
 	count_lost(stats, LOST_RING_FULL);
 }
 
-/* The call around the innermost one has waited as long as that. */
-INLINE void end_waits(struct stack *stack, struct open_call *call, __u32 depth, struct hit *hit)
+/* The call around the innermost one has waited as long as that. Returns what is known of it. */
+INLINE __u8 end_waits(struct stack *stack, struct open_call *call, __u32 depth, struct hit *hit,
+		      struct statistics *stats)
 {
 	struct open_call *around = depth > 1 ? CALL_SLOT(stack, depth - 2) : NULL;
 	bool told = !call->dropped && hit->now - call->start_ns >= settings.min_duration_ns;
+	bool sent = true;
+	int done;
 
-	if (close_waits(hit->context, load8(call->span_id), around ? load8(around->span_id) : 0,
-			call->function | (__u64)told << 32) &&
-	    around)
-		around->has_waits = 1;
+	if (call->has_waits) {
+		done = close_waits(hit->context, load8(call->span_id),
+				   around ? load8(around->span_id) : 0,
+				   call->function | (told ? WAITS_TELL : 0) |
+					   (around && around->has_waits ? WAITS_AROUND : 0));
+		if (around && done & WAITS_HANDED_ON)
+			around->has_waits = 1;
+		if (done & WAITS_MISSED)
+			call->lost_waits = 1;
+		sent = done & WAITS_SENT;
+	}
+	if (call->lost_waits && around)
+		around->lost_waits = 1;
+	if (!call->watched)
+		return WAITS_UNKNOWN;
+	if (call->lost_waits || (told && !sent)) {
+		ADD(stats->waits_lost, 1);
+		return WAITS_UNKNOWN;
+	}
+	return call->has_waits ? WAITS_TOLD : WAITS_NONE;
 }
 
 /* Closes the innermost open call. */
@@ -176,8 +197,9 @@ INLINE void close_call(struct stack *stack, __u32 depth, struct hit *hit, __u8 e
 		around->children_ns += duration;
 		around->descendants += call->descendants + 1;
 	}
-	if (keeps_waits() && call->has_waits)
-		end_waits(stack, call, depth, hit);
+	hit->waits = settings.keeps_waits && (call->watched || call->has_waits)
+			     ? end_waits(stack, call, depth, hit, stats)
+			     : WAITS_UNKNOWN;
 	send_call(stack, call, depth - 1, hit, end, stats);
 }
 
@@ -188,10 +210,12 @@ INLINE void drop_call(struct stack *stack, __u32 depth)
 	struct statistics *stats = statistics_of(call->function);
 
 	stack->depth = depth - 1;
-	if (keeps_waits() && call->has_waits) {
+	if (settings.keeps_waits && (call->has_waits || call->lost_waits)) {
 		__u64 span_id = load8(call->span_id);
 
 		bpf_map_delete_elem(&call_waits, &span_id);
+		if (depth > 1)
+			CALL_SLOT(stack, depth - 2)->lost_waits = 1;
 	}
 	CALL_SLOT(stack, call->tree)->tree_lost++;
 	if (!stats)
@@ -371,9 +395,11 @@ INLINE struct open_call *enter_call(struct stack *stack, struct hit *hit, __u64 
 	call->tree_lost = 0;
 	call->has_values = 0;
 	call->has_waits = 0;
-	call->watched = settings.waits;
+	call->lost_waits = 0;
+	call->watched = settings.waits ||
+			(settings.keeps_waits && depth && CALL_SLOT(stack, depth - 1)->watched);
 	/* What has been begun before, and not ended, nobody knows of any more. */
-	if (settings.waits && !depth)
+	if (settings.keeps_waits && !depth)
 		stack->wait.start_ns = 0;
 	call->http_status = 0;
 	call->http_method = 0;

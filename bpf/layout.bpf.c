@@ -15,6 +15,8 @@ struct layout {
 	enum call_end call_end;
 	enum lost_reason lost_reason;
 	enum wait_kind wait_kind;
+	enum waits_known waits_known;
+	enum schedule_event schedule_event;
 	enum gc_phase gc_phase;
 	enum gc_event gc_event;
 	enum value_kind value_kind;

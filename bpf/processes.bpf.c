@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
 /* Processes as they fork, execute and exit. */
 #define SETTINGS struct process_settings
+#include "call_waits.bpf.h"
 #include "governed.bpf.h"
 #include "own_stacks.bpf.h"
 #include "ring.bpf.h"

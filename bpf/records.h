@@ -348,9 +348,24 @@ struct call_record {
 	__u8 depth;		/* open traced calls around it on the same stack */
 	__u8 parent_kind;	/* enum parent_kind */
 	__u8 failed;		/* it returned an error that is not nil */
-	__u16 values_count;	/* value_headers that follow */
+	__u8 values_count;	/* value_headers that follow */
+	__u8 waits;		/* enum waits_known */
 };
 _Static_assert(sizeof(struct call_record) == 120, "call_record");
+
+/* What the programs at the kernel's scheduler are hit by. */
+enum schedule_event {
+	SCHEDULE_SWITCHED = 0,
+	SCHEDULE_WOKEN = 1,
+	SCHEDULE_EVENTS = 2,
+};
+
+/* What is known of what a call has waited for. */
+enum waits_known {
+	WAITS_UNKNOWN = 0,	/* nobody looked, or not all of it found room */
+	WAITS_NONE = 1,		/* it has not waited */
+	WAITS_TOLD = 2,		/* its waits_record came before */
+};
 
 /* How long a call, with what ran beneath it on its stack, has waited for what; and allocated. */
 struct waits {
@@ -509,6 +524,7 @@ struct statistics {
 	__u64 unpaired_returns;	/* returns of calls that began before the session */
 	__u64 contexts_unreadable;	/* calls whose context could not be read */
 	__u64 values_lost;	/* calls whose values found no room while they were open */
+	__u64 waits_lost;	/* calls of which it should be known what they waited for, and is not */
 	__u64 contexts_truncated;	/* of those, with more than max_hops wrappers around it */
 	__u64 foreign;		/* hits in the kernel that are no call: in interrupts, or for a probe */
 	__u64 total_ns;
@@ -584,7 +600,8 @@ struct settings {
 	__u8 waits;		/* what calls wait for is looked at */
 	__u8 gc;		/* what the garbage collector does is told */
 	__u8 allocations;	/* what calls allocate is looked at */
-	__u8 pad[3];
+	__u8 keeps_waits;	/* it may be of calls of any module of the session, or what they wait for */
+	__u8 pad[2];
 	__u64 min_wait_ns;	/* shorter waits are not told by themselves */
 	__u8 wait_kinds[MAX_WAIT_REASONS];	/* enum wait_kind, by the reason that gopark is given */
 };
@@ -620,8 +637,9 @@ struct open_call {
 	__u64 http_method;	/* as in struct http_key; 0: no HTTP request */
 	__u32 changes;		/* of its function when it began, see GOVERNED_CHANGES_SHIFT */
 	__u8 has_waits;		/* an element of `call_waits` is, or was, its own */
-	__u8 watched;		/* what it waits for is looked at */
-	__u8 pad[2];
+	__u8 watched;		/* what it, or a call around it, waits for is looked at */
+	__u8 lost_waits;	/* of that, or of what ran beneath, not all found room */
+	__u8 pad;
 };
 _Static_assert(sizeof(struct open_call) == 112, "open_call");
 

@@ -29,6 +29,23 @@ struct {
 __u32 waiting_in[WAITING_GROUPS] = {};
 #define WAITING_LIKE(pid) waiting_in[slot_index(pid, WAITING_GROUPS)]
 
+/* By enum schedule_event: hits of threads that are targets'. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, SCHEDULE_EVENTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} schedule_hits SEC(".maps");
+
+INLINE void count_hit(__u32 event)
+{
+	__u64 *hits = bpf_map_lookup_elem(&schedule_hits, &event);
+
+	if (hits)
+		ADD(*hits, 1);
+}
+
 /* The stack that the running thread is on, if it is a target's and anything is known of it. */
 INLINE struct stack *running_on(struct kernel_hit *at, struct stack_key *key)
 {
@@ -77,7 +94,7 @@ INLINE void thread_stops(struct kernel_hit *at, const struct task_struct___sched
 	/* A goroutine that is about to wait runs on until its thread has another one. */
 	if (!watched_call(stack) || stack->wait.start_ns)
 		return;
-	count_support();
+	count_hit(SCHEDULE_SWITCHED);
 	state = task_state(task);
 	if (state & TASK_DEAD)
 		return;
@@ -173,7 +190,7 @@ int thread_woken(__u64 *arguments)
 	stack = find_stack(key);
 	if (!stack || !stack->wait.start_ns || stack->wait.ready_ns)
 		return 0;
-	count_support();
+	count_hit(SCHEDULE_WOKEN);
 	stack->wait.ready_kind = runnable_kind(woken);
 	stack->wait.ready_ns = bpf_ktime_get_ns();
 	note_waker(arguments, &stack->wait.waker);

@@ -6,17 +6,10 @@
 #ifndef UNDERSPAN_WAITS_BPF_H
 #define UNDERSPAN_WAITS_BPF_H
 
+#include "call_waits.bpf.h"
 #include "open_calls.bpf.h"
 #include "ring.bpf.h"
 #include "statistics.bpf.h"
-
-/* Of open calls, by span id: what will be sent of them. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1);
-	__type(key, __u64);
-	__type(value, struct waits_record);
-} call_waits SEC(".maps");
 
 /* An empty element, too large for a program's stack. Never written. */
 struct {
@@ -26,13 +19,7 @@ struct {
 	__type(value, struct waits_record);
 } blank_waits SEC(".maps");
 
-/* An element of `call_waits` may be there. */
-INLINE bool keeps_waits(void)
-{
-	return settings.waits || settings.allocations;
-}
-
-/* NULL: there is no room, and this wait is not told. */
+/* NULL: there is no room. */
 INLINE struct waits *waits_of(__u64 span_id)
 {
 	struct waits_record *known = bpf_map_lookup_elem(&call_waits, &span_id);
@@ -47,6 +34,22 @@ INLINE struct waits *waits_of(__u64 span_id)
 		known = bpf_map_lookup_elem(&call_waits, &span_id);
 	}
 	return known ? &known->waits : NULL;
+}
+
+/* To add to what an open call has waited for, or allocated. NULL: there is no room. */
+INLINE struct waits *add_waits(struct open_call *call)
+{
+	__u64 span_id = load8(call->span_id);
+	struct waits *waits;
+
+	if (call->has_waits && !bpf_map_lookup_elem(&call_waits, &span_id))
+		call->lost_waits = 1;
+	waits = waits_of(span_id);
+	if (waits)
+		call->has_waits = 1;
+	else
+		call->lost_waits = 1;
+	return waits;
 }
 
 /* On a stack that has open calls. */
@@ -86,10 +89,8 @@ OUT_OF_LINE __attribute__((unused)) void end_wait(void *context, struct stack *s
 		if (stack->assist_ns)
 			stack->assist_waited_ns += now - start;
 		call = CALL_SLOT(stack, depth - 1);
-		/* Another rule's may not be, and nobody would ever take its waits. */
-		waits = call->watched ? waits_of(load8(call->span_id)) : NULL;
+		waits = call->watched ? add_waits(call) : NULL;
 		if (waits) {
-			call->has_waits = 1;
 			ADD(waits->ns[slot_index(wait->kind, WAIT_KINDS)], ready - start);
 			ADD(waits->ns[slot_index(wait->ready_kind, WAIT_KINDS)], now - ready);
 			if (now - start >= settings.min_wait_ns && !call->dropped) {
@@ -121,10 +122,9 @@ INLINE void end_assist(struct stack *stack, __u64 now)
 	/* Of a call that was dropped it is not this call's. */
 	if (since < call->start_ns || now - since <= waited)
 		return;
-	waits = waits_of(load8(call->span_id));
+	waits = add_waits(call);
 	if (!waits)
 		return;
-	call->has_waits = 1;
 	ADD(waits->ns[WAIT_GC_ASSIST], now - since - waited);
 }
 
@@ -132,45 +132,59 @@ INLINE void end_assist(struct stack *stack, __u64 now)
 #define CLOSE_WAITS __noinline
 #endif
 
+/* What becomes of a call's waits where it ends. */
+#define WAITS_HANDED_ON 1 /* the call around has them too */
+#define WAITS_SENT 2 /* user space knows of them */
+#define WAITS_MISSED 4 /* not all that ran beneath the call around is known any more */
+
+/* How a call ends, beside its function. */
+#define WAITS_TELL (1ULL << 32) /* a record will tell of it */
+#define WAITS_AROUND (1ULL << 33) /* the call around has waits of its own already */
+
 /*
  * A call that has waited ends, and the call around it has waited as long. A global function for the
- * verifier's sake where it knows the context's type: see close_deeper(). `how`: the function, and
- * above it whether a record will tell of the call. Returns whether the call around has waits now.
+ * verifier's sake where it knows the context's type: see close_deeper().
  */
 CLOSE_WAITS int close_waits(CONTEXT *context, __u64 span_id, __u64 around, __u64 how)
 {
 	struct waits_record *own = bpf_map_lookup_elem(&call_waits, &span_id);
 	struct statistics *stats = statistics_of(how);
 	struct waits *above = NULL;
+	int done = 0;
 
 	if (!own || !stats || !context)
-		return 0;
+		return WAITS_MISSED;
 	for (__u32 i = 0; i < WAIT_KINDS; i++)
 		if (own->waits.ns[i])
 			ADD(stats->waited_ns[i], own->waits.ns[i]);
-	if (settings.allocations && own->waits.allocated) {
+	if (own->waits.allocated) {
 		ADD(stats->allocated, own->waits.allocated);
 		ADD(stats->allocations, own->waits.allocations);
 	}
-	if (around)
+	if (around) {
+		if (how & WAITS_AROUND && !bpf_map_lookup_elem(&call_waits, &around))
+			done |= WAITS_MISSED;
 		above = waits_of(around);
+		done |= above ? WAITS_HANDED_ON : WAITS_MISSED;
+	}
 	if (above) {
 		for (__u32 i = 0; i < WAIT_KINDS; i++)
 			if (own->waits.ns[i])
 				ADD(above->ns[i], own->waits.ns[i]);
-		if (settings.allocations && own->waits.allocated) {
+		if (own->waits.allocated) {
 			ADD(above->allocated, own->waits.allocated);
 			ADD(above->allocations, own->waits.allocations);
 		}
 	}
-	if (how >> 32) {
+	if (how & WAITS_TELL) {
 		own->header.kind = RECORD_WAITS;
 		own->header.size = sizeof(*own);
 		store8(own->span_id, span_id);
-		output_record(context, own, sizeof(*own));
+		if (output_record(context, own, sizeof(*own)))
+			done |= WAITS_SENT;
 	}
 	bpf_map_delete_elem(&call_waits, &span_id);
-	return above != NULL;
+	return done;
 }
 
 #endif

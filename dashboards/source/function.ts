@@ -11,6 +11,8 @@ const errors = rate(select('underspan_function_errors_total'));
 const buckets = rate(select('underspan_function_duration_seconds_bucket'));
 const seconds = rate(select('underspan_function_duration_seconds_sum'));
 const returns = rate(select('underspan_function_duration_seconds_count'));
+const ofProgram = selectBy(rule, executable);
+const pauses = rate(ofProgram('underspan_gc_pause_seconds_bucket'));
 
 const BUCKETS =
   'Counts are exact; a quantile is interpolated within a bucket, whose upper bound is twice its lower.';
@@ -201,6 +203,37 @@ export const functionDashboard = dashboard(
             },
           ],
           links,
+        }),
+        timeSeries({
+          size: [12, 8],
+          title: 'Memory that calls allocated',
+          description:
+            'Bytes a second, with what ran beneath; estimated from what the runtime samples. Of rules that say `allocations`.',
+          unit: 'Bps',
+          min: 0,
+          queries: [
+            {
+              expr: sum(rate(select('underspan_function_allocated_bytes_total')), 'executable'),
+              legend: '{{executable}}',
+            },
+          ],
+          links,
+        }),
+        timeSeries({
+          size: [12, 8],
+          title: 'Pauses of the garbage collector',
+          description:
+            "Of Go programs in which the function runs: how long the world was stopped each time. Of rules that say `gc`.",
+          unit: 's',
+          min: 0,
+          queries: [
+            { expr: quantile(0.5, pauses), legend: 'p50' },
+            { expr: quantile(0.99, pauses), legend: 'p99' },
+            {
+              expr: `${sum(rate(ofProgram('underspan_gc_pause_seconds_sum')))} / ${sum(rate(ofProgram('underspan_gc_pause_seconds_count')))}`,
+              legend: 'mean',
+            },
+          ],
         }),
         timeSeries({
           size: [12, 8],

@@ -42,6 +42,7 @@ export const SESSION_MAPS = [
   'target_facts',
   'hit_samples',
   'governed',
+  'call_waits',
 ] as const;
 
 /** Maps that all attachments of a rule have in common. */
@@ -49,12 +50,13 @@ export const RULE_MAPS = [
   'started_spans',
   'next_tree',
   'call_values',
-  'call_waits',
   'http_requests',
   'http_uncounted',
 ] as const;
 
-type SharedMap = (typeof SESSION_MAPS)[number] | (typeof RULE_MAPS)[number];
+type SessionMap = (typeof SESSION_MAPS)[number];
+type SharedMap = SessionMap | (typeof RULE_MAPS)[number];
+export type SessionMaps = Record<SessionMap, BpfMap>;
 export type SharedMaps = Record<SharedMap, BpfMap>;
 
 const THREAD_MAPS = [
@@ -66,12 +68,13 @@ const THREAD_MAPS = [
     'statistics',
     'activity',
     'governed',
+    'call_waits',
   ] as const),
-  ...(['next_tree', 'call_values', 'call_waits', 'http_requests', 'http_uncounted'] as const),
+  ...(['next_tree', 'call_values', 'http_requests', 'http_uncounted'] as const),
 ];
 
 /** Those of them that each object has. */
-export const MAPS: Record<ModulePlan['kind'] | 'threads' | 'schedule', readonly SharedMap[]> = {
+export const MAPS = {
   go: [...SESSION_MAPS, ...RULE_MAPS],
   native: [...THREAD_MAPS, 'targets', 'trampolines', 'target_facts', 'hit_samples'],
   threads: THREAD_MAPS,
@@ -80,7 +83,7 @@ export const MAPS: Record<ModulePlan['kind'] | 'threads' | 'schedule', readonly 
     ...(['activity', 'call_waits', 'target_facts', 'hit_samples'] as const),
   ],
   kernel: [...THREAD_MAPS, 'targets', 'told', 'started_spans', 'target_facts', 'hit_samples'],
-};
+} as const satisfies Record<ModulePlan['kind'] | 'threads' | 'schedule', readonly SharedMap[]>;
 
 /**
  * Shards of the statistics. Before compare-and-exchange each CPU needs its own; with it, a few

@@ -63,16 +63,23 @@ export interface KernelOptions extends RuleOptions {
   attachment: number;
   /** Records leave by perf buffers, not by the ring. */
   perfBuffers: boolean;
+  /** What calls wait for, or allocate, may be kept, be it for other rules. */
+  keepsWaits: boolean;
   shards: number;
 }
 
+/** Goroutines wait where no thread does: it needs probes in their scheduler, which may not be found. */
+const seesWaits = ({ kind, support }: ModulePlan): boolean =>
+  kind !== 'go' || support.some((site) => site.kind === SiteKind.PARK);
+
 export function encodeSettings(
-  { layout, module, functions }: ModulePlan,
+  plan: ModulePlan,
   firstFunction: number,
   options: KernelOptions,
   features: Features,
   seed: bigint,
 ): Buffer {
+  const { layout, module, functions } = plan;
   const buffer = Buffer.alloc(settings.size);
   const flag = (at: number, on: boolean): void => void buffer.writeUInt8(on ? 1 : 0, at);
   const word = (at: number, value: number | bigint): void =>
@@ -87,7 +94,8 @@ export function encodeSettings(
   }
   word(settings.seed, seed);
   if (layout) encodeLayout(buffer, layout);
-  flag(settings.waits, options.waits);
+  flag(settings.waits, options.waits && seesWaits(plan));
+  flag(settings.keepsWaits, options.keepsWaits);
   flag(settings.gc, options.gc);
   flag(settings.allocations, options.allocations);
   word(settings.minWaitNs, MIN_WAIT_NS);

@@ -79,6 +79,8 @@ export class Governing {
   private readonly costs = new WeakMap<ProbedModule, Costs>();
   /** Calls by function number, when they were last looked at. */
   private before: Float64Array = new Float64Array(0);
+  /** Hits of the programs that see what threads wait for, when they were last looked at. */
+  private scheduledBefore = 0;
   private at = performance.now();
   private newUntil = 0;
   private activity = -1;
@@ -153,7 +155,10 @@ export class Governing {
     const seconds = (now - this.at) / 1e3;
     this.at = now;
     const activity = session.activity();
-    const isQuiet = activity === this.activity;
+    const scheduled = session.scheduleHits();
+    const scheduleNs = Math.max(0, scheduled.hits - this.scheduledBefore) * scheduled.priceNs;
+    this.scheduledBefore = scheduled.hits;
+    const isQuiet = activity === this.activity && scheduleNs === 0;
     this.activity = activity;
     if (isQuiet && this.isAtRest && now > this.newUntil) return AT_REST_MS;
     const byRule = new Map<TraceRule, ProbedModule[]>();
@@ -192,7 +197,8 @@ export class Governing {
       const budgets = rule.maxOverhead < 1 ? ruled.targets.step(seconds, most, spread) : most;
       ruled.governor.setBudget(budgetOf(rule, budgets * this.share));
       const costs = isQuiet ? [] : present.flatMap((probed) => this.costsOf(probed, calls));
-      const other = this.supportNs(present, calls, hits);
+      const other =
+        this.supportNs(present, calls, hits) + this.scheduleShare(present) * scheduleNs;
       for (const action of ruled.governor.step(seconds, costs, other)) {
         this.act(action, rule, ruled, present);
       }
@@ -315,6 +321,13 @@ export class Governing {
     return hits * this.costsPerCall(first).supportNs * share;
   }
 
+  /** What threads wait for is looked at for all rules together. */
+  private scheduleShare(present: readonly ProbedModule[]): number {
+    const looking = [...this.options.modules.all].filter(waits);
+    const own = present.filter(waits);
+    return own.length === 0 ? 0 : targetsOf(own) / targetsOf(looking);
+  }
+
   /** Where nothing else keeps to the budget, and puts on again what was taken back. */
   private suspend(
     seconds: number,
@@ -327,7 +340,7 @@ export class Governing {
     const cost = governor.otherSpending / 1e9;
     suspensions.keepOnly(present);
     const { suspend, resume } = suspensions.step(seconds, governor.isOtherTooDear, () =>
-      dearestOf(present.filter(hasSupport), suspensions.suspended, hits?.get(0)),
+      dearestOf(present, suspensions.suspended, hits?.get(0)),
     );
     for (const probed of suspend) {
       this.suspensions++;
@@ -457,6 +470,8 @@ const WHAT_IS_LEFT = {
 
 const hasSupport = ({ attachment }: ProbedModule): boolean => attachment.plan.support.length > 0;
 
+const waits = ({ rule }: ProbedModule): boolean => rule.options.waits;
+
 /** At least one: probes may wait for the first. */
 function targetsOf(modules: readonly ProbedModule[]): number {
   const pids = new Set<number>();
@@ -478,16 +493,21 @@ function shareOfHits(
   return all > 0 ? own / all : null;
 }
 
-/** The one whose processes have made most of these hits, of those that are not away. */
+/**
+ * The executable whose processes have made most of these hits, of those that are not away: libraries
+ * have the hits of many. Else whatever has bookkeeping.
+ */
 function dearestOf(
   modules: readonly ProbedModule[],
   away: ReadonlySet<ProbedModule>,
   byTarget: ReadonlyMap<number, number> | undefined,
 ): ProbedModule | null {
   const hitsOf = (probed: ProbedModule): number => shareOfHits(byTarget, [probed]) ?? 0;
-  const [dearest] = modules
-    .filter((probed) => !away.has(probed))
-    .sort((a, b) => hitsOf(b) - hitsOf(a));
+  const there = modules.filter((probed) => !away.has(probed) && probed.role.kind !== 'kernel');
+  const main = there.filter(({ role }) => role.kind === 'main');
+  const [dearest] = (main.length > 0 ? main : there.filter(hasSupport)).sort(
+    (a, b) => hitsOf(b) - hitsOf(a),
+  );
   return dearest ?? null;
 }
 

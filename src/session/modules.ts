@@ -22,7 +22,7 @@ import { functionOf, type OpenStackCalls } from './open-calls.js';
 import type { TraceRule } from './rule.js';
 import type { RuleMaps } from './rule-maps.js';
 import type { Session } from './session.js';
-import { Suspended } from './suspended.js';
+import { type Returning, Suspended } from './suspended.js';
 
 /** A module of a process, as Target has them of its main executable. */
 export type ModuleFile = Pick<Target, 'exe' | 'file' | 'fileId'>;
@@ -312,8 +312,7 @@ export class Modules {
   mapsOf(rule: TraceRule): Promise<RuleMaps> {
     let maps = this.maps.get(rule);
     if (!maps) {
-      const { values, waits, allocations } = rule.request;
-      maps = this.options.session.addRule(values.args.length > 0, waits || allocations);
+      maps = this.options.session.addRule(rule.request.values.args.length > 0);
       this.maps.set(rule, maps);
     }
     return maps;
@@ -348,6 +347,7 @@ export class Modules {
 
   private async attachTo(probed: ProbedModule, pid: number): Promise<void> {
     if (this.suspended.has(probed, pid)) return;
+    if (this.suspended.needed(probed) === true) await this.attach(probed, null);
     // Before as well: it may die while they are attached.
     this.crashWatch?.linked(probed, pid);
     await this.attach(probed, probed.shared ? null : pid);
@@ -373,8 +373,7 @@ export class Modules {
    */
   async suspend(probed: ProbedModule): Promise<void> {
     if (!this.isPresent(probed)) return;
-    const all = this.suspended.companions(probed);
-    for (const each of all) this.suspended.add(each);
+    const all = this.suspended.begin(probed);
     await this.silence(all);
     const open = await this.openIn(all);
     await this.options.onSuspended(all, open);
@@ -384,10 +383,21 @@ export class Modules {
 
   async resume(probed: ProbedModule): Promise<void> {
     if (!this.isPresent(probed)) return;
-    const all = this.suspended.companions(probed);
-    const whole = all.filter((each) => this.suspended.delete(each));
-    for (const each of whole) await this.attach(each, null);
-    const links = all.flatMap((each) => [...each.pids].map((pid) => this.attachTo(each, pid)));
+    await this.putBack(this.suspended.end(probed), this.suspended.sharing(probed));
+  }
+
+  /** `sharing`: what may have come to their processes meanwhile. */
+  private async putBack(
+    back: readonly Returning[],
+    sharing: readonly ProbedModule[],
+  ): Promise<void> {
+    for (const { probed, all } of back) if (all) await this.attach(probed, null);
+    const modules = new Set([...back.map(({ probed }) => probed), ...sharing]);
+    const links = [...modules].flatMap((each) =>
+      [...each.pids]
+        .filter((pid) => !each.attachment.isAttached(pid))
+        .map((pid) => this.attachTo(each, pid)),
+    );
     const failed = (await Promise.allSettled(links)).find(({ status }) => status === 'rejected');
     if (failed?.status === 'rejected') throw failed.reason;
   }
@@ -452,9 +462,11 @@ export class Modules {
   async remove(probed: ProbedModule, why: DetachReason): Promise<void> {
     if (!this.isPresent(probed)) return;
     this.probed.delete(keyOf(probed.rule, probed.fileId, probed.role));
-    this.suspended.delete(probed);
+    const back = this.suspended.end(probed).filter((each) => each.probed !== probed);
+    this.suspended.needed(probed);
     try {
       await this.takeBack(probed, why);
+      await this.putBack(back, []);
     } finally {
       probed.lease?.close();
       probed.file?.close();

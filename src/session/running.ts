@@ -161,6 +161,9 @@ export class Running {
       maxFunctions,
       everyExec: watchesExecs,
       programSpans,
+      // Rules may come that are not known yet.
+      keepsWaits:
+        watchesExecs || rules.some(({ options }) => options.waits || options.allocations),
     });
     const procfs = new Procfs();
     const hot = new HotFunctions();

@@ -8,6 +8,7 @@ import {
   type ModuleProbes,
   objectPath,
   SESSION_MAPS,
+  type SessionMaps,
   shardCount,
 } from './attachment.js';
 import { numbersFrom, type RuleOptions } from './encode.js';
@@ -20,6 +21,7 @@ import { type ProgramCounts, type ProgramTime, RunTimes } from './run-times.js';
 import { type FunctionStatistics, readStatistics } from './statistics.js';
 import { type RecentHits, recentHits } from './target-share.js';
 import { Targets } from './targets.js';
+import { priceOf, ThreadWatch } from './thread-watch.js';
 import type { Transport } from './transport.js';
 
 /**
@@ -45,11 +47,17 @@ export interface SessionOptions {
   everyExec: boolean;
   /** Ended spans of the program's own SDK are reported too. */
   programSpans: boolean;
+  /** What calls wait for, or allocate, may be kept while they are open. */
+  keepsWaits: boolean;
 }
+
+/** Open calls of which that is kept. */
+const MANY_CALLS = 8_192;
 
 export class Session {
   readonly targets: Targets;
   private readonly attachments = new Set<ModuleProbes>();
+  private readonly maps: SessionMaps;
   /** 0 is that of the runtime's and the SDK's sites. */
   private readonly numbers: Numbers;
   private readonly tracepoints: Link[] = [];
@@ -60,6 +68,7 @@ export class Session {
   private readonly startedAt = process.hrtime.bigint();
   private readonly runTimes: RunTimes;
   private readonly openCalls: OpenCalls;
+  private readonly threads: ThreadWatch;
   /** Of attachments that were removed. */
   private missedBefore = 0;
 
@@ -78,11 +87,15 @@ export class Session {
       read: () => this.counts(),
       activity: () => this.activity(),
     });
-    this.openCalls = new OpenCalls(this.map('stacks'), this.map('own_stacks'));
+    this.maps = Object.fromEntries(
+      SESSION_MAPS.map((name) => [name, processes.map(name)]),
+    ) as SessionMaps;
+    this.openCalls = new OpenCalls(this.maps.stacks, this.maps.own_stacks);
+    this.threads = new ThreadWatch(native, features, { perfBuffers, shards }, this.maps);
     this.targets = new Targets({
-      targets: this.map('targets'),
-      verdicts: this.map('trampolines'),
-      facts: this.map('target_facts'),
+      targets: this.maps.targets,
+      verdicts: this.maps.trampolines,
+      facts: this.maps.target_facts,
     });
   }
 
@@ -102,6 +115,7 @@ export class Session {
           ring: perfBuffers ? { perfBuffers } : { maxEntries: options.ringBytes },
           statistics: { maxEntries: (options.maxFunctions + 1) * shards },
           governed: { maxEntries: options.maxFunctions + 1 },
+          call_waits: { maxEntries: options.keepsWaits ? MANY_CALLS : 1 },
         },
         attach: 'perf',
         sleepable: false,
@@ -127,23 +141,17 @@ export class Session {
         this.tracepoints.push(await this.processes.attachTracepoint(program));
       }
       const perfBytes = this.options.ringBytes;
-      this.reader = this.native.read(this.map('ring'), { ...READER, perfBytes }, onBatch);
+      this.reader = this.native.read(this.maps.ring, { ...READER, perfBytes }, onBatch);
     } catch (error) {
       throw kernelError(error);
     }
   }
 
-  /** `readsArguments`, `waits`: arguments, or what was waited for or allocated, are kept while calls are open. */
-  async addRule(readsArguments: boolean, waits: boolean): Promise<RuleMaps> {
-    const { native, features, perfBuffers, shards } = this;
-    const common = SESSION_MAPS.map((name) => [name, this.map(name)] as const);
+  /** `readsArguments`: arguments are kept while calls are open. */
+  async addRule(readsArguments: boolean): Promise<RuleMaps> {
+    const { native, features, perfBuffers, shards, maps } = this;
     try {
-      return await openRuleMaps(
-        native,
-        features,
-        { readsArguments, waits, perfBuffers, shards },
-        common,
-      );
+      return await openRuleMaps(native, features, { readsArguments, perfBuffers, shards }, maps);
     } catch (error) {
       throw kernelError(error);
     }
@@ -159,11 +167,12 @@ export class Session {
     const first = this.numbers.take(plan.functions.length);
     if (first === null) throw new Error(`no room for ${plan.functions.length} functions`);
     const { native, features, perfBuffers, shards } = this;
-    const { programSpans } = this.options;
+    const { programSpans, keepsWaits } = this.options;
     const number = ++this.attached;
     const all = {
       ...options,
       programSpans,
+      keepsWaits,
       filterTargets,
       perfBuffers,
       attachment: number,
@@ -171,15 +180,15 @@ export class Session {
     };
     const common = [native, features, plan, first, all, rule.maps] as const;
     try {
-      await rule.watchSchedule();
-      const stacks = plan.kind === 'go' ? null : await rule.threadStacks();
+      if (options.waits) await this.watchSchedule();
+      const stacks = plan.kind === 'go' ? null : await this.threads.stacks();
       const loading =
         plan.kind === 'kernel' && stacks
           ? (await import('./kernel-attachment.js')).KernelAttachment.load(...common, stacks)
           : Attachment.load(...common, stacks);
       const [loaded, watched] = await Promise.allSettled([
         loading,
-        stacks ? rule.watchThreads() : null,
+        stacks ? rule.watchThreads(stacks) : null,
       ]);
       if (loaded.status === 'rejected') throw loaded.reason;
       if (watched.status === 'rejected') {
@@ -205,7 +214,7 @@ export class Session {
     attachment.close();
     const elements = plan.functions.length * this.shards;
     const first = firstFunction * this.shards;
-    this.map('statistics').updateMany(
+    this.maps.statistics.updateMany(
       numbersFrom(first, elements),
       Buffer.alloc(elements * statistics.size),
     );
@@ -237,7 +246,7 @@ export class Session {
 
   /** By function number; the first is that of the support sites. */
   statistics(): FunctionStatistics[] {
-    return readStatistics(this.map('statistics'), this.numbers.used, this.shards);
+    return readStatistics(this.maps.statistics, this.numbers.used, this.shards);
   }
 
   /**
@@ -245,7 +254,7 @@ export class Session {
    * ask before the counts are read.
    */
   activity(): number {
-    const activity = this.map('activity');
+    const activity = this.maps.activity;
     if (activity.read(0, 1).readUInt32LE() !== 0) {
       activity.update(Buffer.alloc(4), Buffer.alloc(4));
       this.activities++;
@@ -260,7 +269,7 @@ export class Session {
 
   /** Whose hits there were of late, once Targets.sampleHits() was asked for. */
   recentHits(): RecentHits {
-    const samples = this.map('hit_samples');
+    const samples = this.maps.hit_samples;
     return recentHits(samples.read(0, samples.maxEntries), Number(process.hrtime.bigint()));
   }
 
@@ -281,6 +290,14 @@ export class Session {
   /** Of all programs, those that watch processes among them. A name may come several times. */
   programTimes(): ProgramTime[] {
     return [...this.timesAtSites(), ...this.runTimes.of(this.processes)];
+  }
+
+  /** Hits so far of the programs that see what targets' threads wait for, and what each costs in ns. */
+  scheduleHits(): { hits: number; priceNs: number } {
+    const { watching } = this.threads;
+    if (!watching) return { hits: 0, priceNs: 0 };
+    const hits = [...this.threads.hits().values()].reduce((sum, each) => sum + each, 0);
+    return { hits, priceNs: priceOf(this.runTimes.of(watching), hits) };
   }
 
   /** CPU time of the programs at sites since the session began; null: none of it was timed. */
@@ -308,7 +325,7 @@ export class Session {
 
   /** In which processes return addresses may be replaced; trampolines.ts says when. */
   get trampolineVerdicts(): BpfMap {
-    return this.map('trampolines');
+    return this.maps.trampolines;
   }
 
   /** Of the programs that watch processes; holds.ts says what for. */
@@ -324,7 +341,7 @@ export class Session {
   async fill(): Promise<{ map: string; entries: number; maxEntries: number }[]> {
     return Promise.all(
       (['stacks', 'targets', 'inheritances'] as const).map(async (name) => {
-        const map = this.map(name);
+        const map = this.maps[name];
         return { map: name, entries: await map.count(), maxEntries: map.maxEntries };
       }),
     );
@@ -345,6 +362,7 @@ export class Session {
     }
     await Promise.all([
       ...[...this.attachments].map((attachment) => attachment.detach()),
+      this.threads.detach(),
       ...this.tracepoints.map((link) => link.detach()),
     ]);
     this.runTimes.close();
@@ -356,13 +374,16 @@ export class Session {
     await this.reader?.stop();
     this.runTimes.close();
     for (const attachment of this.attachments) attachment.close();
+    this.threads.close();
     this.processes.close();
   }
 
   /** Removed attachments included. */
   private timesAtSites(): ProgramTime[] {
     const present = [...this.attachments].flatMap((attachment) => this.runTimes.of(attachment));
-    return [...present, ...this.runTimes.ofGone];
+    const { watching } = this.threads;
+    const threads = watching ? this.runTimes.of(watching) : [];
+    return [...present, ...this.runTimes.ofGone, ...threads];
   }
 
   private counts(): (readonly [object, ProgramCounts[]])[] {
@@ -371,14 +392,20 @@ export class Session {
     this.sums(statistics.unpairedReturns).forEach((count, index) => {
       returns[index] = (returns[index] ?? 0) + count;
     });
-    const counts = [...this.attachments].map((attachment) => {
-      const hits = programHits(attachment, { calls, returns });
-      return [attachment, programCounts(attachment.runTimes(), hits)] as const;
-    });
+    const counts: (readonly [object, ProgramCounts[]])[] = [...this.attachments].map(
+      (attachment) => {
+        const hits = programHits(attachment, { calls, returns });
+        return [attachment, programCounts(attachment.runTimes(), hits)];
+      },
+    );
     const runs = this.processes.map('process_runs').sums(0, ProcessEvent.EXITED + 1, 1);
     const watched = Object.entries(WATCHERS).map(
       ([program, event]) => [program, runs[event] ?? 0] as const,
     );
+    const { watching } = this.threads;
+    if (watching) {
+      counts.push([watching, programCounts(watching.runTimes(), this.threads.hits())]);
+    }
     return [
       ...counts,
       [this.processes, programCounts(this.processes.runTimes(), new Map(watched))],
@@ -386,11 +413,13 @@ export class Session {
   }
 
   private sums(offset: number): Float64Array {
-    return this.map('statistics').sums(offset, this.numbers.used, this.shards);
+    return this.maps.statistics.sums(offset, this.numbers.used, this.shards);
   }
 
-  private map(name: (typeof SESSION_MAPS)[number]): BpfMap {
-    return this.processes.map(name);
+  private async watchSchedule(): Promise<void> {
+    await this.threads.watchSchedule();
+    const { watching } = this.threads;
+    if (watching) await this.runTimes.whileAttaching(watching, () => Promise.resolve());
   }
 }
 

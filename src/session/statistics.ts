@@ -14,6 +14,7 @@ export interface FunctionStatistics {
   contextsUnreadable: number;
   contextsTruncated: number;
   valuesLost: number;
+  waitsLost: number;
   /** Hits in the kernel that were no call of the program's: in interrupts, or for a probe. */
   foreign: number;
   totalNs: number;
@@ -91,6 +92,7 @@ function fromFields(fields: Float64Array, minNs: number): FunctionStatistics {
     contextsUnreadable: of(statistics.contextsUnreadable),
     contextsTruncated: of(statistics.contextsTruncated),
     valuesLost: of(statistics.valuesLost),
+    waitsLost: of(statistics.waitsLost),
     foreign: of(statistics.foreign),
     totalNs: of(statistics.totalNs),
     selfNs: of(statistics.selfNs),

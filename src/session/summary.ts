@@ -61,7 +61,8 @@ export function summarize(
     truncated: sum(({ contextsTruncated }) => contextsTruncated),
   };
   const valuesLost = sum((counted) => counted.valuesLost);
-  return { functions: rows, lost, contexts, valuesLost, suspensions, overhead };
+  const waitsLost = sum((counted) => counted.waitsLost);
+  return { functions: rows, lost, contexts, valuesLost, waitsLost, suspensions, overhead };
 }
 
 function summarizeFunction(named: CountedFunction, counted: FunctionStatistics): FunctionSummary {

@@ -36,6 +36,8 @@ export interface Summary {
   contexts: { unreadable: number; truncated: number };
   /** Calls whose arguments or results found no room while they were open. */
   valuesLost: number;
+  /** Calls of which it is not known what they waited for, since it found no room. */
+  waitsLost: number;
   /** How often all probes of an executable were taken back for a while, to keep to the budget. */
   suspensions: number;
   /** Shares of one CPU; null where it could not be predicted or measured. */

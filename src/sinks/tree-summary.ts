@@ -20,6 +20,7 @@ export function renderSummary(summary: Summary, paint: Paint): string[] {
     ...contextLines(summary.contexts),
     ...foreignLines(summary.functions),
     ...(summary.valuesLost > 0 ? [`calls without their values: ${count(summary.valuesLost)}`] : []),
+    ...(summary.waitsLost > 0 ? [`calls without their waits: ${count(summary.waitsLost)}`] : []),
     ...waitLines(called),
     ...(summary.suspensions > 0
       ? [`times that tracing was suspended to keep to the budget: ${count(summary.suspensions)}`]

@@ -47,6 +47,8 @@ export interface CallWaits {
   /** Bytes, with what ran beneath, and the samples or spans of memory that they were seen by. */
   allocated: number;
   allocations: number;
+  /** The sums are there; else only some long waits are known. */
+  complete: boolean;
   /** The long ones of the call itself, the earliest first. */
   told: Wait[];
 }
@@ -113,8 +115,10 @@ export interface Call {
   failed: boolean;
   /** What was read from it; null: nothing. */
   values: CallValue[] | null;
-  /** null: it has not waited, or nobody looked. */
+  /** null: nothing is known that it waited for, or allocated. */
   waits: CallWaits | null;
+  /** All that it waited for is known. */
+  waitsKnown: boolean;
   /** It stands for siblings of its function too. */
   fold: Fold | null;
   /** The tree beneath is not whole, or this call's end was not seen. */

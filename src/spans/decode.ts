@@ -25,6 +25,7 @@ import {
   tracerRecord,
   valueHeader,
   WaitKind,
+  WaitsKnown,
   waitRecord,
   waker as wakerLayout,
   waits as waitsLayout,
@@ -105,6 +106,7 @@ function decodeCall(batch: Buffer, view: DataView, at: number): Call {
     failed: batch[at + callRecord.failed] !== 0,
     values: decodeValues(batch, view, at),
     waits: null,
+    waitsKnown: batch[at + callRecord.waits] !== WaitsKnown.UNKNOWN,
     fold: null,
     incomplete: false,
     unclosed: false,
@@ -113,7 +115,7 @@ function decodeCall(batch: Buffer, view: DataView, at: number): Call {
 
 /** The values behind a call's record; what does not fit into it is left out. */
 function decodeValues(batch: Buffer, view: DataView, at: number): CallValue[] | null {
-  const count = view.getUint16(at + callRecord.valuesCount, true);
+  const count = view.getUint8(at + callRecord.valuesCount);
   if (count === 0) return null;
   const end = at + view.getUint32(at + recordHeader.sizeField, true);
   const values: CallValue[] = [];
@@ -187,7 +189,10 @@ class PendingWaits {
       const [oldest] = this.calls.size < MOST_PENDING ? [] : this.calls.keys();
       if (oldest !== undefined) this.calls.delete(oldest);
       waits = {
-        ...{ ns: new Float64Array(WaitKind.KINDS), allocated: 0, allocations: 0 },
+        ns: new Float64Array(WaitKind.KINDS),
+        allocated: 0,
+        allocations: 0,
+        complete: false,
         told: [],
       };
       this.calls.set(spanId, waits);
@@ -203,7 +208,8 @@ class PendingWaits {
   }
 }
 
-const MOST_PENDING = 65_536;
+/** Those of calls whose own record does not come, since they were short, stay until others come. */
+const MOST_PENDING = 16_384;
 /** Of one call; the others are in its sums. */
 const MOST_TOLD = 64;
 
@@ -343,7 +349,7 @@ export class Decoder {
     switch (kind) {
       case RecordKind.CALL:
         if (size < callRecord.size) this.truncated++;
-        else this.call(decodeCall(batch, view, at));
+        else this.call(decodeCall(batch, view, at), batch[at + callRecord.waits]);
         return;
       case RecordKind.WAITS:
         if (size < waitsRecord.size) this.truncated++;
@@ -393,8 +399,9 @@ export class Decoder {
     }
   }
 
-  private call(call: Call): void {
+  private call(call: Call, known: number | undefined): void {
     if (!this.waits.isEmpty) call.waits = this.waits.take(call.spanId);
+    if (known === WaitsKnown.TOLD && call.waits?.complete !== true) call.waitsKnown = false;
     this.handler.call(call);
   }
 
@@ -407,6 +414,7 @@ export class Decoder {
     }
     waits.allocated = word(view, from + waitsLayout.allocated);
     waits.allocations = word(view, from + waitsLayout.allocations);
+    waits.complete = true;
   }
 
   private addWait(batch: Buffer, view: DataView, at: number): void {

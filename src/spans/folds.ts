@@ -98,6 +98,7 @@ class Folding {
     standing.descendants += call.descendants;
     standing.incomplete ||= call.incomplete;
     standing.waits = addWaits(standing.waits, call.waits);
+    standing.waitsKnown &&= call.waitsKnown;
   }
 
   /** Returns how many calls ran in it, with itself. */
@@ -173,6 +174,7 @@ function addWaits(sum: CallWaits | null, waits: CallWaits | null): CallWaits | n
     ns: sum.ns.map((ns, kind) => ns + (waits.ns[kind] ?? 0)),
     allocated: sum.allocated + waits.allocated,
     allocations: sum.allocations + waits.allocations,
+    complete: sum.complete && waits.complete,
     told: sum.told,
   };
 }

@@ -221,6 +221,18 @@ export const ProcessEvent = {
   MAPPED: 4,
 } as const;
 
+export const ScheduleEvent = {
+  SWITCHED: 0,
+  WOKEN: 1,
+  EVENTS: 2,
+} as const;
+
+export const WaitsKnown = {
+  UNKNOWN: 0,
+  NONE: 1,
+  TOLD: 2,
+} as const;
+
 export const ThreadContextFormat = {
   NONE: 0,
   OTEL: 1,
@@ -341,6 +353,7 @@ export const callRecord = {
   parentKind: 116,
   failed: 117,
   valuesCount: 118,
+  waits: 119,
 } as const;
 
 /** Byte offsets in struct waits. */
@@ -504,7 +517,7 @@ export const httpRequests = {
 
 /** Byte offsets in struct statistics. */
 export const statistics = {
-  size: 1368,
+  size: 1376,
   calls: 0,
   returns: 8,
   errors: 16,
@@ -512,19 +525,20 @@ export const statistics = {
   unpairedReturns: 32,
   contextsUnreadable: 40,
   valuesLost: 48,
-  contextsTruncated: 56,
-  foreign: 64,
-  totalNs: 72,
-  selfNs: 80,
-  maxNs: 88,
-  inverseMinNs: 96,
-  waitedNs: 104,
+  waitsLost: 56,
+  contextsTruncated: 64,
+  foreign: 72,
+  totalNs: 80,
+  selfNs: 88,
+  maxNs: 96,
+  inverseMinNs: 104,
+  waitedNs: 112,
   waitedNsLength: 16,
-  allocated: 232,
-  allocations: 240,
-  lost: 248,
+  allocated: 240,
+  allocations: 248,
+  lost: 256,
   lostLength: 12,
-  histogram: 344,
+  histogram: 352,
   histogramLength: 128,
 } as const;
 
@@ -595,6 +609,7 @@ export const settings = {
   waits: 602,
   gc: 603,
   allocations: 604,
+  keepsWaits: 605,
   minWaitNs: 608,
   waitKinds: 616,
   waitKindsLength: 64,
@@ -637,6 +652,7 @@ export const openCall = {
   changes: 104,
   hasWaits: 108,
   watched: 109,
+  lostWaits: 110,
 } as const;
 
 /** Byte offsets in struct program_span. */

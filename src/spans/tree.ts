@@ -232,6 +232,7 @@ export function substituteFor(
     failed: false,
     values: null,
     waits: null,
+    waitsKnown: false,
     fold: null,
     incomplete: true,
     unclosed: true,

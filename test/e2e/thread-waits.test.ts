@@ -1,11 +1,13 @@
 /** What threads wait for, as the kernel's scheduler says it, against the program's own account. */
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
+import { AgentProcess } from '../tools/agent.js';
 import { inFolder } from '../tools/folder.js';
 import { buildTarget, projectRoot } from '../tools/go.js';
 import { compileNative } from '../tools/native-targets.js';
+import { RunningProcess } from '../tools/process.js';
 import { requireBpf, requireCommands } from '../tools/require.js';
 import { type JsonSpan, Tracer } from '../tools/tracer.js';
 import { mainReason, timesOf, waitedOf } from '../tools/waits.js';
@@ -161,6 +163,53 @@ test('what threads of Go wait for while no scheduler of Go knows of it', async (
         }
         assert.ok((timesOf(of('main.mixed'))['runnable'] ?? 0) > 0);
       });
+    },
+    join(projectRoot, '.cache'),
+  );
+});
+
+const RULES = ['one', 'two'];
+
+test('what threads of one rule wait for is not lost to another', async (t) => {
+  if (!requireBpf(t)) return;
+  if (!requireCommands(t, ['gcc'])) return;
+  await inFolder(
+    async (folder) => {
+      const program = (rule: string): string => join(folder, rule);
+      await Promise.all(RULES.map((rule) => compileNative('gcc', 'waits.c', program(rule), ['-O1'])));
+      const rules = RULES.map((name) => ({
+        name,
+        select: { executable: program(name) },
+        // Nobody waits for another in that function.
+        trace: { symbols: ['sleeper'], waits: true, maxOverhead: '100%' },
+        hold: true,
+      }));
+      const agent = await AgentProcess.start(folder, { config: { rules, export: { otlp: false } } });
+      try {
+        const file = (rule: string): string => join(folder, `${rule}.json`);
+        await Promise.all(RULES.map((rule) => mkdir(join(folder, `of-${rule}`))));
+        const running = await Promise.all(
+          RULES.map((rule) =>
+            RunningProcess.start(program(rule), [
+              ...[String(ROUNDS), String(CALLS), file(rule), join(folder, `of-${rule}`)],
+            ]),
+          ),
+        );
+        for (const each of running) assert.equal(await each.ended(), 0, each.output);
+        const metrics = await agent.metrics();
+        for (const rule of RULES) {
+          const counted = JSON.parse(await readFile(file(rule), 'utf8')) as Counted;
+          const [calls, wall, cpu] = counted.functions['sleeper'] ?? [0, 0, 0];
+          const of = (metric: string): number =>
+            metrics.samples(metric, { rule }).reduce((sum, { value }) => sum + value, 0);
+          assert.equal(of('underspan_function_calls_total'), calls);
+          const waited = of('underspan_function_waits_seconds_total');
+          const lacked = (wall - cpu) / 1e9;
+          assert.ok(waited > 0.9 * lacked && waited < 1.02 * lacked, `${rule}: ${waited} of ${lacked} s`);
+        }
+      } finally {
+        await agent.stop();
+      }
     },
     join(projectRoot, '.cache'),
   );

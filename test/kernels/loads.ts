@@ -4,6 +4,7 @@ import type { Features, LoadOptions, Native, NativeError } from '../../src/nativ
 import type { GoLayout, ModulePlan } from '../../src/plan/plan.js';
 import { objectPath } from '../../src/session/attachment.js';
 import { encodeSettings, type KernelOptions } from '../../src/session/encode.js';
+import { SiteKind } from '../../src/spans/records.generated.js';
 
 /** What only a module's plan knows, made up: nothing is zero, so that the verifier sees it all. */
 const LAYOUT: GoLayout = {
@@ -40,6 +41,7 @@ const PLAN = {
   layout: LAYOUT,
   module: { facts: { positionIndependent: true } },
   functions: [{ values: { arguments: [], results: [], error: null, stackTrace: true } }],
+  support: [{ kind: SiteKind.PARK }],
 } as unknown as ModulePlan;
 
 const OPTIONS: Omit<KernelOptions, 'perfBuffers'> = {
@@ -57,6 +59,7 @@ const OPTIONS: Omit<KernelOptions, 'perfBuffers'> = {
   waits: true,
   gc: true,
   allocations: true,
+  keepsWaits: true,
   programSpans: true,
   filterTargets: true,
   attachment: 1,

@@ -17,6 +17,7 @@ export const EMPTY_SUMMARY: Summary = {
   lost: { tooShort: 1 },
   contexts: { unreadable: 0, truncated: 0 },
   valuesLost: 0,
+  waitsLost: 0,
   suspensions: 0,
   overhead: { predicted: null, measured: 0.1 },
 };

@@ -58,6 +58,8 @@ const configuration = (
         // The shop never calls the second, and of the third nothing can carry a probe.
         symbols: ['main.*', 'math/big.*', 'net/http.fakeLocker.*'],
         waits: true,
+        gc: true,
+        allocations: true,
         maxRate: 0,
         maxOverhead: '100%',
       },

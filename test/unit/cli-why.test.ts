@@ -31,6 +31,7 @@ const summary = (functions: Partial<FunctionSummary>[] = []): Summary => ({
   lost: { ringFull: 3 },
   contexts: { unreadable: 0, truncated: 0 },
   valuesLost: 0,
+  waitsLost: 0,
   suspensions: 0,
   overhead: { predicted: 0.01, measured: 0.012 },
 });

@@ -45,6 +45,7 @@ const emptySummary: Summary = {
   lost: {},
   contexts: { unreadable: 0, truncated: 0 },
   valuesLost: 0,
+  waitsLost: 0,
   suspensions: 0,
   overhead: { predicted: null, measured: null },
 };

@@ -48,6 +48,7 @@ const CALL: Call = {
     failed: false,
     values: null,
     waits: null,
+    waitsKnown: false,
     fold: null,
     incomplete: false,
     unclosed: false,

@@ -23,6 +23,7 @@ const summary = {
   lost: { tooShort: 1 },
   contexts: { unreadable: 0, truncated: 0 },
   valuesLost: 0,
+  waitsLost: 0,
   suspensions: 0,
   overhead: { predicted: null, measured: 0.1 },
 };

@@ -14,6 +14,7 @@ const EMPTY: Summary = {
   lost: {},
   contexts: { unreadable: 0, truncated: 0 },
   valuesLost: 0,
+  waitsLost: 0,
   suspensions: 0,
   overhead: { predicted: null, measured: null },
 };
@@ -240,6 +241,7 @@ test('the summary: functions by total time, losses that occurred, overhead', asy
     lost: { tooShort: 3, ringFull: 0, torn: 1_000 },
     contexts: { unreadable: 0, truncated: 0 },
     valuesLost: 0,
+    waitsLost: 0,
     suspensions: 2,
     overhead: { predicted: 0.0123, measured: null },
   });

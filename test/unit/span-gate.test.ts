@@ -44,6 +44,7 @@ function tree(number: number, parent: number, others: Partial<Call> = {}): Call[
       values: null,
       fold: null,
       waits: null,
+      waitsKnown: false,
     },
     ...{ incomplete: false, unclosed: false },
     ...others,

@@ -18,6 +18,7 @@ import {
   waitRecord,
   waker,
   waits as waitsLayout,
+  WaitsKnown,
   waitsRecord,
   recordHeader,
   spanAttributeRecord,
@@ -35,7 +36,7 @@ function record(kind: number, size: number): Buffer {
   return buffer;
 }
 
-function callBytes(): Buffer {
+function callBytes(known: number = WaitsKnown.UNKNOWN): Buffer {
   const bytes = record(RecordKind.CALL, callRecord.size);
   bytes.writeBigUInt64LE(START, callRecord.startNs);
   bytes.writeBigUInt64LE(START + 0x1_2345_6789n, callRecord.endNs);
@@ -56,6 +57,7 @@ function callBytes(): Buffer {
   bytes[callRecord.traceFlags] = 1;
   bytes[callRecord.depth] = 2;
   bytes[callRecord.parentKind] = ParentKind.CALL;
+  bytes[callRecord.waits] = known;
   return bytes;
 }
 
@@ -116,6 +118,7 @@ test('a call record', () => {
       failed: false,
       values: null,
       waits: null,
+      waitsKnown: false,
       fold: null,
       incomplete: false,
       unclosed: false,
@@ -159,8 +162,8 @@ test('what a call waited for comes before it, and belongs to it alone', () => {
     waitBytes(own, 7n),
     waitsBytes(other, { [WaitKind.SLEEP]: 9n }),
     waitsBytes(own, { [WaitKind.MUTEX]: 1_000n, [WaitKind.RUNNABLE]: 20n }),
-    callBytes(),
-    callBytes(),
+    callBytes(WaitsKnown.TOLD),
+    callBytes(WaitsKnown.NONE),
   );
   assert.equal(decoder.unknown + decoder.truncated, 0);
   const [first, second] = calls;
@@ -202,6 +205,30 @@ test('what a call waited for comes before it, and belongs to it alone', () => {
   const ran = maker.span({ ...first, waits: null, durationNs: 1_500 });
   assert.equal(ran.attributes['underspan.time.running'], 1_500);
   assert.equal(ran.events, undefined);
+});
+
+test('of a call whose waits are not all known nothing is said of where its time went', () => {
+  const own = 'b7ad6b7169203331';
+  const told = (...before: Buffer[]): boolean | undefined =>
+    decode(...before, callBytes(WaitsKnown.TOLD)).calls[0]?.waitsKnown;
+  assert.equal(told(waitsBytes(own, {})), true);
+  assert.equal(told(), false);
+  assert.equal(told(waitBytes(own, 7n)), false);
+  assert.equal(decode(callBytes(WaitsKnown.NONE)).calls[0]?.waitsKnown, true);
+  const [call] = decode(waitBytes(own, 7n), callBytes(WaitsKnown.UNKNOWN)).calls;
+  assert.ok(call?.waits);
+  const functions = [undefined, { name: 'main.f', file: null, line: null, waits: true }];
+  const resource = (): { attributes: object } => ({ attributes: {} });
+  const maker = new SpanMaker({
+    ...{ functions, clockOffsetNs: 5n, overheadPerCallNs: null },
+    resource: resource as never,
+  });
+  const { attributes, events } = maker.span(call);
+  assert.deepEqual(
+    Object.keys(attributes).filter((name) => name.includes('.time.')),
+    [],
+  );
+  assert.equal(events?.length, 1);
 });
 
 test('a wait whose end nobody told of has no one to blame', () => {

@@ -262,6 +262,12 @@ test('modules that are taken back at once do not count what the others send', as
     );
   await Promise.all([end(1), end(2)]);
   assert.deepEqual(spans.sort(), [1, 2, 101, 102].map(id));
-  assert.deepEqual(pipeline.lost, { torn: 0, filtered: 0, open: 0 });
+  assert.deepEqual(pipeline.lost, {
+    torn: 0,
+    filtered: 0,
+    folded: 0,
+    open: 0,
+    undecided: 0,
+  });
   assert.deepEqual(pipeline.unsent.slice(1, 3), [-1, -1]);
 });

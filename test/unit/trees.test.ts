@@ -105,6 +105,7 @@ class World {
       failed: false,
       values: null,
       waits: null,
+      waitsKnown: false,
       fold: null,
       incomplete: false,
       unclosed: false,

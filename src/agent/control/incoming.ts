@@ -165,6 +165,6 @@ export class Incoming {
 }
 
 function summaryOf(line: Summary): Summary {
-  const { functions, lost, contexts, valuesLost, suspensions, overhead } = line;
-  return { functions, lost, contexts, valuesLost, suspensions, overhead };
+  const { functions, lost, contexts, valuesLost, waitsLost, suspensions, overhead } = line;
+  return { functions, lost, contexts, valuesLost, waitsLost, suspensions, overhead };
 }
