@@ -19,6 +19,8 @@ export interface WhyReport {
   request: string;
   requests: number;
   slow: number;
+  /** There is no normal one: what is said of differences is said of all their time. */
+  alone: boolean;
   /** From which duration on a request is slow; null: none is, or errors are asked about. */
   thresholdNs: number | null;
   slowMedianNs: number;
@@ -71,6 +73,7 @@ export class Why {
       request: first?.group.name ?? '',
       requests: first?.group.count ?? 0,
       slow: first?.split.slowCount ?? 0,
+      alone: first !== undefined && first.split.slow.length > 0 && first.split.normal.length === 0,
       thresholdNs: first?.split.thresholdNs ?? null,
       slowMedianNs: medianOf(first?.split.slow),
       normalMedianNs: medianOf(first?.split.normal),

@@ -11,11 +11,16 @@ export type Criterion =
   /** Those that are slow beside the others, if there are any. */
   | { kind: 'outliers' };
 
-const KEPT = 1_000;
-const SLOWEST = 200;
+/** Of each name, slow ones and others; fewer where there are many names. */
+const MOST_KEPT = 1_000;
+const LEAST_KEPT = 80;
+/** Of all names together. */
+const KEPT = 4_000;
+/** Of those that are kept the slowest besides. */
+const SLOWEST = 1 / 5;
 /** So many of them are enough to speak for all slow ones. */
 const ENOUGH = 30;
-const MAX_GROUPS = 100;
+const MAX_GROUPS = 50;
 
 /** The requests that are asked about, and those they are compared with. */
 export interface Split {
@@ -30,14 +35,25 @@ export class Group {
   /** By the program, and not after an outermost call. */
   isNamed = false;
   private readonly durations = new Durations();
-  private readonly normal = new Reservoir<Profile>(KEPT);
-  private readonly slow = new Reservoir<Profile>(KEPT);
-  private readonly slowest = new Largest<Profile>(SLOWEST, ({ durationNs }) => durationNs);
+  private readonly normal: Reservoir<Profile>;
+  private readonly slow: Reservoir<Profile>;
+  private readonly slowest: Largest<Profile>;
 
   constructor(
     readonly name: string,
     private readonly criterion: Criterion,
-  ) {}
+    kept: number,
+  ) {
+    this.normal = new Reservoir(kept);
+    this.slow = new Reservoir(kept);
+    this.slowest = new Largest(kept * SLOWEST, ({ durationNs }) => durationNs);
+  }
+
+  shrink(kept: number): void {
+    this.normal.shrink(kept);
+    this.slow.shrink(kept);
+    this.slowest.shrink(kept * SLOWEST);
+  }
 
   get count(): number {
     return this.durations.total;
@@ -97,9 +113,15 @@ export class Groups {
     let group = this.all.get(profile.request);
     if (!group && this.all.size >= MAX_GROUPS) return void this.dropped++;
     if (!group) {
-      group = new Group(profile.request, this.criterion);
+      const kept = keptOf(this.all.size + 1);
+      for (const other of this.all.values()) other.shrink(kept);
+      group = new Group(profile.request, this.criterion, kept);
       this.all.set(profile.request, group);
     }
     group.add(profile);
   }
 }
+
+/** Of each, a multiple of five. */
+const keptOf = (groups: number): number =>
+  5 * Math.floor(Math.min(MOST_KEPT, Math.max(LEAST_KEPT, KEPT / groups)) / 5);

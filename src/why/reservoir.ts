@@ -15,7 +15,18 @@ export class Reservoir<T> {
   seen = 0;
   private readonly random = randomNumbers(1);
 
-  constructor(private readonly size: number) {}
+  constructor(private size: number) {}
+
+  /** To so many, each of those that are kept with the same chance. */
+  shrink(size: number): void {
+    this.size = size;
+    const { kept } = this;
+    for (let place = 0; place < Math.min(size, kept.length); place++) {
+      const other = place + Math.floor(this.random() * (kept.length - place));
+      [kept[place], kept[other]] = [kept[other] as T, kept[place] as T];
+    }
+    if (kept.length > size) kept.length = size;
+  }
 
   add(value: T): void {
     this.seen++;
@@ -33,9 +44,14 @@ export class Largest<T> {
   readonly kept: T[] = [];
 
   constructor(
-    private readonly size: number,
+    private size: number,
     private readonly valueOf: (of: T) => number,
   ) {}
+
+  shrink(size: number): void {
+    this.size = size;
+    if (this.kept.length > size) this.kept.length = size;
+  }
 
   add(value: T): void {
     const last = this.kept.at(-1);

@@ -42,6 +42,13 @@ export function sentenceOf(report: WhyReport): string {
     const text = message === null ? '' : `: ${printable(message)}`;
     return `${printable(request)} failed ${often}: ${name} returned an error in ${count(verdict.agree)} of ${count(verdict.of)}${text}${marked}`;
   }
+  if (report.alone) {
+    // Of all its time, for want of anything to compare with.
+    return (
+      `${printable(request)} was slow ${often}, and no other is there to compare with: most of its time, ${duration(verdict.differenceNs)}, is in ${name}${why(report)}; ` +
+      `${count(verdict.agree)} of ${count(verdict.of)} slow requests agree${marked}`
+    );
+  }
   return (
     `${printable(request)} was slow ${often}: ${duration(Math.max(0, verdict.differenceNs))} in ${name}${why(report)}; ` +
     `${count(verdict.agree)} of ${count(verdict.of)} slow requests agree${marked}`

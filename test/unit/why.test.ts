@@ -222,6 +222,34 @@ describe('who is blamed', () => {
     assert.equal(analyse(fill).verdict, null, 'one of its kind is no evidence');
   });
 
+  test('where all are slow it is said that there is nothing to compare with', () => {
+    const fill = (made: MadeRequests, random: () => number): void => {
+      for (let nth = 0; nth < 20; nth++) {
+        const call = order(random, { 'main.pay': { selfMs: 20 } });
+        made.add({ name: 'POST /order', atMs: nth * 10, call });
+      }
+    };
+    const report = analyse(fill, { criterion: { kind: 'slower-than', ns: ms(10) } });
+    assert.equal(report.verdict?.function, 'main.pay');
+    assert.match(
+      sentenceOf(report),
+      /^POST \/order was slow 20 times of 20, and no other is there to compare with: most of its time, 20\.0 ms, is in main\.pay; 20 of 20/,
+    );
+  });
+
+  test('also among many names, of which few requests each are kept', () => {
+    const report = analyse((made, random) => {
+      for (let nth = 0; nth < 100; nth++) {
+        for (let name = 0; name < 40; name++) {
+          const slow = name === 7 && nth % 5 === 0 ? { 'main.pay': { selfMs: 20 } } : {};
+          made.add({ name: `GET /${name}`, atMs: nth * 10, call: order(random, slow) });
+        }
+      }
+    });
+    assert.deepEqual([report.request, report.verdict?.function], ['GET /7', 'main.pay']);
+    assert.deepEqual([report.requests, report.slow], [100, 20]);
+  });
+
   test('the evidence is a trace that shows it', () => {
     const traces: string[] = [];
     const report = analyse((made, random) => {
