@@ -60,6 +60,11 @@ const ROWS = {
     what: "a target's longest stall while 5,000 sites are attached or detached, above untraced",
     reach: '≤ 5 ms',
   },
+  partsTax: {
+    what: 'Go HTTP service at a fixed rate, with `--waits --gc --allocations` and the default budget: tax',
+    reach: '≤ 5 % of a CPU',
+  },
+  partsLatency: { what: '… p99 latency against untraced, so traced at half load', reach: '≤ 1.05' },
   taxPeer: {
     what: 'the HTTP service without a budget, against the same functions by bpftrace: tax',
     reach: '≤ 0.6',

@@ -17,6 +17,7 @@ import { measureGovernor } from './governor.js';
 import { measureNativeCalls } from './native-calls.js';
 import { measureOwnTime } from './own-time.js';
 import { type Section, writePage } from './page.js';
+import { measureParts, partsTable } from './parts.js';
 import { measured } from './reach.js';
 import type { Spread } from './tools/rounds.js';
 import { range, whole } from './tools/text.js';
@@ -85,6 +86,16 @@ const SECTIONS: Record<string, Section> = {
   service: {
     title: 'A service under load',
     measure: async () => ({ text: '', found: await measureService() }),
+  },
+  parts: {
+    title: 'What each part costs a service',
+    measure: async () => {
+      const { parts, found } = await measureParts();
+      return {
+        text: `A Go HTTP service at a quarter of what one CPU can do, ten traced calls a request, without a budget: what tracing takes more than nothing, in % of a CPU, and what its slowest requests notice.\n\n${partsTable(parts)}`,
+        found,
+      };
+    },
   },
   governor: {
     title: 'The governor',

@@ -1,92 +1,17 @@
 /** What tracing takes from a Go HTTP service under a steady load, and what its clients notice. */
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
 import { planTrace } from '../src/engine.js';
 import { loadNative } from '../src/native/load.js';
-import { buildTarget } from '../test/tools/go.js';
 import { traceOptions } from '../test/tools/options.js';
-import { RunningProcess } from '../test/tools/process.js';
-import { Tracer } from '../test/tools/tracer.js';
 import { type Found, type Measured, measured, notMeasured } from './reach.js';
 import { BUDGET, hasOption, NO_BUDGET } from './tools/options.js';
 import { BPFTRACE_BUFFERS, bpftraces, type Peer, PeerRun } from './tools/peers.js';
 import { type Spread, spread } from './tools/rounds.js';
+import { type Detach, FUNCTION, own, Service } from './tools/service.js';
 import { range, twoDigits } from './tools/text.js';
 
 const ROUNDS = 5;
-const SECONDS = 8;
-/** Not measured: connections are made, a governor finds its balance. */
-const WARM_UP_SECONDS = 2;
-const FUNCTION = 'main.step';
 /** Of what one CPU can do; low enough that a dear tracer does not saturate it. */
 const PEER_LOAD = 0.15;
-
-const run = promisify(execFile);
-
-interface Load {
-  p99Ms: number;
-  /** CPUs that the service took. */
-  cpus: number;
-}
-
-type Detach = () => Promise<unknown>;
-
-/** One CPU, so that load has a meaning. */
-class Service {
-  private constructor(
-    readonly binary: string,
-    private readonly process: RunningProcess,
-    private readonly url: string,
-  ) {}
-
-  static async start(): Promise<Service> {
-    const binary = await buildTarget('cost');
-    const process = await RunningProcess.start(binary, ['serve', '1']);
-    const url = await process.until(
-      'listening',
-      () => /^listening on (\S+)$/m.exec(process.output)?.[1] ?? null,
-    );
-    return new Service(binary, process, url);
-  }
-
-  get pid(): number {
-    return this.process.pid;
-  }
-
-  /** Requests a second that take all of its CPU. */
-  async capacity(): Promise<number> {
-    const rate = 1_000;
-    await this.load(rate, WARM_UP_SECONDS);
-    return rate / (await this.load(rate, SECONDS)).cpus;
-  }
-
-  async load(rate: number, seconds: number): Promise<Load> {
-    const begin = performance.now();
-    const before = await this.cpuNs();
-    const { stdout } = await run(this.binary, ['load', this.url, rate.toFixed(1), String(seconds)]);
-    const cpus = ((await this.cpuNs()) - before) / 1e6 / (performance.now() - begin);
-    const { p99Ms, failures } = JSON.parse(stdout) as { p99Ms: number; failures: number };
-    if (failures > 0) throw new Error(`${failures} requests failed`);
-    return { p99Ms, cpus };
-  }
-
-  /** Under load before and while it is measured. */
-  async measure(rate: number, attach: (() => Promise<Detach>) | null): Promise<Load> {
-    const detach = await attach?.();
-    await this.load(rate, WARM_UP_SECONDS);
-    const load = await this.load(rate, SECONDS);
-    await detach?.();
-    return load;
-  }
-
-  private async cpuNs(): Promise<number> {
-    return Number(await (await fetch(`${this.url}/usage`)).text());
-  }
-
-  stop(): Promise<void> {
-    return this.process.stop();
-  }
-}
 
 export async function measureService(): Promise<Found> {
   const service = await Service.start();
@@ -97,12 +22,6 @@ export async function measureService(): Promise<Found> {
     await service.stop();
   }
 }
-
-const own = (service: Service, args: string[]) => async (): Promise<Detach> => {
-  const limit = ['--min-duration', '0'];
-  const tracer = await Tracer.attach(['--pid', String(service.pid), ...limit, ...args, FUNCTION]);
-  return () => tracer.stop();
-};
 
 async function withBudget(service: Service, capacity: number): Promise<Found> {
   if (!(await hasOption(BUDGET))) {

@@ -226,6 +226,10 @@ export const costDashboard = dashboard(
           min: 0,
           queries: [
             { expr: sum(spans), legend: 'spans' },
+            {
+              expr: sum(rate(select('underspan_gc_spans_total'))),
+              legend: 'of those, of garbage collectors',
+            },
             { expr: sum(rate(selectBy()('underspan_function_calls_total'))), legend: 'calls' },
           ],
         }),

@@ -25,6 +25,7 @@ export const METRICS = {
   underspan_function_foreign_hits_total: FUNCTION,
   underspan_http_uncounted_requests_total: ['rule'],
   underspan_spans_total: [],
+  underspan_gc_spans_total: [],
   underspan_lost_calls_total: ['reason'],
   underspan_overhead_cpu_seconds_total: ATTACHMENT,
   underspan_overhead_predicted_cpu_seconds_total: ATTACHMENT,

@@ -13,6 +13,8 @@ export interface AgentSnapshot {
   lost: Record<string, number>;
   /** Spans handed to the sinks. */
   spans: number;
+  /** Of those, what garbage collectors did. */
+  gcSpans: number;
   /** Sites whose probes were taken back, by reason: idle, reload, file-changed. */
   detached: Record<string, number>;
   /** Matching functions that got no probes, by reason. */

@@ -63,6 +63,7 @@ export async function snapshotOf(agent: AgentState): Promise<AgentSnapshot> {
     }),
     lost,
     spans: pipeline.spans,
+    gcSpans: pipeline.gcSpans,
     detached: { ...running.detached },
     refused: probed.flatMap(refusedOf),
     rules: rulesOf(agent),

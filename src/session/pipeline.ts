@@ -44,6 +44,8 @@ export interface PipelineOptions {
 export class Pipeline {
   /** Spans handed to the sinks. */
   spans = 0;
+  /** Of those, what garbage collectors did, which is no call. */
+  gcSpans = 0;
   /** The same by function. */
   readonly sent: number[] = [];
   /** Calls that became no span here, by reason. Each is there from the start, to be counted up. */
@@ -270,6 +272,7 @@ export class Pipeline {
   private sendCycle(cycle: Cycle, resource: ProcessResource): void {
     const spans = cycleSpans(cycle, this.maker.clockOffsetNs, resource);
     this.spans += spans.length;
+    this.gcSpans += spans.length;
     for (const sink of this.sinks) sink.spans(spans);
   }
 

@@ -67,7 +67,8 @@ before(async () => {
     if (value > 0) add(sent, labels['function'] ?? '', value);
   }
   received = {};
-  for (const { name } of await ours()) add(received, name, 1);
+  const calls = (await ours()).filter(({ name }) => !name.startsWith('runtime.gc'));
+  for (const { name } of calls) add(received, name, 1);
   await scene.collector.stop();
   const spool = (await alerts('2s')).find(({ alert }) => alert === 'UnderspanSpoolGrows');
   for (let times = 0; times < 20 && grown.length === 0; times++) {
@@ -187,11 +188,12 @@ describe('counts', { skip: missingBpf() }, () => {
       sum(text.samples(name, labels).map(({ value }) => value));
     const spans = text.value('underspan_spans_total');
     const bySink = total('underspan_exporter_lost_spans_total');
+    const ofGc = text.value('underspan_gc_spans_total');
     assert.equal(
-      spans - bySink + total('underspan_lost_calls_total'),
+      spans - ofGc - bySink + total('underspan_lost_calls_total'),
       total('underspan_function_calls_total'),
     );
-    assert.equal(total('underspan_function_spans_total'), spans);
+    assert.equal(total('underspan_function_spans_total') + ofGc, spans);
     const delivered = text.value('underspan_exporter_delivered_spans_total');
     assert.equal(delivered + bySink, spans);
     for (const reason of ['ringFull', 'rate', 'rootless', 'spool'])
@@ -202,7 +204,7 @@ describe('counts', { skip: missingBpf() }, () => {
   });
 
   test('spans of every function are those that came to the Collector', () => {
-    assert.ok((sent[PLACE_ORDER] ?? 0) >= 300);
+    assert.ok((sent[PLACE_ORDER] ?? 0) >= 200, `${sent[PLACE_ORDER]}`);
     assert.deepEqual(sent, received);
   });
 
@@ -325,7 +327,7 @@ async function expectations(): Promise<Record<string, Expected>> {
       'rule',
     ),
     'fleet.json: Traced processes by rule and executable A': exactly(
-      { [executable]: 1, [scene.canary.binary]: 1, [scene.strained.binary]: 1 },
+      { [executable]: 1, [scene.canary.binary]: 1, [scene.narrow]: 1 },
       'executable',
     ),
     'fleet.json: Probes taken back, by reason A': rates({ idle: scene.sitesOfLeft }, 'reason'),

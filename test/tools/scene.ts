@@ -82,7 +82,7 @@ const configuration = (
     queueSize: '1MiB',
     spool: { directory: join(folder, 'spool'), size: '1MiB' },
   },
-  limits: { idle: '1s', ringSize: '32KiB', maxOverhead: '90%' },
+  limits: { idle: '1s', ringSize: '64KiB', maxOverhead: '90%' },
 });
 
 /** All functions of the shop come to 100 series or less; those of math/big are beyond. */
@@ -97,6 +97,7 @@ export class Scene {
   longest = 0;
   panics = 0;
   readonly maxSeries = MAX_SERIES;
+  private strained: Answers | null = null;
   /** Sites of the executable that left, as the agent said while they were there. */
   sitesOfLeft = 0;
   /** What the shop had counted when the measuring began, and at the end. */
@@ -111,7 +112,7 @@ export class Scene {
     readonly canary: Answers,
     readonly agent: AgentProcess,
     readonly prometheus: Prometheus,
-    readonly strained: Answers,
+    readonly narrow: string,
     private readonly leaving: Answers,
   ) {}
 
@@ -130,7 +131,6 @@ export class Scene {
       );
       const canary = await began(Answers.start(await buildTarget('http')));
       const narrow = await buildTarget('http', { flags: ['-ldflags=-w'] });
-      const strained = await began(Answers.start(narrow));
       const left = await buildTarget('http', { flags: ['-ldflags=-s -w'] });
       const leaving = await began(Answers.start(left));
       const config = configuration(folder, collector.endpoint, {
@@ -151,7 +151,7 @@ export class Scene {
           rules: [ALERTS],
         }),
       );
-      return new Scene(collector, shop, canary, agent, prometheus, strained, leaving);
+      return new Scene(collector, shop, canary, agent, prometheus, narrow, leaving);
     } catch (error) {
       for (const each of stop) await each();
       throw error;
@@ -183,7 +183,8 @@ export class Scene {
         const now = JSON.stringify([calls, spans.ended, text.value('underspan_spans_total')]);
         const same = now === last && waiting.every((count) => count === 0);
         last = now;
-        await sleep(300);
+        // What has lost something is given up after some looks at it.
+        await sleep(1_000);
         return same ? true : null;
       },
       60_000,
@@ -194,7 +195,6 @@ export class Scene {
   async begin(): Promise<void> {
     await this.order(10);
     await this.malformed();
-    // Whoever is strained is left alone: its probes would be taken back before anybody measures.
     await this.answer('/plain?how=body');
     await this.answer('/plain?how=status&status=500');
     for (const counts of [this.orders, this.canaried]) {
@@ -204,6 +204,12 @@ export class Scene {
     await this.scraped();
     this.before = (await this.shop.counters()).calls;
     this.beganAt = Date.now();
+    // Only now: whatever it does costs too much, and its probes would be taken back before.
+    this.strained = await Answers.start(this.narrow);
+    await until('strained', async () => {
+      const text = await this.agent.metrics();
+      return text.samples('underspan_targets', { rule: 'strained' }).length > 0 ? true : null;
+    });
   }
 
   async end(): Promise<void> {
@@ -251,7 +257,7 @@ export class Scene {
   /** The canary, and whoever is strained by that. */
   async ask(path: string): Promise<void> {
     await this.answer(path);
-    await this.strained.ask(path);
+    await this.strained?.ask(path);
   }
 
   /** One of the programs ends, and its probes are taken back. */
@@ -269,7 +275,7 @@ export class Scene {
     await this.prometheus.stop();
     await this.agent.stop();
     const asked = [this.canary, this.strained, this.leaving];
-    await Promise.all([this.shop, ...asked].map((each) => each.stop()));
+    await Promise.all([this.shop, ...asked].map((each) => each?.stop()));
     await this.collector.stop();
   }
 

@@ -12,6 +12,7 @@ export function emptySnapshot(): AgentSnapshot {
     gcPauses: [],
     lost: {},
     spans: 0,
+    gcSpans: 0,
     detached: {},
     refused: [],
     rules: [],

@@ -74,6 +74,13 @@ const LOSSES: Family[] = [
     read: ({ spans }) => [{ labels: [], counts: [spans] }],
   },
   {
+    name: 'underspan_gc_spans_total',
+    type: 'counter',
+    help: 'Of the spans handed to the sinks, those of garbage collectors, which are no calls.',
+    labels: [],
+    read: ({ gcSpans }) => [{ labels: [], counts: [gcSpans] }],
+  },
+  {
     name: 'underspan_lost_calls_total',
     type: 'counter',
     help: 'Calls that made no span, or whose span was lost, by reason.',
