@@ -223,7 +223,7 @@ export const functionDashboard = dashboard(
           size: [12, 8],
           title: 'Pauses of the garbage collector',
           description:
-            "Of Go programs in which the function runs: how long the world was stopped each time. Of rules that say `gc`.",
+            'Of Go programs in which the function runs: how long the world was stopped each time. Of rules that say `gc`.',
           unit: 's',
           min: 0,
           queries: [

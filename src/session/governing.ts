@@ -197,8 +197,7 @@ export class Governing {
       const budgets = rule.maxOverhead < 1 ? ruled.targets.step(seconds, most, spread) : most;
       ruled.governor.setBudget(budgetOf(rule, budgets * this.share));
       const costs = isQuiet ? [] : present.flatMap((probed) => this.costsOf(probed, calls));
-      const other =
-        this.supportNs(present, calls, hits) + this.scheduleShare(present) * scheduleNs;
+      const other = this.supportNs(present, calls, hits) + this.scheduleShare(present) * scheduleNs;
       for (const action of ruled.governor.step(seconds, costs, other)) {
         this.act(action, rule, ruled, present);
       }

@@ -162,8 +162,7 @@ export class Running {
       everyExec: watchesExecs,
       programSpans,
       // Rules may come that are not known yet.
-      keepsWaits:
-        watchesExecs || rules.some(({ options }) => options.waits || options.allocations),
+      keepsWaits: watchesExecs || rules.some(({ options }) => options.waits || options.allocations),
     });
     const procfs = new Procfs();
     const hot = new HotFunctions();

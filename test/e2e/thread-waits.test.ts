@@ -176,7 +176,9 @@ test('what threads of one rule wait for is not lost to another', async (t) => {
   await inFolder(
     async (folder) => {
       const program = (rule: string): string => join(folder, rule);
-      await Promise.all(RULES.map((rule) => compileNative('gcc', 'waits.c', program(rule), ['-O1'])));
+      await Promise.all(
+        RULES.map((rule) => compileNative('gcc', 'waits.c', program(rule), ['-O1'])),
+      );
       const rules = RULES.map((name) => ({
         name,
         select: { executable: program(name) },
@@ -184,7 +186,9 @@ test('what threads of one rule wait for is not lost to another', async (t) => {
         trace: { symbols: ['sleeper'], waits: true, maxOverhead: '100%' },
         hold: true,
       }));
-      const agent = await AgentProcess.start(folder, { config: { rules, export: { otlp: false } } });
+      const agent = await AgentProcess.start(folder, {
+        config: { rules, export: { otlp: false } },
+      });
       try {
         const file = (rule: string): string => join(folder, `${rule}.json`);
         await Promise.all(RULES.map((rule) => mkdir(join(folder, `of-${rule}`))));
@@ -205,7 +209,10 @@ test('what threads of one rule wait for is not lost to another', async (t) => {
           assert.equal(of('underspan_function_calls_total'), calls);
           const waited = of('underspan_function_waits_seconds_total');
           const lacked = (wall - cpu) / 1e9;
-          assert.ok(waited > 0.9 * lacked && waited < 1.02 * lacked, `${rule}: ${waited} of ${lacked} s`);
+          assert.ok(
+            waited > 0.9 * lacked && waited < 1.02 * lacked,
+            `${rule}: ${waited} of ${lacked} s`,
+          );
         }
       } finally {
         await agent.stop();

@@ -53,7 +53,7 @@ export function functionSnapshot(
       contextsUnreadable: 0,
       contextsTruncated: 0,
       valuesLost: 0,
-  waitsLost: 0,
+      waitsLost: 0,
       foreign: 0,
       totalNs,
       selfNs: totalNs,

@@ -19,8 +19,7 @@ function moduleOf(
   return probed as unknown as ProbedModule;
 }
 
-const names = (modules: readonly ProbedModule[]): string[] =>
-  modules.map(({ exe }) => exe).sort();
+const names = (modules: readonly ProbedModule[]): string[] => modules.map(({ exe }) => exe).sort();
 
 function world() {
   const shop = moduleOf('shop', 'main', [1, 2], { all: true });
@@ -40,7 +39,10 @@ test('what other executables need stays, and of other rules and the kernel every
   const { shop, till, libc, ssl, kernel, suspended } = world();
   assert.deepEqual(names(suspended.begin(shop)), ['shop', 'ssl']);
   assert.ok(suspended.has(shop, 1) && suspended.has(ssl, 1) && suspended.has(shop, null));
-  assert.ok(suspended.has(libc, 1), 'a library that is there is linked to no more of its processes');
+  assert.ok(
+    suspended.has(libc, 1),
+    'a library that is there is linked to no more of its processes',
+  );
   assert.ok(!suspended.has(libc, 3) && !suspended.has(till, 3) && !suspended.has(kernel, 1));
   assert.deepEqual(back(suspended.end(shop)), { shop: true, ssl: false });
   assert.ok(!suspended.has(libc, 1));
