@@ -79,7 +79,7 @@ describe('why requests are slow', { skip: missingBpf() }, () => {
   });
 
   const look = (args: readonly string[] = []): Promise<WhyAnswer> =>
-    askWhy(shop, ['--duration', '3s', ...args]);
+    askWhy(shop, ['--duration', '5s', ...args]);
 
   for (const { kind, what, reason, args, also } of FAULTS) {
     test(`${kind}: a function that ${what}`, async (t) => {
