@@ -35,6 +35,7 @@ import type { FunctionStatistics } from './statistics.js';
 import { type CountedFunction, lostInKernel, summarize } from './summary.js';
 import { Trampolines } from './trampolines.js';
 import type { Transport } from './transport.js';
+import { unseenSpans } from './unseen-spans.js';
 
 /** Time that calls which are open at the end have to return, in ms. */
 const GRACE_MS = 100;
@@ -294,6 +295,8 @@ export class Running {
     const addresses = new ModuleNames(plan.module);
     const { filter, options } = probed.rule;
     for (const notice of plan.notices) this.options.onNotice?.(notice, probed.rule);
+    const unseen = unseenSpans(probed);
+    if (unseen) this.tellOf(unseen, probed.rule);
     plan.functions.forEach(({ name, file, line, returns, values, route }, index) => {
       this.functions[firstFunction + index] = {
         name,

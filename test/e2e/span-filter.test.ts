@@ -1,7 +1,7 @@
 /** What the program's own spans say when they end decides which trees are kept. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { BuildOptions } from '../tools/go.js';
+import { type BuildOptions, buildTarget } from '../tools/go.js';
 import { sleep } from '../tools/process.js';
 import { requireBpf } from '../tools/require.js';
 import { Shop } from '../tools/shop.js';
@@ -105,4 +105,17 @@ test('a span that does not end leaves its trees undecided', async (t) => {
   } finally {
     await shop.process.stop('SIGKILL');
   }
+});
+
+test('where no span is seen to end, that is told', async (t) => {
+  if (!requireBpf(t)) return;
+  const command = [await buildTarget('leaves'), '10'];
+  const tracer = Tracer.start(['--where', 'span.status == error', 'main.*', '--', ...command]);
+  assert.equal(await tracer.ended(), 0, tracer.stderr);
+  const told = tracer.notices.filter(({ code }) => code === 'SPANS_NOT_SEEN');
+  assert.equal(told.length, 1, tracer.stderr);
+  assert.equal(tracer.spans.length, 0);
+  const calls = tracer.result.functions.reduce((sum, each) => sum + each.calls, 0);
+  assert.ok(calls > 0);
+  assert.equal(totalLost(tracer.result), calls);
 });

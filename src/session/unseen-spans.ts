@@ -1,0 +1,16 @@
+/** Rules that ask for spans of the program's own, where none is seen to end. */
+import type { Notice } from '../sinks/sink.js';
+import { SiteKind } from '../spans/records.generated.js';
+import type { ProbedModule } from './modules.js';
+
+/** null: they are seen, or nobody asks. */
+export function unseenSpans({ rule, role, exe, attachment }: ProbedModule): Notice | null {
+  const { functions, support } = attachment.plan;
+  if (!rule.options.spans || role.kind === 'kernel' || functions.length === 0) return null;
+  if (support.some(({ kind }) => kind === SiteKind.SPAN_END)) return null;
+  return {
+    code: 'SPANS_NOT_SEEN',
+    message: `no span of an OpenTelemetry SDK for Go is seen to end in ${exe}: no tree there can fulfil what is asked of spans`,
+    hint: 'leave out --span and --where, or choose trees by --slower-than or --errors-only',
+  };
+}
