@@ -24,6 +24,7 @@ import { GcPauses } from './gc-pauses.js';
 import { Governing } from './governing.js';
 import { Holds } from './holds.js';
 import { HotFunctions } from './hot-functions.js';
+import { hottest } from './hottest.js';
 import { ModuleNames } from './names.js';
 import type { OpenStackCalls } from './open-calls.js';
 import { add, NOTHING_SPENT, type Spent, spentOn } from './overhead.js';
@@ -162,8 +163,7 @@ export class Running {
       everyExec: watchesExecs,
       programSpans,
       // Rules may come that are not known yet.
-      keepsWaits:
-        watchesExecs || rules.some(({ options }) => options.waits || options.allocations),
+      keepsWaits: watchesExecs || rules.some(({ options }) => options.waits || options.allocations),
     });
     const procfs = new Procfs();
     const hot = new HotFunctions();
@@ -409,9 +409,21 @@ export class Running {
         named && { name: named.name, sites: named.sites, unsent: this.pipeline.unsent[index] ?? 0 },
     );
     const { suspensions } = this.governing;
-    const summary = summarize(counted, statistics, this.lostHere(), overhead, suspensions);
+    const summary = summarize(counted, statistics, {
+      lost: this.lostHere(),
+      allocations: await this.allocations(),
+      suspensions,
+      overhead,
+    });
     await Promise.all(sinks.map((sink) => sink.close(summary)));
     return summary;
+  }
+
+  private async allocations(): Promise<Summary['allocations']> {
+    const counted = await this.modules.allocations();
+    return (
+      counted && (await hottest(counted.stacks, counted.rest, (index) => this.functions[index]))
+    );
   }
 
   private async close(): Promise<void> {

@@ -16,7 +16,7 @@ import { kernelError } from './kernel-errors.js';
 import { Numbers } from './numbers.js';
 import { OpenCalls, type OpenStackCalls } from './open-calls.js';
 import { programCounts, programHits } from './program-hits.js';
-import { openRuleMaps, type RuleMaps } from './rule-maps.js';
+import { openRuleMaps, type RuleMaps, type RuleMapSizes } from './rule-maps.js';
 import { type ProgramCounts, type ProgramTime, RunTimes } from './run-times.js';
 import { type FunctionStatistics, readStatistics } from './statistics.js';
 import { type RecentHits, recentHits } from './target-share.js';
@@ -147,11 +147,10 @@ export class Session {
     }
   }
 
-  /** `readsArguments`: arguments are kept while calls are open. */
-  async addRule(readsArguments: boolean): Promise<RuleMaps> {
+  async addRule(sizes: RuleMapSizes): Promise<RuleMaps> {
     const { native, features, perfBuffers, shards, maps } = this;
     try {
-      return await openRuleMaps(native, features, { readsArguments, perfBuffers, shards }, maps);
+      return await openRuleMaps(native, features, { ...sizes, perfBuffers, shards }, maps);
     } catch (error) {
       throw kernelError(error);
     }
