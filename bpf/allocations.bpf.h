@@ -39,12 +39,16 @@ INLINE void count_allocated(struct pt_regs *regs, struct stack *stack, __u64 g, 
 {
 	struct open_call *call = CALL_SLOT(stack, stack->depth - 1);
 	struct waits *waits = add_waits(call);
-	struct frames frames = { .first = FRAME_POINTER(regs), .low = STACK_POINTER(regs) };
+	struct frames frames = {};
 
 	if (waits) {
 		ADD(waits->allocated, bytes);
 		ADD(waits->allocations, 1);
 	}
+	if (!settings.allocation_stacks)
+		return;
+	frames.first = FRAME_POINTER(regs);
+	frames.low = STACK_POINTER(regs);
 	if (!stack->stack_hi)
 		stack->stack_hi = read_stack_hi(g, frames.low);
 	if (stack->stack_hi)

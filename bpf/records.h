@@ -626,7 +626,8 @@ struct settings {
 	__u8 gc;		/* what the garbage collector does is told */
 	__u8 allocations;	/* what calls allocate is looked at */
 	__u8 keeps_waits;	/* it may be of calls of any module of the session, or what they wait for */
-	__u8 pad[2];
+	__u8 allocation_stacks;	/* and where in the code that is */
+	__u8 pad[1];
 	__u64 min_wait_ns;	/* shorter waits are not told by themselves */
 	__u8 wait_kinds[MAX_WAIT_REASONS];	/* enum wait_kind, by the reason that gopark is given */
 };

@@ -66,6 +66,8 @@ export interface RunningOptions extends ResourceSources {
   hostBudget: number;
   /** What processes have died of; null: they may die of it again. */
   crashes: Crashes | null;
+  /** Where calls allocate is counted, for the summary; of rules that look at what they do. */
+  allocationStacks: boolean;
   /** How long sinks may take at the end to deliver what is left, in ms. */
   flushMs?: number;
   /** What has to do with one rule, what was found in its modules included; else sinks get it. */
@@ -162,6 +164,7 @@ export class Running {
       maxFunctions,
       everyExec: watchesExecs,
       programSpans,
+      allocationStacks: options.allocationStacks,
       // Rules may come that are not known yet.
       keepsWaits: watchesExecs || rules.some(({ options }) => options.waits || options.allocations),
     });
@@ -420,6 +423,7 @@ export class Running {
   }
 
   private async allocations(): Promise<Summary['allocations']> {
+    if (!this.options.allocationStacks) return null;
     const counted = await this.modules.allocations();
     return (
       counted && (await hottest(counted.stacks, counted.rest, (index) => this.functions[index]))

@@ -49,6 +49,8 @@ export interface SessionOptions {
   programSpans: boolean;
   /** What calls wait for, or allocate, may be kept while they are open. */
   keepsWaits: boolean;
+  /** Where calls allocate is counted, of rules that look at what they do. */
+  allocationStacks: boolean;
 }
 
 /** Open calls of which that is kept. */
@@ -147,8 +149,10 @@ export class Session {
     }
   }
 
-  async addRule(sizes: RuleMapSizes): Promise<RuleMaps> {
+  async addRule(wanted: RuleMapSizes): Promise<RuleMaps> {
     const { native, features, perfBuffers, shards, maps } = this;
+    const allocations = wanted.allocations && this.options.allocationStacks;
+    const sizes = { ...wanted, allocations };
     try {
       return await openRuleMaps(native, features, { ...sizes, perfBuffers, shards }, maps);
     } catch (error) {
@@ -166,12 +170,13 @@ export class Session {
     const first = this.numbers.take(plan.functions.length);
     if (first === null) throw new Error(`no room for ${plan.functions.length} functions`);
     const { native, features, perfBuffers, shards } = this;
-    const { programSpans, keepsWaits } = this.options;
+    const { programSpans, keepsWaits, allocationStacks } = this.options;
     const number = ++this.attached;
     const all = {
       ...options,
       programSpans,
       keepsWaits,
+      allocationStacks,
       filterTargets,
       perfBuffers,
       attachment: number,

@@ -637,6 +637,7 @@ export const settings = {
   gc: 603,
   allocations: 604,
   keepsWaits: 605,
+  allocationStacks: 606,
   minWaitNs: 608,
   waitKinds: 616,
   waitKindsLength: 64,

@@ -23,6 +23,7 @@ test('what was called is seen once; hits of the runtime count as well', async (t
     everyExec: false,
     programSpans: false,
     keepsWaits: false,
+    allocationStacks: false,
   });
   await session.start(() => undefined);
   try {

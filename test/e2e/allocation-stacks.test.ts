@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Allocations, AllocationStack } from '../../src/sinks/sink.js';
+import { MAX_ALLOCATION_STACKS } from '../../src/spans/records.generated.js';
 import { BUILDS, numberOf, sum, traceGc, type Traced } from '../tools/gc-target.js';
 import { projectRoot } from '../tools/go.js';
 import { requireBpf } from '../tools/require.js';
@@ -135,3 +136,25 @@ for (const of of [...ALL, ['1.27.3', PIE]] as typeof BUILDS) {
     checkSums(seen, allocations);
   });
 }
+
+test('stacks that find no room are counted', async (t) => {
+  if (!requireBpf(t)) return;
+  const [of] = BUILDS.slice(-3);
+  const options = ['--allocations', 'main.allocateApart'];
+  const seen = of && (await traceGc(t, of, ['apart', '1'], options));
+  if (!seen) return;
+  const { stacks, others, bytes, samples, uncounted } = told(seen);
+  // When it starts a cycle of the collector, the runtime allocates a little for itself.
+  const own = samples - 8_192;
+  assert.ok(own >= 0 && own < 100, `${own} more`);
+  const missing = MAX_ALLOCATION_STACKS - stacks.length - others;
+  assert.ok(missing >= 0 && missing <= own, `${missing} missing`);
+  assert.equal(stacks.length, 50);
+  const left = uncounted.samples - (8_192 - MAX_ALLOCATION_STACKS);
+  assert.ok(left >= 0 && left <= own, `${left} more have no room`);
+  assert.ok(Math.abs(uncounted.bytes / uncounted.samples / (bytes / samples) - 1) < 0.01);
+  const [span] = seen.named('main.allocateApart');
+  assert.ok(span);
+  assert.equal(bytes, numberOf(span, 'underspan.allocated'));
+  assert.ok(Math.abs(bytes / (seen.report.allocated['apart'] ?? 0) - 1) < UNUSED);
+});

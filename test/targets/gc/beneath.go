@@ -54,6 +54,26 @@ func keepNumbers(n int) {
 	}
 }
 
+// allocateApart allocates by 8,192 ways, each of them once; all is seen, since it is large.
+//
+//go:noinline
+func allocateApart() {
+	for way := 0; way < 1<<13; way++ {
+		branch(13, way)
+	}
+}
+
+//go:noinline
+func branch(depth, way int) {
+	if depth == 0 {
+		large[way%len(large)] = make([]byte, 40_000)
+	} else if way&1 == 0 {
+		branch(depth-1, way>>1)
+	} else {
+		branch(depth-1, way>>1)
+	}
+}
+
 func allocateByPath(rounds int) {
 	for i := 0; i < rounds; i++ {
 		for _, path := range []string{"once", "thrice", "deep", "far", "both"} {

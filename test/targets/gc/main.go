@@ -3,6 +3,7 @@
 //
 //	gc allocate ROUNDS FILE [RATE]
 //	gc beneath ROUNDS FILE [RATE]
+//	gc apart 1 FILE
 //	gc collect ROUNDS FILE
 //	gc assist SECONDS FILE
 package main
@@ -201,6 +202,8 @@ func main() {
 		allocate(n)
 	case "beneath":
 		allocateByPath(n)
+	case "apart":
+		measure("apart", allocateApart)
 	case "collect":
 		collect(n)
 	case "assist":
