@@ -6,6 +6,7 @@
 #ifndef UNDERSPAN_ALLOCATIONS_BPF_H
 #define UNDERSPAN_ALLOCATIONS_BPF_H
 
+#include "allocation_stacks.bpf.h"
 #include "registers.bpf.h"
 #include "waits.bpf.h"
 
@@ -32,15 +33,28 @@ INLINE __u64 sampled_bytes(__u64 size, __u64 rate)
 	return rate * (y + coth) >> 10;
 }
 
-INLINE void count_allocated(struct stack *stack, __u64 bytes)
+/* On a goroutine that has open calls. All of it is within a function of the runtime, which has set
+ * up its frame, and runs on the goroutine's own stack: g0 has no calls. */
+INLINE void count_allocated(struct pt_regs *regs, struct stack *stack, __u64 g, __u64 bytes)
 {
 	struct open_call *call = CALL_SLOT(stack, stack->depth - 1);
 	struct waits *waits = add_waits(call);
+	struct frames frames = {};
 
-	if (!waits)
+	if (waits) {
+		ADD(waits->allocated, bytes);
+		ADD(waits->allocations, 1);
+	}
+	if (!settings.allocation_stacks)
 		return;
-	ADD(waits->allocated, bytes);
-	ADD(waits->allocations, 1);
+	frames.first = FRAME_POINTER(regs);
+	frames.low = STACK_POINTER(regs);
+	if (!stack->stack_hi)
+		stack->stack_hi = read_stack_hi(g, frames.low);
+	if (stack->stack_hi)
+		frames.end = stack->stack_hi - call->offset;
+	frames.bias = call->bias;
+	count_stack(&frames, call->function, bytes);
 }
 
 INLINE void allocate(struct pt_regs *regs, struct site *site, struct stack_key *key)
@@ -51,13 +65,13 @@ INLINE void allocate(struct pt_regs *regs, struct site *site, struct stack_key *
 		return;
 	switch (site->kind) {
 	case SITE_REFILL:
-		count_allocated(goroutine, go_argument(regs, 1));
+		count_allocated(regs, goroutine, key->stack, go_argument(regs, 1));
 		break;
 	case SITE_SAMPLE_RATE:
 		goroutine->sample_rate = go_argument(regs, 0);
 		break;
 	case SITE_SAMPLE:
-		count_allocated(goroutine,
+		count_allocated(regs, goroutine, key->stack,
 				sampled_bytes(go_argument(regs, site->context_at == 1 ? 1 : 2),
 					      goroutine->sample_rate));
 		goroutine->sample_rate = 0;

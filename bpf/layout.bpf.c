@@ -44,6 +44,9 @@ struct layout {
 	struct error_text error_text;
 	struct function_values function_values;
 	struct site site;
+	struct allocation_key allocation_key;
+	struct allocation_stack allocation_stack;
+	struct allocation_rest allocation_rest;
 	struct http_key http_key;
 	struct http_requests http_requests;
 	struct file_key file_key;

@@ -28,6 +28,8 @@
 #define MAX_VALUE_BYTES 256	/* of one value's text, elements or plain bytes; a power of two */
 #define MAX_CALL_BYTES 2048	/* of all values of one call, with their headers */
 #define MAX_STACK_FRAMES 32
+#define MAX_ALLOCATION_STACKS 4096	/* of a rule's programs, that are told apart */
+#define MAX_ALLOCATION_FRAMES 32	/* of one of them; a power of two */
 #define MAX_TARGET_MODULES 8	/* modules of one process that are probed; a power of two */
 #define HISTOGRAM_BUCKETS 128	/* four an octave, from 2^6 ns on */
 #define HISTOGRAM_FIRST_OCTAVE 6
@@ -498,6 +500,29 @@ struct site {
 };
 _Static_assert(sizeof(struct site) == 24, "site");
 
+/* Where the innermost traced call allocated. */
+struct allocation_key {
+	__u64 frames;		/* hash of them */
+	__u32 function;		/* of that call */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct allocation_key) == 16, "allocation_key");
+
+struct allocation_stack {
+	__u64 bytes;
+	__u64 samples;		/* as in struct waits */
+	__u32 count;		/* frames in use */
+	__u32 cut;		/* the traced function is not the last of them */
+	__u64 frames[MAX_ALLOCATION_FRAMES];	/* return addresses in the module, innermost first, down to the traced function */
+};
+_Static_assert(sizeof(struct allocation_stack) == 280, "allocation_stack");
+
+/* What found no room among those. */
+struct allocation_rest {
+	__u64 bytes;
+	__u64 samples;
+};
+
 #define HTTP_BUCKETS 16		/* 15 in use, the last for what is longer than 10 s; a power of two */
 #define HTTP_METHOD_UNKNOWN 1	/* http_key.method where it could not be read */
 #define HTTP_METHOD_OTHER 2	/* where it is longer than any standard one */
@@ -601,7 +626,8 @@ struct settings {
 	__u8 gc;		/* what the garbage collector does is told */
 	__u8 allocations;	/* what calls allocate is looked at */
 	__u8 keeps_waits;	/* it may be of calls of any module of the session, or what they wait for */
-	__u8 pad[2];
+	__u8 allocation_stacks;	/* and where in the code that is */
+	__u8 pad[1];
 	__u64 min_wait_ns;	/* shorter waits are not told by themselves */
 	__u8 wait_kinds[MAX_WAIT_REASONS];	/* enum wait_kind, by the reason that gopark is given */
 };

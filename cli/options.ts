@@ -200,7 +200,7 @@ export function addTracing(command: Command): Command {
     .option('--stack', 'who called them')
     .option('--waits', 'how long calls waited, for what, and who let them')
     .option('--gc', 'what the garbage collector does, and how long calls were paused')
-    .option('--allocations', 'how many bytes calls allocated')
+    .option('--allocations', 'how many bytes calls allocated, and where most of them')
     .option('--no-error-text', 'of errors and panics only the type')
     .option(
       '--errors <which>',

@@ -239,6 +239,7 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
         // Whoever looks at a program by hand restarts it, and wants to see it again.
         idleMs: Infinity,
         hostBudget: Infinity,
+        allocationStacks: true,
         // Whether a command of the user's own is started again is the user's affair.
         crashes: launched ? null : new Crashes(),
       },

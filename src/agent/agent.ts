@@ -114,6 +114,7 @@ export class Agent {
       maxFunctions: config.limits.functions ?? MAX_FUNCTIONS,
       hostBudget: hostBudget(config),
       watchesExecs: true,
+      allocationStacks: false,
       idleMs: config.limits.idleMs,
       crashes: new Crashes(),
       flushMs: FLUSH_MS,

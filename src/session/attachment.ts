@@ -52,6 +52,8 @@ export const RULE_MAPS = [
   'call_values',
   'http_requests',
   'http_uncounted',
+  'allocation_stacks',
+  'allocation_rest',
 ] as const;
 
 type SessionMap = (typeof SESSION_MAPS)[number];

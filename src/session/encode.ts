@@ -65,6 +65,8 @@ export interface KernelOptions extends RuleOptions {
   perfBuffers: boolean;
   /** What calls wait for, or allocate, may be kept, be it for other rules. */
   keepsWaits: boolean;
+  /** Where calls allocate is counted, if it is looked at what they do. */
+  allocationStacks: boolean;
   shards: number;
 }
 
@@ -98,6 +100,7 @@ export function encodeSettings(
   flag(settings.keepsWaits, options.keepsWaits);
   flag(settings.gc, options.gc);
   flag(settings.allocations, options.allocations);
+  flag(settings.allocationStacks, options.allocationStacks);
   word(settings.minWaitNs, MIN_WAIT_NS);
   encodeAttributes(buffer, options.spans?.attributes ?? []);
   buffer.writeUInt32LE(options.shards - 1, settings.shardMask);

@@ -11,6 +11,13 @@ import { moduleBias } from '../targets/mapped.js';
 import { EXECUTABLE_GONE, OpenFile, stampOf } from '../targets/open-file.js';
 import { Procfs } from '../targets/procfs.js';
 import type { Target } from '../targets/target.js';
+import {
+  type CountedRest,
+  type CountedStack,
+  forgetAllocationStacks,
+  readAllocationRest,
+  readAllocationStacks,
+} from './allocation-stacks.js';
 import type { ModuleProbes } from './attachment.js';
 import { type Blamed, CrashWatch, type ProcessEnd } from './crash-watch.js';
 import { crashKey, CRASHED, type Crashes, diedAttaching } from './crashes.js';
@@ -144,6 +151,32 @@ export class Modules {
   async httpUncounted(rule: TraceRule): Promise<number> {
     const maps = await this.maps.get(rule);
     return maps ? Number(maps.maps.http_uncounted.read(0, 1).readBigUInt64LE()) : 0;
+  }
+
+  /** Where calls allocated, of all rules that ask for it; null: none does. */
+  async allocations(): Promise<{ stacks: CountedStack[]; rest: CountedRest } | null> {
+    const all = await this.allocationMaps();
+    if (all.length === 0) return null;
+    const stacks = await Promise.all(
+      all.map(({ maps }) => readAllocationStacks(maps.allocation_stacks)),
+    );
+    const rests = all.map(({ maps }) => readAllocationRest(maps.allocation_rest));
+    const sum = (of: (rest: CountedRest) => number): number =>
+      rests.reduce((total, rest) => total + of(rest), 0);
+    const rest = { bytes: sum(({ bytes }) => bytes), samples: sum(({ samples }) => samples) };
+    return { stacks: stacks.flat(), rest };
+  }
+
+  /** A call of one rule may allocate where another looks. */
+  private async forgetAllocations(first: number, count: number): Promise<void> {
+    for (const { maps } of await this.allocationMaps()) {
+      await forgetAllocationStacks(maps.allocation_stacks, first, count);
+    }
+  }
+
+  private allocationMaps(): Promise<RuleMaps[]> {
+    const looking = [...this.maps].filter(([rule]) => rule.options.allocations);
+    return Promise.all(looking.map(([, maps]) => maps));
   }
 
   isPreparing(rule: TraceRule): boolean {
@@ -312,7 +345,10 @@ export class Modules {
   mapsOf(rule: TraceRule): Promise<RuleMaps> {
     let maps = this.maps.get(rule);
     if (!maps) {
-      maps = this.options.session.addRule(rule.request.values.args.length > 0);
+      maps = this.options.session.addRule({
+        readsArguments: rule.request.values.args.length > 0,
+        allocations: rule.options.allocations,
+      });
       this.maps.set(rule, maps);
     }
     return maps;
@@ -484,6 +520,7 @@ export class Modules {
     const { maps } = await this.mapsOf(probed.rule);
     const { firstFunction, plan } = attachment;
     await forgetHttpRequests(maps.http_requests, firstFunction, plan.functions.length);
+    await this.forgetAllocations(firstFunction, plan.functions.length);
     const open = await this.openIn([probed]);
     // Nothing may wait between these: what onRemoved() has noted must not be counted twice.
     await onRemoved(probed, open, why);

@@ -1,5 +1,6 @@
 /** Names of types and places in a module's code, by the addresses that calls carry. */
 import type { Module } from '../native/native.js';
+import type { Frame } from '../sinks/sink.js';
 import type { Call } from '../spans/call.js';
 import { SpecialValue } from '../spans/records.generated.js';
 import { addressesIn } from '../spans/values.js';
@@ -12,7 +13,7 @@ interface Code {
 
 export class ModuleNames {
   private readonly types = new Map<number, string | null>();
-  private readonly frames = new Map<number, string>();
+  private readonly places = new Map<number, Frame | null>();
   private code: Promise<Code> | null = null;
 
   constructor(private readonly module: Module) {}
@@ -24,7 +25,15 @@ export class ModuleNames {
 
   /** "main.work\n\t/src/main.go:12", as Go writes a frame; null outside of the module's code. */
   frame(address: number): string | null {
-    return this.frames.get(address) ?? null;
+    const place = this.place(address);
+    if (!place) return null;
+    const { function: name, file, line } = place;
+    return file === null ? name : `${name}\n\t${file}:${line}`;
+  }
+
+  /** Null outside of the module's code, or where it was not asked for. */
+  place(address: number): Frame | null {
+    return this.places.get(address) ?? null;
   }
 
   /** Whether all that these calls carry is known. */
@@ -37,6 +46,12 @@ export class ModuleNames {
     const [types, frames] = this.missing(calls);
     const names = await this.module.typeNames(Float64Array.from(types));
     types.forEach((address, index) => this.types.set(address, names[index] ?? null));
+    await this.loadFrames(frames);
+  }
+
+  /** Return addresses, for frame() and place(). */
+  async loadFrames(addresses: Iterable<number>): Promise<void> {
+    const frames = [...addresses].filter((address) => !this.places.has(address));
     if (frames.length === 0) return;
     this.code ??= this.module.functions().then(({ names, addresses, sizes }) => ({
       names: names.split('\n'),
@@ -48,9 +63,8 @@ export class ModuleNames {
     const lines = await this.module.lines(Float64Array.from(frames, (address) => address - 1));
     frames.forEach((address, index) => {
       const name = functionAt(code, address - 1);
-      const line = lines[index];
-      if (name === null) this.frames.set(address, '');
-      else this.frames.set(address, line ? `${name}\n\t${line.file}:${line.line}` : name);
+      const { file = null, line = null } = lines[index] ?? {};
+      this.places.set(address, name === null ? null : { function: name, file, line });
     });
   }
 
@@ -62,7 +76,7 @@ export class ModuleNames {
         if (type !== 0 && !this.types.has(type)) types.add(type);
         if (index !== SpecialValue.STACK_TRACE) continue;
         for (const address of addressesIn(data)) {
-          if (!this.frames.has(address)) frames.add(address);
+          if (!this.places.has(address)) frames.add(address);
         }
       }
     }

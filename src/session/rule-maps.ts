@@ -1,5 +1,6 @@
 /** What a rule's attachments have in common: rates hold for all of them together. */
 import type { BpfMap, Features, Link, Native, Programs } from '../native/native.js';
+import { MAX_ALLOCATION_STACKS } from '../spans/records.generated.js';
 import {
   MAPS,
   objectPath,
@@ -14,6 +15,14 @@ import { threadSettings, type ThreadWatchOptions } from './thread-watch.js';
 const MANY_CALLS = 8_192;
 const FEW_CALLS = 1_024;
 
+/** What of a rule's wishes decides how large they are. */
+export interface RuleMapSizes {
+  /** Arguments are kept while calls are open. */
+  readsArguments: boolean;
+  /** Where calls allocate is counted. */
+  allocations: boolean;
+}
+
 export interface RuleMaps {
   readonly maps: SharedMaps;
   /** What is open on the stack of a thread ends with it; before its first module that has threads. */
@@ -21,10 +30,7 @@ export interface RuleMaps {
   close(): Promise<void>;
 }
 
-export interface RuleMapsOptions extends ThreadWatchOptions {
-  /** Arguments are kept while calls are open. */
-  readsArguments: boolean;
-}
+export type RuleMapsOptions = ThreadWatchOptions & RuleMapSizes;
 
 export async function openRuleMaps(
   native: Native,
@@ -38,6 +44,7 @@ export async function openRuleMaps(
     maps: {
       ...Object.fromEntries(SESSION_MAPS.map((name) => [name, { reuse: session[name] }])),
       call_values: { maxEntries: options.readsArguments ? MANY_CALLS : FEW_CALLS },
+      allocation_stacks: { maxEntries: options.allocations ? MAX_ALLOCATION_STACKS : 1 },
     },
     attach: 'perf',
     sleepable: false,

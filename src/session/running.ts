@@ -24,6 +24,7 @@ import { GcPauses } from './gc-pauses.js';
 import { Governing } from './governing.js';
 import { Holds } from './holds.js';
 import { HotFunctions } from './hot-functions.js';
+import { hottest } from './hottest.js';
 import { ModuleNames } from './names.js';
 import type { OpenStackCalls } from './open-calls.js';
 import { add, NOTHING_SPENT, type Spent, spentOn } from './overhead.js';
@@ -66,6 +67,8 @@ export interface RunningOptions extends ResourceSources {
   hostBudget: number;
   /** What processes have died of; null: they may die of it again. */
   crashes: Crashes | null;
+  /** Where calls allocate is counted, for the summary; of rules that look at what they do. */
+  allocationStacks: boolean;
   /** How long sinks may take at the end to deliver what is left, in ms. */
   flushMs?: number;
   /** What has to do with one rule, what was found in its modules included; else sinks get it. */
@@ -162,6 +165,7 @@ export class Running {
       maxFunctions,
       everyExec: watchesExecs,
       programSpans,
+      allocationStacks: options.allocationStacks,
       // Rules may come that are not known yet.
       keepsWaits: watchesExecs || rules.some(({ options }) => options.waits || options.allocations),
     });
@@ -411,9 +415,22 @@ export class Running {
         named && { name: named.name, sites: named.sites, unsent: this.pipeline.unsent[index] ?? 0 },
     );
     const { suspensions } = this.governing;
-    const summary = summarize(counted, statistics, this.lostHere(), overhead, suspensions);
+    const summary = summarize(counted, statistics, {
+      lost: this.lostHere(),
+      allocations: await this.allocations(),
+      suspensions,
+      overhead,
+    });
     await Promise.all(sinks.map((sink) => sink.close(summary)));
     return summary;
+  }
+
+  private async allocations(): Promise<Summary['allocations']> {
+    if (!this.options.allocationStacks) return null;
+    const counted = await this.modules.allocations();
+    return (
+      counted && (await hottest(counted.stacks, counted.rest, (index) => this.functions[index]))
+    );
   }
 
   private async close(): Promise<void> {

@@ -16,7 +16,7 @@ import { kernelError } from './kernel-errors.js';
 import { Numbers } from './numbers.js';
 import { OpenCalls, type OpenStackCalls } from './open-calls.js';
 import { programCounts, programHits } from './program-hits.js';
-import { openRuleMaps, type RuleMaps } from './rule-maps.js';
+import { openRuleMaps, type RuleMaps, type RuleMapSizes } from './rule-maps.js';
 import { type ProgramCounts, type ProgramTime, RunTimes } from './run-times.js';
 import { type FunctionStatistics, readStatistics } from './statistics.js';
 import { type RecentHits, recentHits } from './target-share.js';
@@ -49,6 +49,8 @@ export interface SessionOptions {
   programSpans: boolean;
   /** What calls wait for, or allocate, may be kept while they are open. */
   keepsWaits: boolean;
+  /** Where calls allocate is counted, of rules that look at what they do. */
+  allocationStacks: boolean;
 }
 
 /** Open calls of which that is kept. */
@@ -147,11 +149,12 @@ export class Session {
     }
   }
 
-  /** `readsArguments`: arguments are kept while calls are open. */
-  async addRule(readsArguments: boolean): Promise<RuleMaps> {
+  async addRule(wanted: RuleMapSizes): Promise<RuleMaps> {
     const { native, features, perfBuffers, shards, maps } = this;
+    const allocations = wanted.allocations && this.options.allocationStacks;
+    const sizes = { ...wanted, allocations };
     try {
-      return await openRuleMaps(native, features, { readsArguments, perfBuffers, shards }, maps);
+      return await openRuleMaps(native, features, { ...sizes, perfBuffers, shards }, maps);
     } catch (error) {
       throw kernelError(error);
     }
@@ -167,12 +170,13 @@ export class Session {
     const first = this.numbers.take(plan.functions.length);
     if (first === null) throw new Error(`no room for ${plan.functions.length} functions`);
     const { native, features, perfBuffers, shards } = this;
-    const { programSpans, keepsWaits } = this.options;
+    const { programSpans, keepsWaits, allocationStacks } = this.options;
     const number = ++this.attached;
     const all = {
       ...options,
       programSpans,
       keepsWaits,
+      allocationStacks,
       filterTargets,
       perfBuffers,
       attachment: number,

@@ -41,12 +41,11 @@ export function lostInKernel(statistics: readonly FunctionStatistics[]): Record<
 export function summarize(
   functions: readonly (CountedFunction | undefined)[],
   statistics: readonly FunctionStatistics[],
-  lostHere: Record<string, number>,
-  overhead: Summary['overhead'],
-  suspensions: number,
+  /** Of `lost` what the kernel has not counted. */
+  rest: Pick<Summary, 'lost' | 'allocations' | 'suspensions' | 'overhead'>,
 ): Summary {
   const lost = lostInKernel(statistics);
-  for (const [reason, count] of Object.entries(lostHere)) {
+  for (const [reason, count] of Object.entries(rest.lost)) {
     lost[reason] = (lost[reason] ?? 0) + count;
   }
   const rows: FunctionSummary[] = [];
@@ -62,7 +61,7 @@ export function summarize(
   };
   const valuesLost = sum((counted) => counted.valuesLost);
   const waitsLost = sum((counted) => counted.waitsLost);
-  return { functions: rows, lost, contexts, valuesLost, waitsLost, suspensions, overhead };
+  return { ...rest, functions: rows, lost, contexts, valuesLost, waitsLost };
 }
 
 function summarizeFunction(named: CountedFunction, counted: FunctionStatistics): FunctionSummary {

@@ -28,6 +28,39 @@ export interface FunctionSummary {
   waitedNano: Record<string, number>;
 }
 
+/** A place in the code. */
+export interface Frame {
+  function: string;
+  /** null where it is not known. */
+  file: string | null;
+  line: number | null;
+}
+
+/** Where calls of a function have allocated, without traced calls beneath. */
+export interface AllocationStack {
+  /** The innermost traced one. */
+  function: string;
+  bytes: number;
+  /** By which these were seen. */
+  samples: number;
+  /** Innermost first, down to the function; without those of the runtime that allocate. */
+  frames: Frame[];
+  /** The function was too far away, or not found. */
+  cut: boolean;
+}
+
+export interface Allocations {
+  /** Of all stacks. */
+  bytes: number;
+  samples: number;
+  /** Those that allocated most, first the one with most bytes. */
+  stacks: AllocationStack[];
+  /** Stacks that are not among those. */
+  others: number;
+  /** What came from stacks that found no room. */
+  uncounted: { bytes: number; samples: number };
+}
+
 export interface Summary {
   functions: FunctionSummary[];
   /** Calls that made no span, by reason; a reason that did not occur is 0. */
@@ -38,6 +71,8 @@ export interface Summary {
   valuesLost: number;
   /** Calls of which it is not known what they waited for, since it found no room. */
   waitsLost: number;
+  /** Where calls have allocated; null where nobody looked. */
+  allocations: Allocations | null;
   /** How often all probes of an executable were taken back for a while, to keep to the budget. */
   suspensions: number;
   /** Shares of one CPU; null where it could not be predicted or measured. */

@@ -21,6 +21,18 @@ function digits(value: number): string {
   return value.toFixed(value >= 9.995 ? 1 : 2);
 }
 
+/** Three significant digits: "1.23 GiB", "45.6 KiB", "789 B". */
+export function size(bytes: number): string {
+  const units = ['KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+  let value = bytes;
+  let unit = 'B';
+  while (value >= 1023.5 && units.length > 0) {
+    value /= 1024;
+    unit = units.shift() ?? unit;
+  }
+  return `${unit === 'B' ? Math.round(value) : digits(value)} ${unit}`;
+}
+
 /** Thousands apart, the same in every locale. */
 export function count(value: number): string {
   return String(value).replace(/\B(?=(\d{3})+$)/g, ',');

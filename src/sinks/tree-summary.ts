@@ -1,5 +1,6 @@
 /** The table at the end: what was called how often, how long it took, and what was lost. */
 import type { FunctionSummary, Summary } from './sink.js';
+import { allocationLines } from './tree-allocations.js';
 import { count, duration, type Paint, printable, table } from './tree-format.js';
 
 const HEAD = ['function', 'calls', 'spans', 'errors', 'min', 'p50', 'p99', 'max', 'total', 'self'];
@@ -22,6 +23,7 @@ export function renderSummary(summary: Summary, paint: Paint): string[] {
     ...(summary.valuesLost > 0 ? [`calls without their values: ${count(summary.valuesLost)}`] : []),
     ...(summary.waitsLost > 0 ? [`calls without their waits: ${count(summary.waitsLost)}`] : []),
     ...waitLines(called),
+    ...(summary.allocations ? allocationLines(summary.allocations, paint) : []),
     ...(summary.suspensions > 0
       ? [`times that tracing was suspended to keep to the budget: ${count(summary.suspensions)}`]
       : []),

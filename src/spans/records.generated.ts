@@ -16,6 +16,8 @@ export const MAX_VALUE_PATH = 6;
 export const MAX_VALUE_BYTES = 256;
 export const MAX_CALL_BYTES = 2048;
 export const MAX_STACK_FRAMES = 32;
+export const MAX_ALLOCATION_STACKS = 4096;
+export const MAX_ALLOCATION_FRAMES = 32;
 export const MAX_TARGET_MODULES = 8;
 export const HISTOGRAM_BUCKETS = 128;
 export const HISTOGRAM_FIRST_OCTAVE = 6;
@@ -499,6 +501,31 @@ export const site = {
   called: 20,
 } as const;
 
+/** Byte offsets in struct allocation_key. */
+export const allocationKey = {
+  size: 16,
+  frames: 0,
+  function: 8,
+} as const;
+
+/** Byte offsets in struct allocation_stack. */
+export const allocationStack = {
+  size: 280,
+  bytes: 0,
+  samples: 8,
+  count: 16,
+  cut: 20,
+  frames: 24,
+  framesLength: 32,
+} as const;
+
+/** Byte offsets in struct allocation_rest. */
+export const allocationRest = {
+  size: 16,
+  bytes: 0,
+  samples: 8,
+} as const;
+
 /** Byte offsets in struct http_key. */
 export const httpKey = {
   size: 16,
@@ -610,6 +637,7 @@ export const settings = {
   gc: 603,
   allocations: 604,
   keepsWaits: 605,
+  allocationStacks: 606,
   minWaitNs: 608,
   waitKinds: 616,
   waitKindsLength: 64,

@@ -23,6 +23,7 @@ test('what was called is seen once; hits of the runtime count as well', async (t
     everyExec: false,
     programSpans: false,
     keepsWaits: false,
+    allocationStacks: false,
   });
   await session.start(() => undefined);
   try {
@@ -30,7 +31,7 @@ test('what was called is seen once; hits of the runtime count as well', async (t
     const [module] = modules;
     assert.ok(module);
     const rule = ruleOf(options, features, costs, { id: 'test', name: 'test' } as never);
-    const maps = await session.addRule(false);
+    const maps = await session.addRule({ readsArguments: false, allocations: false });
     const attachment = await session.add(module.plan, maps, rule.options, false);
     session.targets.add(shop.pid, false);
     const { layout } = module.plan;

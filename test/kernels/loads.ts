@@ -60,6 +60,7 @@ const OPTIONS: Omit<KernelOptions, 'perfBuffers'> = {
   gc: true,
   allocations: true,
   keepsWaits: true,
+  allocationStacks: true,
   programSpans: true,
   filterTargets: true,
   attachment: 1,

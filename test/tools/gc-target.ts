@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Summary } from '../../src/sinks/sink.js';
 import { inFolder } from './folder.js';
 import { buildVariant, type GoBuild } from './go-builds.js';
 import { obtained, type Skippable } from './require.js';
@@ -24,6 +25,7 @@ export interface GcReport {
 export interface Traced {
   report: GcReport;
   spans: JsonSpan[];
+  summary: Summary;
   named: (name: string) => JsonSpan[];
 }
 
@@ -51,8 +53,10 @@ export async function traceGc(
     const tracer = Tracer.start([...options, '--', binary, name, count, file, ...rest]);
     assert.equal(await tracer.ended(), 0, tracer.stderr);
     const report = JSON.parse(await readFile(file, 'utf8')) as GcReport;
-    const { spans } = tracer;
-    return { report, spans, named: (wanted) => spans.filter((span) => span.name === wanted) };
+    const { spans, summary } = tracer;
+    assert.ok(summary);
+    const named = (wanted: string): JsonSpan[] => spans.filter((span) => span.name === wanted);
+    return { report, spans, summary, named };
   });
 }
 

@@ -32,6 +32,7 @@ const summary = (functions: Partial<FunctionSummary>[] = []): Summary => ({
   contexts: { unreadable: 0, truncated: 0 },
   valuesLost: 0,
   waitsLost: 0,
+  allocations: null,
   suspensions: 0,
   overhead: { predicted: 0.01, measured: 0.012 },
 });

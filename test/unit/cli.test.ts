@@ -46,6 +46,7 @@ const emptySummary: Summary = {
   contexts: { unreadable: 0, truncated: 0 },
   valuesLost: 0,
   waitsLost: 0,
+  allocations: null,
   suspensions: 0,
   overhead: { predicted: null, measured: null },
 };

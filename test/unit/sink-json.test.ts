@@ -24,6 +24,7 @@ const summary = {
   contexts: { unreadable: 0, truncated: 0 },
   valuesLost: 0,
   waitsLost: 0,
+  allocations: null,
   suspensions: 0,
   overhead: { predicted: null, measured: 0.1 },
 };

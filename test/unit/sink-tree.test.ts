@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
-import { duration, printable, table } from '../../src/sinks/tree-format.js';
+import { duration, printable, size, table } from '../../src/sinks/tree-format.js';
 import { TreeSink, type TreeSinkOptions } from '../../src/sinks/tree.js';
-import type { Summary } from '../../src/sinks/sink.js';
+import type { AllocationStack, Summary } from '../../src/sinks/sink.js';
 import type { FunctionSpan, ProgramSpan } from '../../src/spans/span.js';
 
 const resource = { attributes: { 'service.name': 'shop' } };
@@ -15,6 +15,7 @@ const EMPTY: Summary = {
   contexts: { unreadable: 0, truncated: 0 },
   valuesLost: 0,
   waitsLost: 0,
+  allocations: null,
   suspensions: 0,
   overhead: { predicted: null, measured: null },
 };
@@ -242,6 +243,7 @@ test('the summary: functions by total time, losses that occurred, overhead', asy
     contexts: { unreadable: 0, truncated: 0 },
     valuesLost: 0,
     waitsLost: 0,
+    allocations: null,
     suspensions: 2,
     overhead: { predicted: 0.0123, measured: null },
   });
@@ -256,6 +258,52 @@ test('the summary: functions by total time, losses that occurred, overhead', asy
   );
   assert.ok(lines.includes('times that tracing was suspended to keep to the budget: 2'));
   assert.ok(lines.includes('overhead: predicted 1.23 % of a CPU, measured unknown'));
+});
+
+const place = (name: string, line: number): object => ({ function: name, file: '/a.go', line });
+
+test('where was allocated: the first five stacks, each with its first frames', async () => {
+  const { sink, text } = sinkWith();
+  const stacks = Array.from({ length: 7 }, (_, index) => ({
+    function: 'main.work',
+    ...{ bytes: (7 - index) * 2 ** 20, samples: 10, cut: index === 1 },
+    frames: Array.from({ length: index === 0 ? 11 : 1 }, (_, line) => place('main.a', line)),
+  })) as AllocationStack[];
+  const uncounted = { bytes: 4 * 2 ** 20, samples: 1 };
+  const allocations = { bytes: 32 * 2 ** 20, samples: 1_071, stacks, others: 3, uncounted };
+  await sink.close({ ...EMPTY, allocations });
+  const lines = text().split('\n');
+  const from = lines.indexOf('allocated, of 32.0 MiB in 1,071 samples:');
+  assert.deepEqual(lines.slice(from + 1, from + 14), [
+    '  21.9 %, 7.00 MiB in 10 samples: main.work',
+    ...Array.from({ length: 8 }, (_, line) => `    main.a /a.go:${line}`),
+    '    … 3 more',
+    '  18.8 %, 6.00 MiB in 10 samples: main.work',
+    '    main.a /a.go:0',
+    '    …',
+  ]);
+  assert.ok(lines.includes('  and 5 other stacks, 1 sample of stacks that found no room'));
+});
+
+test('nothing is said of stacks where nothing was allocated', async () => {
+  const { sink, text } = sinkWith();
+  const uncounted = { bytes: 0, samples: 0 };
+  const allocations = { bytes: 0, samples: 0, stacks: [], others: 0, uncounted };
+  await sink.close({ ...EMPTY, allocations });
+  assert.doesNotMatch(text(), /allocated/);
+});
+
+test('sizes have three digits', () => {
+  for (const [bytes, text] of [
+    [0, '0 B'],
+    [1_023, '1023 B'],
+    [1_024, '1.00 KiB'],
+    [1_048_575, '1.00 MiB'],
+    [123.4 * 2 ** 30, '123 GiB'],
+    [2 ** 70, '1048576 PiB'],
+  ] as const) {
+    assert.equal(size(bytes), text);
+  }
 });
 
 test('durations have three digits', () => {

@@ -13,6 +13,7 @@ import type { TraceRule } from '../../src/session/rule.js';
 import type { Session } from '../../src/session/session.js';
 import type { OpenCall } from '../../src/spans/call.js';
 import {
+  allocationKey,
   callRecord,
   openCall,
   ParentKind,
@@ -26,7 +27,7 @@ const RULE = {
   id: 'rule',
   name: 'rule',
   request: { values: { args: [] }, maxFunctions: 10, patterns: [] },
-  options: {},
+  options: { allocations: true },
   followForks: false,
 } as unknown as TraceRule;
 const TARGET = {
@@ -59,7 +60,18 @@ function goroutine(tgid: number, ...functions: number[]): OpenStackCalls {
   return { key: Buffer.alloc(16), tgid, goroutineId: 1n, calls };
 }
 
+const allocationKeys = (...functions: number[]): Buffer =>
+  Buffer.concat(
+    functions.map((number) => {
+      const key = Buffer.alloc(allocationKey.size);
+      key.writeUInt32LE(number, allocationKey.function);
+      return key;
+    }),
+  );
+
 class World {
+  /** Functions whose stacks of allocations were taken out. */
+  readonly stacksDeleted: number[] = [];
   leased = 0;
   closed = 0;
   links: (number | null)[] = [];
@@ -93,7 +105,14 @@ class World {
       room: 10,
       addRule: () =>
         Promise.resolve({
-          maps: { http_requests: { entries: () => Promise.resolve({ keys: Buffer.alloc(0) }) } },
+          maps: {
+            http_requests: { entries: () => Promise.resolve({ keys: Buffer.alloc(0) }) },
+            allocation_stacks: {
+              entries: () => Promise.resolve({ keys: allocationKeys(2, 3, 4, 5) }),
+              delete: (key: Buffer) =>
+                this.stacksDeleted.push(key.readUInt32LE(allocationKey.function)),
+            },
+          },
           close: () => undefined,
         }),
       add: () => Promise.resolve(attachment),
@@ -188,6 +207,13 @@ test('where it cannot be guarded, probes do not wait for its next process', asyn
   await world.modules.unlink(probed, TARGET.pid);
   probed.idleSince = performance.now() - 600;
   assert.deepEqual(world.modules.due(60_000), [{ probed, why: 'idle' }]);
+});
+
+test('where its calls allocated goes with the probes', async () => {
+  const world = new World(true);
+  const probed = await world.attached(false);
+  await world.modules.remove(probed, 'idle');
+  assert.deepEqual(world.stacksDeleted, [3, 4]);
 });
 
 test('what is open in processes that nobody has linked ends with the probes', async () => {

@@ -165,6 +165,10 @@ export class Incoming {
 }
 
 function summaryOf(line: Summary): Summary {
-  const { functions, lost, contexts, valuesLost, waitsLost, suspensions, overhead } = line;
-  return { functions, lost, contexts, valuesLost, waitsLost, suspensions, overhead };
+  const { functions, lost, contexts, valuesLost, waitsLost } = line;
+  const { allocations, suspensions, overhead } = line;
+  return {
+    ...{ functions, lost, contexts, valuesLost, waitsLost },
+    ...{ allocations, suspensions, overhead },
+  };
 }

@@ -2,6 +2,8 @@
 // and what the garbage collector did meanwhile, so that a tracer's account can be compared.
 //
 //	gc allocate ROUNDS FILE [RATE]
+//	gc beneath ROUNDS FILE [RATE]
+//	gc apart 1 FILE
 //	gc collect ROUNDS FILE
 //	gc assist SECONDS FILE
 package main
@@ -198,6 +200,10 @@ func main() {
 	switch os.Args[1] {
 	case "allocate":
 		allocate(n)
+	case "beneath":
+		allocateByPath(n)
+	case "apart":
+		measure("apart", allocateApart)
 	case "collect":
 		collect(n)
 	case "assist":
