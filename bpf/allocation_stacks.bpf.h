@@ -33,9 +33,9 @@ struct {
 
 /* A way up a stack. */
 struct frames {
-	__u64 first;		/* where the innermost frame keeps the one around it */
-	__u64 low;		/* it lies not below */
-	__u64 end;		/* where the return address of the traced call lies; 0: not known */
+	__u64 first; /* where the innermost frame keeps the one around it */
+	__u64 low; /* it lies not below */
+	__u64 end; /* where the return address of the traced call lies; 0: not known */
 	__u64 bias;
 };
 

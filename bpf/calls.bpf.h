@@ -18,6 +18,7 @@
 #include "own_stacks.bpf.h"
 #include "ring.bpf.h"
 #include "statistics.bpf.h"
+#include "targets.bpf.h"
 #include "trees.bpf.h"
 #include "values.bpf.h"
 
@@ -142,6 +143,16 @@ INLINE void send_call(struct stack *stack, struct open_call *call, __u32 depth, 
 	count_lost(stats, LOST_RING_FULL);
 }
 
+/* What a call waited for was not looked at all the time. */
+INLINE bool was_unwatched(const struct open_call *call)
+{
+	__u32 zero = 0;
+	struct target_facts *facts = bpf_map_lookup_elem(&target_facts, &zero);
+
+	return !facts || facts->watched_since > call->start_ns ||
+	       is_governed(call->function, GOVERNED_UNWATCHED);
+}
+
 /* The call around the innermost one has waited as long as that. Returns what is known of it. */
 INLINE __u8 end_waits(struct stack *stack, struct open_call *call, __u32 depth, struct hit *hit,
 		      struct statistics *stats)
@@ -166,7 +177,7 @@ INLINE __u8 end_waits(struct stack *stack, struct open_call *call, __u32 depth, 
 		around->lost_waits = 1;
 	if (!call->watched)
 		return WAITS_UNKNOWN;
-	if (call->lost_waits || (told && !sent)) {
+	if (call->lost_waits || (told && !sent) || was_unwatched(call)) {
 		ADD(stats->waits_lost, 1);
 		return WAITS_UNKNOWN;
 	}
@@ -396,7 +407,7 @@ INLINE struct open_call *enter_call(struct stack *stack, struct hit *hit, __u64 
 	call->has_values = 0;
 	call->has_waits = 0;
 	call->lost_waits = 0;
-	call->watched = settings.waits ||
+	call->watched = (settings.waits && !(hit->governed & GOVERNED_UNWATCHED)) ||
 			(settings.keeps_waits && depth && CALL_SLOT(stack, depth - 1)->watched);
 	/* What has been begun before, and not ended, nobody knows of any more. */
 	if (settings.keeps_waits && !depth)

@@ -261,11 +261,13 @@ OUT_OF_LINE void watch_runtime(struct pt_regs *regs, struct site *site, struct s
 	case SITE_READY:
 	case SITE_YIELD:
 	case SITE_RUN:
+		count_watch();
 		if (settings.waits)
 			schedule(regs, site, key, now);
 		break;
 	case SITE_ASSIST:
 	case SITE_ASSIST_END:
+		count_watch();
 		if (settings.waits)
 			assist(key, site->kind, now);
 		break;

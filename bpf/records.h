@@ -178,6 +178,7 @@ enum governed {
 	GOVERNED_WITHDRAWN = 2,	/* its probes are taken back, or about to be */
 	GOVERNED_TWICE = 4,	/* while links are replaced two programs see each hit */
 	GOVERNED_COUNTED = 8,	/* the probes at its returns are taken back, or about to be */
+	GOVERNED_UNWATCHED = 16,	/* what its calls wait for is not looked at */
 };
 
 #define GOVERNED_CHANGES_SHIFT 8	/* the bits above say how often its returns came to be unseen, or seen again */
@@ -787,6 +788,7 @@ struct target_facts {
 	__u32 removals;		/* changes after which a hit may count no more that counted before */
 	__u32 samples_hits;	/* whose hits they are is of interest: see sample_hit() */
 	__u32 pad;
+	__u64 watched_since;	/* what calls wait for was not looked at some time before, CLOCK_MONOTONIC */
 };
 
 #define HIT_SAMPLES 4096	/* that are kept at once; a power of two */

@@ -59,6 +59,15 @@ INLINE void count_support(void)
 		count_call(stats);
 }
 
+/* A hit of a site by which it is seen what calls wait for; it is counted as support, too. */
+INLINE void count_watch(void)
+{
+	struct statistics *stats = statistics_of(0);
+
+	if (stats)
+		ADD(stats->returns, 1);
+}
+
 /* Four buckets an octave with boundaries 2^(k/4): any value is within 9.1 % of its bucket's
  * geometric middle. */
 INLINE __u32 histogram_bucket(__u64 ns)

@@ -184,13 +184,17 @@ export const costDashboard = dashboard(
           size: [12, 8],
           title: 'Without spans',
           description:
-            'Agents on which calls of the rule are only counted, since spans would cost more than the budget.',
+            'Agents on which calls of the rule are only counted, since spans would cost more than the budget; and those that do not look at what calls wait for, since that costs half of it.',
           unit: 'short',
           min: 0,
           queries: [
             {
               expr: `sum by (rule) (${select('underspan_governor_thinned')})`,
               legend: '{{rule}}',
+            },
+            {
+              expr: `sum by (rule) (${select('underspan_governor_unwatched')})`,
+              legend: '{{rule}}: without what calls wait for',
             },
           ],
         }),

@@ -36,6 +36,7 @@ export const METRICS = {
   underspan_governor_withdrawals_total: ['rule'],
   underspan_governor_suspended_executables: ['rule'],
   underspan_governor_suspensions_total: ['rule'],
+  underspan_governor_unwatched: ['rule'],
   underspan_governor_thinned: ['rule'],
   underspan_targets: ATTACHMENT,
   underspan_probes_attached: ATTACHMENT,

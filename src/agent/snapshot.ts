@@ -101,6 +101,8 @@ export interface RuleSnapshot {
     withdrawn: number;
     /** So far: how often a function was withdrawn. */
     withdrawals: number;
+    /** It is not looked at what calls wait for. */
+    unwatched: boolean;
     /** Executables of which all probes are away for a while, since bookkeeping costs too much. */
     suspended: number;
     /** So far: how often that was done. */

@@ -94,6 +94,7 @@ export function rulesOf({ running, config, rules, settled }: AgentState): RuleSn
         counted: governed?.counted.length ?? 0,
         withdrawn: governed?.withdrawn.length ?? 0,
         withdrawals: governed?.withdrawals ?? 0,
+        unwatched: governed?.unwatched ?? false,
         suspended: governed?.suspended ?? 0,
         suspensions: governed?.suspensions ?? 0,
       },

@@ -79,7 +79,7 @@ const THREAD_MAPS = [
 export const MAPS = {
   go: [...SESSION_MAPS, ...RULE_MAPS],
   native: [...THREAD_MAPS, 'targets', 'trampolines', 'target_facts', 'hit_samples'],
-  threads: THREAD_MAPS,
+  threads: [...THREAD_MAPS, 'targets', 'trampolines', 'target_facts', 'hit_samples'],
   schedule: [
     ...(['ring', 'targets', 'stacks', 'own_stacks', 'inheritances', 'statistics'] as const),
     ...(['activity', 'call_waits', 'target_facts', 'hit_samples'] as const),
@@ -120,6 +120,8 @@ export interface ModuleProbes {
   restore(functionIndex: number): Promise<void>;
   /** Calls begin no trees, and are only counted. */
   thin(on: boolean): void;
+  /** What calls wait for is looked at, or no more. */
+  watchWaits(on: boolean): Promise<void>;
   /** No call is counted any more; those that are open may still end. */
   detachEntries(): Promise<void>;
   detach(pid?: number): Promise<void>;
@@ -140,6 +142,7 @@ export class Attachment implements ModuleProbes {
   private readonly replacing = new Map<number, number>();
   /** No call begins any more. */
   private closed = false;
+  private watching = true;
 
   private constructor(
     readonly plan: ModulePlan,
@@ -224,6 +227,7 @@ export class Attachment implements ModuleProbes {
       isWanted: (program, index) =>
         !this.away.has(index) && !(program === 'leave' && this.counted.has(index)),
       isApart: (index) => this.apart.has(index),
+      isWatching: () => this.watching,
       onTwice: (functions, twice) => this.twice(functions, twice),
     });
     this.reopen();
@@ -289,6 +293,14 @@ export class Attachment implements ModuleProbes {
     this.governed.set(this.numbers(), Bit.THINNED, on);
   }
 
+  /** Calls know it before the probes go, and after they are there. */
+  async watchWaits(on: boolean): Promise<void> {
+    this.watching = on;
+    if (!on) this.governed.set(this.numbers(), Bit.UNWATCHED, true);
+    await Promise.all([...this.links.values()].map((links) => links.rewatch()));
+    if (this.watching) this.governed.set(this.numbers(), Bit.UNWATCHED, false);
+  }
+
   private numbers(): number[] {
     return this.plan.functions.map((_, index) => this.firstFunction + index);
   }
@@ -338,8 +350,9 @@ export class Attachment implements ModuleProbes {
 }
 
 /** Those that have sites: each one takes the verifier a tenth of a second, or several. */
-function programsFor({ entries, returns, support, around }: EncodedSites): SiteProgram[] {
-  const sites = { enter: entries, leave: returns, support, around };
+function programsFor(encoded: EncodedSites): SiteProgram[] {
+  const { entries, returns, support, watch, around } = encoded;
+  const sites = { enter: entries, leave: returns, support: [...support, ...watch], around };
   return (Object.keys(sites) as SiteProgram[]).filter((program) => sites[program].length > 0);
 }
 
@@ -374,7 +387,8 @@ function fillValues(
 }
 
 function indexByAddress(map: BpfMap, encoded: EncodedSites): void {
-  const all = [...encoded.entries, ...encoded.returns, ...encoded.support];
+  const { entries, returns, support, watch } = encoded;
+  const all = [...entries, ...returns, ...support, ...watch];
   const keys = Buffer.alloc(all.length * 8);
   const values = Buffer.alloc(all.length * 4);
   all.forEach(({ address, index }, i) => {

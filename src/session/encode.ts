@@ -70,6 +70,9 @@ export interface KernelOptions extends RuleOptions {
   shards: number;
 }
 
+const { PARK, READY, YIELD, RUN, ASSIST, ASSIST_END } = SiteKind;
+const WATCHES: ReadonlySet<number> = new Set([PARK, READY, YIELD, RUN, ASSIST, ASSIST_END]);
+
 /** Goroutines wait where no thread does: it needs probes in their scheduler, which may not be found. */
 const seesWaits = ({ kind, support }: ModulePlan): boolean =>
   kind !== 'go' || support.some((site) => site.kind === SiteKind.PARK);
@@ -176,6 +179,8 @@ export interface EncodedSites {
   entries: NumberedSite[];
   returns: NumberedSite[];
   support: NumberedSite[];
+  /** By which it is seen what calls wait for, and which nothing else needs. */
+  watch: NumberedSite[];
   /** Entries whose program sees the returns too. */
   around: NumberedSite[];
 }
@@ -223,8 +228,13 @@ export function encodeSites(plan: ModulePlan, firstFunction: number): EncodedSit
       returns.push(add(site, SiteKind.RETURN, fn, { place: 0, at: 0, flags }));
     }
   });
-  const support = plan.support.map((site) => add(site, site.kind, 0, { place: 0, at: site.at }));
-  return { sites, count, entries, returns, support, around };
+  const support: NumberedSite[] = [];
+  const watch: NumberedSite[] = [];
+  for (const site of plan.support) {
+    const numbered = add(site, site.kind, 0, { place: 0, at: site.at });
+    (WATCHES.has(site.kind) ? watch : support).push(numbered);
+  }
+  return { sites, count, entries, returns, support, watch, around };
 }
 
 /** Keys and values of the map `sites` by which no call begins any more. */

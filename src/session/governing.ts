@@ -10,6 +10,7 @@ import type { TraceRule } from './rule.js';
 import type { Session } from './session.js';
 import { Suspensions } from './suspensions.js';
 import { costByTarget, type RecentHits, type TargetCost, TargetShare } from './target-share.js';
+import { type WatchAction, WatchBudget } from './watch-budget.js';
 
 /** How often costs are looked at while they are near the budget, or something is new, in ms. */
 const QUICK_MS = 10;
@@ -25,6 +26,8 @@ const NOTHING_TO_DO_MS = 500;
 const NEW_SECONDS = 2;
 /** And something that is back. */
 const BACK_SECONDS = 0.5;
+/** What is seen of waits may be given up before, and is told by itself. */
+const TELL_SECONDS = 0.5;
 /** Of the budget: what is near it. */
 const NEAR = 0.3;
 
@@ -52,6 +55,14 @@ export interface GovernedRule {
   suspensions: number;
   /** Executables of which they are away now. */
   suspended: number;
+  /** What calls wait for is not looked at now. */
+  unwatched: boolean;
+}
+
+/** `threadsNs`: what those of the kernel's scheduler have cost. */
+interface WatchHits {
+  goroutines: number;
+  threadsNs: number;
 }
 
 type Told = 'count' | 'withdraw';
@@ -60,11 +71,14 @@ interface Ruled {
   governor: Governor;
   targets: TargetShare;
   suspensions: Suspensions<ProbedModule>;
+  watch: WatchBudget;
   withdrawals: number;
   /** What has been said of which function. */
   told: Map<number, Told>;
   /** And of what belongs to no function. */
   toldOther: boolean;
+  /** For how long that has left functions too little, in seconds. */
+  otherFor: number;
 }
 
 interface Costs {
@@ -79,8 +93,8 @@ export class Governing {
   private readonly costs = new WeakMap<ProbedModule, Costs>();
   /** Calls by function number, when they were last looked at. */
   private before: Float64Array = new Float64Array(0);
-  /** Hits of the programs that see what threads wait for, when they were last looked at. */
-  private scheduledBefore = 0;
+  /** Hits by which it is seen what goroutines, and threads, wait for, when they were last looked at. */
+  private readonly watchedBefore = { goroutines: 0, threads: 0 };
   private at = performance.now();
   private newUntil = 0;
   private activity = -1;
@@ -130,6 +144,7 @@ export class Governing {
       withdrawals,
       suspensions,
       suspended: suspended.size,
+      unwatched: ruled.watch.isAway,
     };
   }
 
@@ -155,10 +170,8 @@ export class Governing {
     const seconds = (now - this.at) / 1e3;
     this.at = now;
     const activity = session.activity();
-    const scheduled = session.scheduleHits();
-    const scheduleNs = Math.max(0, scheduled.hits - this.scheduledBefore) * scheduled.priceNs;
-    this.scheduledBefore = scheduled.hits;
-    const isQuiet = activity === this.activity && scheduleNs === 0;
+    const watched = this.watchHits();
+    const isQuiet = activity === this.activity && watched.threadsNs === 0;
     this.activity = activity;
     if (isQuiet && this.isAtRest && now > this.newUntil) return AT_REST_MS;
     const byRule = new Map<TraceRule, ProbedModule[]>();
@@ -189,29 +202,32 @@ export class Governing {
     for (const [rule, present] of byRule) {
       const most = targets.get(rule) ?? 1;
       const ruled = this.ruledBy(rule, most);
-      // One that came while the others make no spans.
-      for (const probed of ruled.governor.isThinned ? present : []) {
-        if (!this.costs.has(probed)) probed.attachment.thin(true);
-      }
+      this.treatAlike(rule, ruled, present);
       const spread = hits ? this.costByTarget(ruled, present, hits) : [];
       const budgets = rule.maxOverhead < 1 ? ruled.targets.step(seconds, most, spread) : most;
-      ruled.governor.setBudget(budgetOf(rule, budgets * this.share));
+      const budget = budgetOf(rule, budgets * this.share);
+      ruled.governor.setBudget(budget);
       const costs = isQuiet ? [] : present.flatMap((probed) => this.costsOf(probed, calls));
-      const other = this.supportNs(present, calls, hits) + this.scheduleShare(present) * scheduleNs;
+      const watchNs = this.watchNs(present, watched, hits);
+      this.watch(ruled.watch.step(seconds, watchNs, budget), rule, ruled, present);
+      const other =
+        this.supportNs(present, calls, watched.goroutines, hits) +
+        WatchBudget.bearable(watchNs, seconds, budget);
       for (const action of ruled.governor.step(seconds, costs, other)) {
         this.act(action, rule, ruled, present);
       }
-      this.tellOther(rule, ruled);
+      this.tellOther(seconds, rule, ruled);
       this.suspend(seconds, rule, ruled, present, hits);
       spending += ruled.governor.spending + ruled.governor.otherSpending;
-      if (ruled.governor.load > NEAR) isNear = true;
+      if (Math.max(ruled.governor.load, watchNs / seconds / budget) > NEAR) isNear = true;
     }
     this.share = this.host.step(seconds, spending);
     this.before = calls;
     this.isAtRest =
       this.share === 1 &&
       [...this.rules.values()].every(
-        ({ governor, suspensions }) => governor.isAtRest && suspensions.suspended.size === 0,
+        ({ governor, suspensions, watch }) =>
+          governor.isAtRest && suspensions.suspended.size === 0 && !watch.isAway,
       );
     return isNear ? QUICK_MS : SLOW_MS;
   }
@@ -223,9 +239,11 @@ export class Governing {
         governor: new Governor(budgetOf(rule, targets * this.share)),
         targets: new TargetShare(),
         suspensions: new Suspensions(),
+        watch: new WatchBudget(),
         withdrawals: 0,
         told: new Map(),
         toldOther: false,
+        otherFor: 0,
       };
       this.rules.set(rule, ruled);
     }
@@ -308,37 +326,98 @@ export class Governing {
   private supportNs(
     present: readonly ProbedModule[],
     calls: Float64Array,
+    watchHits: number,
     recent: RecentHits | null,
   ): number {
-    const hits = Math.max(0, (calls[0] ?? 0) - (this.before[0] ?? 0));
-    if (hits === 0) return 0;
-    const all = [...this.options.modules.all].filter(hasSupport);
-    const own = present.filter(hasSupport);
-    const [first] = own;
-    if (!first) return 0;
-    const share = shareOfHits(recent?.get(0), own) ?? targetsOf(own) / targetsOf(all);
-    return hits * this.costsPerCall(first).supportNs * share;
+    const hits = Math.max(0, (calls[0] ?? 0) - (this.before[0] ?? 0) - watchHits);
+    return hits === 0 ? 0 : hits * this.shareOf(present, hasSupport, recent);
   }
 
-  /** What threads wait for is looked at for all rules together. */
-  private scheduleShare(present: readonly ProbedModule[]): number {
-    const looking = [...this.options.modules.all].filter(waits);
+  /** And of those by which it is seen what calls wait for. */
+  private watchNs(
+    present: readonly ProbedModule[],
+    { goroutines, threadsNs }: WatchHits,
+    recent: RecentHits | null,
+  ): number {
     const own = present.filter(waits);
-    return own.length === 0 ? 0 : targetsOf(own) / targetsOf(looking);
+    if (own.length === 0) return 0;
+    const looking = [...this.options.modules.all].filter(waits);
+    const threads = (threadsNs * targetsOf(own)) / targetsOf(looking);
+    const isGo = (probed: ProbedModule): boolean => waits(probed) && hasSupport(probed);
+    return threads + (goroutines === 0 ? 0 : goroutines * this.shareOf(present, isGo, recent));
+  }
+
+  /** What one of all these modules' hits costs the rule, which has had some of them. */
+  private shareOf(
+    present: readonly ProbedModule[],
+    isMeant: (probed: ProbedModule) => boolean,
+    recent: RecentHits | null,
+  ): number {
+    const own = present.filter(isMeant);
+    const [first] = own;
+    if (!first) return 0;
+    const all = [...this.options.modules.all].filter(isMeant);
+    const share = shareOfHits(recent?.get(0), own) ?? targetsOf(own) / targetsOf(all);
+    return this.costsPerCall(first).supportNs * share;
+  }
+
+  /** Since the last step. */
+  private watchHits(): WatchHits {
+    const { session } = this.options;
+    const goroutines = session.watchHits();
+    const { hits: threads, priceNs } = session.scheduleHits();
+    const before = this.watchedBefore;
+    const since = {
+      goroutines: Math.max(0, goroutines - before.goroutines),
+      threadsNs: Math.max(0, threads - before.threads) * priceNs,
+    };
+    Object.assign(before, { goroutines, threads });
+    return since;
+  }
+
+  /** What came when the others were already treated so. */
+  private treatAlike(rule: TraceRule, ruled: Ruled, present: readonly ProbedModule[]): void {
+    for (const probed of present) {
+      if (this.costs.has(probed)) continue;
+      if (ruled.governor.isThinned) probed.attachment.thin(true);
+      if (ruled.watch.isAway) this.see(probed.attachment.watchWaits(false), rule);
+    }
+  }
+
+  /** What calls wait for costs too much, or may be looked at again. */
+  private watch(
+    action: WatchAction,
+    rule: TraceRule,
+    { watch }: Ruled,
+    present: readonly ProbedModule[],
+  ): void {
+    if (action === null) return;
+    const on = action === 'go on';
+    const { session, onNotice } = this.options;
+    const message = on
+      ? 'what calls wait for is looked at again'
+      : `to see what calls wait for costs ${percent(watch.share)} of a CPU, and may take half of the budget, which is ${percent(rule.maxOverhead)}: for ${watch.waitSeconds} s spans do not say it (raise --max-overhead, or leave out --waits)`;
+    const changes = present.map(({ attachment }) => attachment.watchWaits(on));
+    const work = Promise.all(changes).then(() => {
+      if (on) session.targets.watchAnew();
+      onNotice({ code: on ? 'WAITS_RESUMED' : 'WAITS_SUSPENDED', message }, rule);
+    });
+    this.see(work, rule);
   }
 
   /** Where nothing else keeps to the budget, and puts on again what was taken back. */
   private suspend(
     seconds: number,
     rule: TraceRule,
-    { governor, suspensions }: Ruled,
+    { governor, suspensions, watch }: Ruled,
     present: readonly ProbedModule[],
     hits: RecentHits | null,
   ): void {
     const { followed, onNotice } = this.options;
     const cost = governor.otherSpending / 1e9;
     suspensions.keepOnly(present);
-    const { suspend, resume } = suspensions.step(seconds, governor.isOtherTooDear, () =>
+    const isTooDear = governor.isOtherTooDear && !watch.isSettling;
+    const { suspend, resume } = suspensions.step(seconds, isTooDear, () =>
       dearestOf(present, suspensions.suspended, hits?.get(0)),
     );
     for (const probed of suspend) {
@@ -433,9 +512,10 @@ export class Governing {
   }
 
   /** Without these probes calls would be placed and paired wrongly: they go with all others, or not. */
-  private tellOther(rule: TraceRule, ruled: Ruled): void {
+  private tellOther(seconds: number, rule: TraceRule, ruled: Ruled): void {
     const { otherShare } = ruled.governor;
-    if (otherShare === null || ruled.toldOther) return;
+    ruled.otherFor = otherShare === null ? 0 : ruled.otherFor + seconds;
+    if (otherShare === null || ruled.otherFor < TELL_SECONDS || ruled.toldOther) return;
     ruled.toldOther = true;
     this.options.onNotice(
       {

@@ -190,6 +190,12 @@ export class KernelAttachment implements ModuleProbes {
     this.governed.set(all, Bit.THINNED, on);
   }
 
+  watchWaits(on: boolean): Promise<void> {
+    const all = this.plan.functions.map((_, index) => this.firstFunction + index);
+    this.governed.set(all, Bit.UNWATCHED, !on);
+    return Promise.resolve();
+  }
+
   has(functionIndex: number): boolean {
     const index = functionIndex - this.firstFunction;
     return index >= 0 && index < this.plan.functions.length;

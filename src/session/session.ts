@@ -266,6 +266,11 @@ export class Session {
     return this.activities;
   }
 
+  /** Of the support sites' hits, those by which it is seen what calls wait for. */
+  watchHits(): number {
+    return this.maps.statistics.sums(statistics.returns, 1, this.shards)[0] ?? 0;
+  }
+
   /** Calls so far, by function number; the first is of the support sites' hits. */
   calls(): Float64Array {
     return this.sums(statistics.calls);

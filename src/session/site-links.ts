@@ -15,6 +15,8 @@ export interface SiteLinksOptions {
   link: (program: SiteProgram, sites: readonly NumberedSite[]) => Promise<Link>;
   /** Which functions' sites of which program are to be linked. It may change: see reconcile(). */
   isWanted: (program: FunctionProgram, index: number) => boolean;
+  /** What calls wait for is to be looked at. It may change: see rewatch(). */
+  isWatching: () => boolean;
   /** The function's entry is to have a link of its own, so that its hits never come twice. */
   isApart: (index: number) => boolean;
   /** Each hit of these functions is seen twice now, or no more. */
@@ -66,6 +68,7 @@ function waves(functions: readonly number[], first: number): number[][] {
 
 export class SiteLinks {
   private support: Link | null = null;
+  private watch: Link | null = null;
   private groups: Group[] = [];
   private readonly sites: Record<FunctionProgram, Map<number, NumberedSite[]>>;
   private readonly work = new WorkQueue();
@@ -87,6 +90,7 @@ export class SiteLinks {
         if (this.closed || encoded.support.length === 0) return;
         this.support = await link('support', encoded.support);
       });
+      await this.rewatch();
       for (const [index, functions] of waves.entries()) {
         if (index > 0) await setTimeout(WAVE_MS);
         await this.reconcile(functions);
@@ -104,13 +108,29 @@ export class SiteLinks {
     });
   }
 
+  /** Sees to it that what calls wait for is looked at if that is wanted, and else not. */
+  rewatch(): Promise<void> {
+    return this.work.add(async () => {
+      const { encoded, link, isWatching } = this.options;
+      const wanted = !this.closed && isWatching() && encoded.watch.length > 0;
+      if (wanted) this.watch ??= await link('support', encoded.watch);
+      else await this.unwatch();
+    });
+  }
+
+  private async unwatch(): Promise<void> {
+    const { watch } = this;
+    this.watch = null;
+    await watch?.detach();
+  }
+
   async detach(): Promise<void> {
     this.closed = true;
     await this.work.add(async () => {
       const { support, groups } = this;
       this.support = null;
       this.groups = [];
-      await Promise.all([closeAll(groups), support?.detach()]);
+      await Promise.all([closeAll(groups), support?.detach(), this.unwatch()]);
     });
   }
 

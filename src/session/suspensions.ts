@@ -4,7 +4,7 @@
  * in which they cost most, and are back after a while. It decides; governing.ts sees to it.
  */
 
-/** How long they must have cost too much, in seconds. */
+/** How long they must have cost too much, in seconds, if nothing else is said. */
 const PATIENCE_SECONDS = 1;
 /** How long probes stay away, in seconds: at first, and at most. */
 const FIRST_WAIT_SECONDS = 15;
@@ -25,6 +25,8 @@ export class Suspensions<Of extends object> {
   /** So far. */
   count = 0;
 
+  constructor(private readonly patience = PATIENCE_SECONDS) {}
+
   get suspended(): ReadonlySet<Of> {
     return this.away;
   }
@@ -39,7 +41,7 @@ export class Suspensions<Of extends object> {
     this.over = Math.max(0, this.over + (isOver ? seconds : -seconds));
     const resume = [...this.away].filter((each) => this.backAt(each) <= this.seconds);
     for (const each of resume) this.away.delete(each);
-    const next = this.over > PATIENCE_SECONDS ? dearest() : null;
+    const next = this.over > this.patience ? dearest() : null;
     if (!next || this.away.has(next)) return { suspend: [], resume };
     this.over = 0;
     this.count++;

@@ -32,7 +32,7 @@ export class Targets {
   private readonly entries = new Map<number, TargetEntry>();
   /** Where their threads publish contexts, as far as they do. */
   private readonly threadContexts = new Map<number, ThreadContextPlace>();
-  private readonly facts = { publishers: 0, removals: 0, samplesHits: 0 };
+  private readonly facts = { publishers: 0, removals: 0, samplesHits: 0, watchedSince: 0n };
 
   constructor(
     private readonly maps: {
@@ -107,6 +107,12 @@ export class Targets {
     this.writeFacts();
   }
 
+  /** What calls wait for is looked at again: nothing is known of those that began before. */
+  watchAnew(): void {
+    this.facts.watchedSince = process.hrtime.bigint();
+    this.writeFacts();
+  }
+
   remove(pid: number): void {
     this.entries.delete(pid);
     this.threadContexts.delete(pid);
@@ -126,6 +132,7 @@ export class Targets {
     value.writeUInt32LE(this.facts.publishers, targetFacts.publishers);
     value.writeUInt32LE(this.facts.removals, targetFacts.removals);
     value.writeUInt32LE(this.facts.samplesHits, targetFacts.samplesHits);
+    value.writeBigUInt64LE(this.facts.watchedSince, targetFacts.watchedSince);
     this.maps.facts.update(FIRST, value);
   }
 

@@ -160,6 +160,7 @@ export const Governed = {
   WITHDRAWN: 2,
   TWICE: 4,
   COUNTED: 8,
+  UNWATCHED: 16,
 } as const;
 
 export const ValueKind = {
@@ -800,10 +801,11 @@ export const target = {
 
 /** Byte offsets in struct target_facts. */
 export const targetFacts = {
-  size: 16,
+  size: 24,
   publishers: 0,
   removals: 4,
   samplesHits: 8,
+  watchedSince: 16,
 } as const;
 
 /** Byte offsets in struct hit_sample. */

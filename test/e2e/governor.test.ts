@@ -7,8 +7,9 @@ import { test } from 'node:test';
 import { requireBpf } from '../tools/require.js';
 import { Shop } from '../tools/shop.js';
 import { until } from '../tools/agent.js';
-import { sleep } from '../tools/process.js';
-import { totalLost, trace, Tracer } from '../tools/tracer.js';
+import { buildTarget } from '../tools/go.js';
+import { RunningProcess, sleep } from '../tools/process.js';
+import { type JsonSpan, totalLost, trace, Tracer } from '../tools/tracer.js';
 
 /** Called for every request, and far too seldom to cost anything. */
 const SELDOM = 'main.(*Shop).PlaceOrder';
@@ -217,6 +218,50 @@ test('where following goroutines alone is too dear, nothing is traced for some t
     assert.match(suspended?.message ?? '', /the budget is 1 %: nothing is traced of .* for 15 s/);
   } finally {
     await shop.stop();
+  }
+});
+
+/** Requests a second, each of which lets goroutines wait, and none of which calls what is traced. */
+const WAITING_RATE = 2_000;
+
+test('what calls wait for may take half of the budget, and is given up before anything else', async (t) => {
+  if (!requireBpf(t)) return;
+  const binary = await buildTarget('cost');
+  const service = await RunningProcess.start(binary, ['serve', '1']);
+  try {
+    const url = await service.until(
+      'listening',
+      () => /^listening on (\S+)$/m.exec(service.output)?.[1] ?? null,
+    );
+    const call = async (): Promise<void> => {
+      for (let count = 0; count < ORDERS; count++) {
+        assert.equal((await fetch(`${url}/usage`)).status, 200);
+      }
+    };
+    const args = ['--waits', '--max-overhead', '1%', '--pid', String(service.pid), 'main.usage'];
+    const tracer = await Tracer.attach(args);
+    const has = (code: string): true | null =>
+      tracer.notices.some((notice) => notice.code === code) || null;
+    await call();
+    const load = await RunningProcess.start(binary, ['load', url, String(WAITING_RATE), '4']);
+    await until('unwatched', () => has('WAITS_SUSPENDED'));
+    assert.equal(await load.ended(), 0, load.output);
+    await call();
+    await until('watched again', () => has('WAITS_RESUMED'), 60_000);
+    await call();
+    assert.equal(await tracer.stop(), 0, tracer.stderr);
+    const isTimed = ({ attributes }: JsonSpan): boolean =>
+      attributes['underspan.time.running'] !== undefined;
+    assert.deepEqual(
+      tracer.spans.map(isTimed),
+      [true, false, true].flatMap((timed) => Array<boolean>(ORDERS).fill(timed)),
+    );
+    assert.equal(totalLost(tracer.result), 0);
+    assert.equal(tracer.result.waitsLost, 0);
+    assert.equal(tracer.result.suspensions, 0);
+    assert.equal(tracer.result.functions[0]?.calls, 3 * ORDERS);
+  } finally {
+    await service.stop();
   }
 });
 

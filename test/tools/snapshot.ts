@@ -110,5 +110,6 @@ export const UNGOVERNED = {
   withdrawn: 0,
   withdrawals: 0,
   suspended: 0,
+  unwatched: false,
   suspensions: 0,
 };

@@ -19,7 +19,8 @@ const ENCODED: EncodedSites = {
   count: 2 * FUNCTIONS.length,
   entries: FUNCTIONS.map((fn) => siteOf(fn, fn)),
   returns: FUNCTIONS.map((fn) => siteOf(10 + fn, fn)),
-  support: [],
+  support: [siteOf(20, 0)],
+  watch: [siteOf(21, 0), siteOf(22, 0)],
   around: [],
 };
 
@@ -29,6 +30,7 @@ class Kernel {
   readonly counted = new Set<number>();
   readonly apart = new Set<number>();
   readonly twice = new Set<number>();
+  watching = true;
   /** How often a function's entry was linked twice at once, with the programs told, and without. */
   told = 0;
   untold = 0;
@@ -40,6 +42,7 @@ class Kernel {
     isWanted: (program, index) =>
       !this.away.has(index) && !(program === 'leave' && this.counted.has(index)),
     isApart: (index) => this.apart.has(index),
+    isWatching: () => this.watching,
     onTwice: (functions, twice) => {
       for (const each of functions) {
         if (twice) this.twice.add(each);
@@ -54,7 +57,7 @@ class Kernel {
     const functions = sites.map((site) => site.function);
     const own = { program, functions };
     this.open.push(own);
-    for (const each of functions) {
+    for (const each of program === 'support' ? [] : functions) {
       if (this.count(program, each) < 2) continue;
       if (this.twice.has(each)) this.told++;
       else this.untold++;
@@ -120,6 +123,25 @@ describe('links', () => {
     kernel.counted.delete(2);
     await kernel.links.reconcile([2]);
     assert.deepEqual(kernel.linked('leave'), [2, 3]);
+  });
+
+  test('by which it is seen what calls wait for come and go alone', async () => {
+    const kernel = await attached();
+    const sites = (): number[] =>
+      kernel.open
+        .filter(({ program }) => program === 'support')
+        .map((each) => each.functions.length);
+    assert.deepEqual(sites(), [1, 2]);
+    kernel.watching = false;
+    await kernel.links.rewatch();
+    assert.deepEqual(sites(), [1]);
+    assert.deepEqual(kernel.linked('enter'), FUNCTIONS);
+    kernel.watching = true;
+    await Promise.all([kernel.links.rewatch(), kernel.links.rewatch()]);
+    assert.deepEqual(sites(), [1, 2]);
+    await kernel.links.detach();
+    await kernel.links.rewatch();
+    assert.deepEqual(kernel.open, []);
   });
 
   test('stay as they were where new ones cannot be made', async () => {

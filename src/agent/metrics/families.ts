@@ -175,6 +175,13 @@ const TARGETS: Family[] = [
     read: perRule(({ suspended }) => suspended),
   },
   {
+    name: 'underspan_governor_unwatched',
+    type: 'gauge',
+    help: '1 while it is not looked at what calls wait for, since that alone costs half of the budget.',
+    labels: ['rule'],
+    read: perRule(({ unwatched }) => (unwatched ? 1 : 0)),
+  },
+  {
     name: 'underspan_governor_suspensions_total',
     type: 'counter',
     help: 'How often all probes of an executable were taken back for a while, since following stacks alone cost more than the budget.',
