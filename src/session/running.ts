@@ -32,7 +32,7 @@ import { ProcessResources } from './resources.js';
 import type { TraceRule } from './rule.js';
 import { Session } from './session.js';
 import type { FunctionStatistics } from './statistics.js';
-import { type CountedFunction, lostInKernel, summarize } from './summary.js';
+import { type CountedFunction, lostInKernel, summarize, summarizeValues } from './summary.js';
 import { Trampolines } from './trampolines.js';
 import type { Transport } from './transport.js';
 
@@ -190,6 +190,7 @@ export class Running {
       functions: this.functions,
       clockOffsetNs: native.clockOffset(),
       resource: (pid) => this.resources.of(pid),
+      by: rules[0]?.by ?? null,
       openCalls: (stack, pid) => {
         const open = this.session.openCallsOn(stack, pid);
         return open && decodeOpenCalls(open.calls);
@@ -409,7 +410,10 @@ export class Running {
         named && { name: named.name, sites: named.sites, unsent: this.pipeline.unsent[index] ?? 0 },
     );
     const { suspensions } = this.governing;
-    const summary = summarize(counted, statistics, this.lostHere(), overhead, suspensions);
+    const summary: Summary = {
+      ...summarize(counted, statistics, this.lostHere(), overhead, suspensions),
+      ...(this.pipeline.byValue ? { by: summarizeValues(this.pipeline.byValue) } : {}),
+    };
     await Promise.all(sinks.map((sink) => sink.close(summary)));
     return summary;
   }

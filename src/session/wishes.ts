@@ -1,10 +1,13 @@
 /** What a user wants of the functions of one selection, and the rule that it makes. */
+import { UnderspanError } from '../errors.js';
 import type { Features } from '../native/native.js';
 import type { ErrorMode } from '../plan/error-modes.js';
 import type { HostCosts } from '../plan/host-costs.js';
 import type { PlanRequest } from '../plan/plan-module.js';
 import type { Trampolines } from '../plan/trampolines.js';
+import type { SpanAttribute } from '../spans/span-attribute.js';
 import { parseSpanCondition } from '../spans/span-condition.js';
+import { parseSpanKey } from '../spans/span-key.js';
 import { sampleThreshold } from '../spans/sampling.js';
 import { inProcess, parsePattern } from '../symbols/patterns.js';
 import type { TraceRule } from './rule.js';
@@ -24,6 +27,8 @@ export interface TraceWishes {
   span: string | null;
   /** What must hold for that span too; see span-condition.ts. */
   where: string[];
+  /** What spans are counted by; see span-key.ts. Null: nothing. */
+  by: string | null;
   /** Spans of one function beneath one parent before the others are folded into one; 0: any number. */
   fold: number;
   /** Share of traces, 0 to 1. */
@@ -125,7 +130,17 @@ export function ruleOf(
   selects: Selects,
 ): TraceRule {
   const { minDurationNs, slowerThanNs, errorsOnly, fold, followForks } = wishes;
-  const span = parseSpanCondition(wishes.span, wishes.where);
+  const attributes: SpanAttribute[] = [];
+  const span = parseSpanCondition(wishes.span, wishes.where, attributes);
+  const by = wishes.by === null ? null : parseSpanKey(wishes.by, attributes);
+  if (by && wishes.entryOnly) {
+    throw new UnderspanError(
+      'usage',
+      'NOTHING_TO_COUNT',
+      `spans are to be counted by '${by.text}', and entries alone make no spans`,
+      'leave out --by or --entry-only',
+    );
+  }
   return {
     ...selects,
     request: planRequest(wishes, features, costs),
@@ -143,9 +158,10 @@ export function ruleOf(
       waits: wishes.waits && !wishes.entryOnly,
       gc: wishes.gc,
       allocations: wishes.allocations && !wishes.entryOnly,
-      spans: span,
+      spanAttributes: span || by ? attributes : null,
     },
     filter: { minDurationNs, slowerThanNs, errorsOnly, span, fold },
+    by,
     followForks,
     maxOverhead: wishes.maxOverhead,
   };

@@ -165,6 +165,9 @@ export class Incoming {
 }
 
 function summaryOf(line: Summary): Summary {
-  const { functions, lost, contexts, valuesLost, waitsLost, suspensions, overhead } = line;
-  return { functions, lost, contexts, valuesLost, waitsLost, suspensions, overhead };
+  const { functions, lost, contexts, valuesLost, waitsLost, suspensions, overhead, by } = line;
+  return {
+    ...{ functions, lost, contexts, valuesLost, waitsLost, suspensions, overhead },
+    ...(by === undefined ? {} : { by }),
+  };
 }
