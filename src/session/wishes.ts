@@ -4,10 +4,11 @@ import type { Features } from '../native/native.js';
 import type { ErrorMode } from '../plan/error-modes.js';
 import type { HostCosts } from '../plan/host-costs.js';
 import type { PlanRequest } from '../plan/plan-module.js';
+import { isSecret } from '../plan/secrets.js';
 import type { Trampolines } from '../plan/trampolines.js';
 import type { SpanAttribute } from '../spans/span-attribute.js';
 import { parseSpanCondition } from '../spans/span-condition.js';
-import { parseSpanKey } from '../spans/span-key.js';
+import { parseSpanKey, type SpanKey } from '../spans/span-key.js';
 import { sampleThreshold } from '../spans/sampling.js';
 import { inProcess, parsePattern } from '../symbols/patterns.js';
 import type { TraceRule } from './rule.js';
@@ -132,15 +133,7 @@ export function ruleOf(
   const { minDurationNs, slowerThanNs, errorsOnly, fold, followForks } = wishes;
   const attributes: SpanAttribute[] = [];
   const span = parseSpanCondition(wishes.span, wishes.where, attributes);
-  const by = wishes.by === null ? null : parseSpanKey(wishes.by, attributes);
-  if (by && wishes.entryOnly) {
-    throw new UnderspanError(
-      'usage',
-      'NOTHING_TO_COUNT',
-      `spans are to be counted by '${by.text}', and entries alone make no spans`,
-      'leave out --by or --entry-only',
-    );
-  }
+  const by = keyOf(wishes, attributes);
   return {
     ...selects,
     request: planRequest(wishes, features, costs),
@@ -165,4 +158,29 @@ export function ruleOf(
     followForks,
     maxOverhead: wishes.maxOverhead,
   };
+}
+
+function keyOf(
+  { by, entryOnly, redact }: TraceWishes,
+  attributes: SpanAttribute[],
+): SpanKey | null {
+  if (by === null) return null;
+  const key = parseSpanKey(by, attributes);
+  if (entryOnly) {
+    throw new UnderspanError(
+      'usage',
+      'NOTHING_TO_COUNT',
+      `spans are to be counted by '${key.text}', and entries alone make none`,
+      'leave out --by or --entry-only',
+    );
+  }
+  if (key.attribute !== null && isSecret([key.attribute], redact)) {
+    throw new UnderspanError(
+      'usage',
+      'KEY_HIDDEN',
+      `'${key.attribute}' is a name whose values are hidden, and the summary would show them`,
+      'choose another attribute, or show what looks like a secret by --no-redact',
+    );
+  }
+  return key;
 }

@@ -7,6 +7,8 @@ import { askFor, type SpanAttribute, TOO_LONG, UNREADABLE_ATTRIBUTE } from './sp
 export interface SpanKey {
   /** As it was asked for. */
   readonly text: string;
+  /** Null: it is none. */
+  readonly attribute: string | null;
   /** Undefined: the span does not have it. Null: it could not be read. */
   valueOf(span: ProgramSpanRecord): AttributeValue | null | undefined;
 }
@@ -17,9 +19,10 @@ const KEY = /^\s*span\.(?:(name|status)|attr\.([^\s=!<>]+))\s*$/;
 export function parseSpanKey(written: string, attributes: SpanAttribute[]): SpanKey {
   const [, field, attribute] = KEY.exec(written) ?? [];
   const text = written.trim();
-  if (field === 'status') return { text, valueOf: ({ status }) => status };
+  if (field === 'status') return { text, attribute: null, valueOf: ({ status }) => status };
   // Without a name is only what could not be read.
-  if (field === 'name') return { text, valueOf: ({ name }) => (name === '' ? null : name) };
+  const nameOf = ({ name }: ProgramSpanRecord): string | null => (name === '' ? null : name);
+  if (field === 'name') return { text, attribute: null, valueOf: nameOf };
   if (attribute === undefined) {
     throw new UnderspanError(
       'usage',
@@ -30,7 +33,7 @@ export function parseSpanKey(written: string, attributes: SpanAttribute[]): Span
   }
   const number = askFor(attribute, attributes);
   return {
-    text,
+    ...{ text, attribute },
     valueOf: ({ attributes: present }) => {
       const found = present?.get(number);
       if (found !== undefined) return found === TOO_LONG ? null : found;

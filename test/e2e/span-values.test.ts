@@ -225,6 +225,7 @@ test('what cannot be counted by is refused before anything is attached', async (
   for (const [args, said] of [
     [['--by', 'tenant.id'], /'tenant\.id' is nothing that spans say.*\n.*span\.attr\.tenant\.id/s],
     [['--by', 'span.name', '--by', 'span.status'], /--by <key>.*given once/],
+    [['--by', 'span.attr.api.token'], /a name whose values are hidden.*--no-redact/s],
     [['--by', 'span.name', '--entry-only'], /leave out --by or --entry-only/],
   ] as const) {
     const { status, stderr } = await trace(['attach', ...pid, ...args, 'main']);

@@ -20,7 +20,7 @@ function scene(options: Partial<SpansByValueOptions> = {}): Scene {
   const clock = { now: 0n };
   const spans = new SpansByValue({
     key: {
-      text: 'span.attr.tenant',
+      ...{ text: 'span.attr.tenant', attribute: 'tenant' },
       valueOf: ({ attributes }) =>
         attributes?.has(UNREADABLE) ? null : (attributes?.get(TENANT) ?? undefined),
     },
