@@ -9,6 +9,7 @@ import type { AgentValues } from './agent.js';
 import type { SinkValues } from './context.js';
 import {
   collect,
+  once,
   parseCount,
   parseDuration,
   parseErrorMode,
@@ -114,6 +115,7 @@ export interface AttachValues extends SelectionValues, SinkValues, AgentValues {
   errorsOnly?: true;
   span?: string;
   where?: string[];
+  by?: string;
   fold: number;
   sample: number;
   maxRate: number;
@@ -175,6 +177,11 @@ export function addTracing(command: Command): Command {
       '--where <condition>',
       "what must hold for that span: 'span.attr.tenant.id == \"acme\"', 'span.status == error'",
       collect(text),
+    )
+    .option(
+      '--by <key>',
+      "count spans by what the program's own say too: span.attr.tenant.id, span.name, span.status",
+      once,
     )
     .option(
       '--fold <n>',
@@ -269,6 +276,7 @@ export function toTraceOptions(
     errorsOnly: values.errorsOnly ?? false,
     span: values.span ?? null,
     where: values.where ?? [],
+    by: values.by ?? null,
     fold: values.fold,
     sample: values.sample,
     maxRate: values.maxRate,

@@ -43,6 +43,12 @@ export const parseErrorMode = argument((text) => {
   return mode;
 });
 
+/** For an option of which a second one would hide the first. */
+export function once(text: string, previous?: string): string {
+  if (previous !== undefined) throw new InvalidArgumentError('It can be given once.');
+  return text;
+}
+
 /** For an option that is repeated. */
 export function collect<T>(parse: (text: string) => T): (text: string, previous?: T[]) => T[] {
   return (text, previous = []) => [...previous, parse(text)];

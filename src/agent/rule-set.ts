@@ -58,7 +58,12 @@ export class RuleSet {
 
   private make(config: RuleConfig, maxFunctions: number): TraceRule {
     const { features, costs, procfs, workloads } = this.options;
-    const wishes: TraceWishes = { ...config.trace, handlers: config.http, maxFunctions };
+    const wishes: TraceWishes = {
+      ...config.trace,
+      ...{ handlers: config.http, maxFunctions },
+      // Rules have no summary.
+      by: null,
+    };
     return ruleOf(wishes, features, costs, {
       id: `${config.name}#${++this.made}`,
       name: config.name,

@@ -9,7 +9,7 @@ import {
   siteCount,
   type ValuePlan,
 } from '../plan/plan.js';
-import type { SpanAttribute, SpanCondition } from '../spans/span-condition.js';
+import type { SpanAttribute } from '../spans/span-attribute.js';
 import {
   attributeName,
   contextType,
@@ -49,8 +49,8 @@ export interface RuleOptions {
   gc: boolean;
   /** What calls allocate is looked at. */
   allocations: boolean;
-  /** Which of the program's own spans keep trees beneath them; null: they are not asked. */
-  spans: SpanCondition | null;
+  /** What is read of the program's own spans, besides name and status; null: not even that. */
+  spanAttributes: readonly SpanAttribute[] | null;
 }
 
 /** What else is the same for all functions of an attachment. */
@@ -105,7 +105,7 @@ export function encodeSettings(
   flag(settings.allocations, options.allocations);
   flag(settings.allocationStacks, options.allocationStacks);
   word(settings.minWaitNs, MIN_WAIT_NS);
-  encodeAttributes(buffer, options.spans?.attributes ?? []);
+  encodeAttributes(buffer, options.spanAttributes ?? []);
   buffer.writeUInt32LE(options.shards - 1, settings.shardMask);
   buffer.writeUInt32LE(Math.min(options.contextHops, MAX_CONTEXT_HOPS), settings.maxHops);
   buffer.writeUInt32LE(options.attachment, settings.attachment);
@@ -118,7 +118,7 @@ export function encodeSettings(
   flag(settings.roots, options.roots);
   flag(settings.unsampled, options.unsampled);
   flag(settings.entryOnly, options.entryOnly);
-  flag(settings.programSpans, options.programSpans || options.spans !== null);
+  flag(settings.programSpans, options.programSpans || options.spanAttributes !== null);
   flag(settings.findsMappings, features.findsMappings);
   flag(settings.perfBuffers, options.perfBuffers);
   flag(settings.writesRegisters, features.writesRegisters);

@@ -5,6 +5,8 @@ import { Collectors, type Cycle, cycleSpans } from '../spans/collector.js';
 import { Decoder } from '../spans/decode.js';
 import type { ProcessResource, ProgramSpan } from '../spans/span.js';
 import { SpanGate } from '../spans/span-gate.js';
+import type { SpanKey } from '../spans/span-key.js';
+import { SpansByValue } from '../spans/spans-by-value.js';
 import { type FunctionName, SpanMaker } from '../spans/spans.js';
 import type { ModuleNames } from './names.js';
 import { type TreeFilter, TreeKeeper } from '../spans/trees.js';
@@ -31,6 +33,8 @@ export interface PipelineOptions {
   functions: readonly (NamedFunction | undefined)[];
   clockOffsetNs: bigint;
   resource: (tgid: number) => ProcessResource;
+  /** What spans are counted by; null: nothing. */
+  by?: SpanKey | null;
   openCalls: (stack: bigint, tgid: number) => OpenCall[] | null;
   /** Resolves when all records that had been sent at the time of the call have been given to batch(). */
   drained: () => Promise<void>;
@@ -56,6 +60,8 @@ export class Pipeline {
     undecided: 0,
     open: 0,
   };
+  /** Null: nobody asks for it. */
+  readonly byValue: SpansByValue | null;
   /** By function: records that made no span, less spans that had no record. */
   readonly unsent: number[] = [];
   /** Calls without a record that were sent while a process, or everything, came to its end. */
@@ -102,6 +108,9 @@ export class Pipeline {
         for (const call of calls) if (!call.unclosed) this.count(reason, call.function, 1);
       },
     });
+    const { by = null, functions } = options;
+    this.byValue =
+      by && new SpansByValue({ key: by, nameOf: (index) => functions[index]?.name ?? '' });
     this.keeper = new TreeKeeper({
       release: (calls) => this.gate.add(calls),
       lost: (reason, fn, count) => this.count(reason, fn, count),
@@ -113,6 +122,7 @@ export class Pipeline {
       call: (call) => this.keeper.add(call),
       programSpan: (record) => {
         this.programSpans.push(this.maker.programSpan(record));
+        this.byValue?.spanEnded(record);
         this.gate.spanEnded(record);
       },
       process: options.onProcess,
@@ -139,7 +149,8 @@ export class Pipeline {
 
   /** Some tree waits, to be looked at by tick(). */
   get waits(): boolean {
-    return this.keeper.waits || this.gate.waits || this.paused.size > 0;
+    const byValue = this.byValue?.waits ?? false;
+    return this.keeper.waits || this.gate.waits || byValue || this.paused.size > 0;
   }
 
   /** Looks at trees that have been held for long. */
@@ -147,18 +158,20 @@ export class Pipeline {
     // That a pause has ended may have been lost.
     for (const tgid of this.paused.keys()) this.resume(tgid);
     this.gate.tick();
+    this.byValue?.tick();
     return this.keeper.tick();
   }
 
   /** Sends what is held of a process that has exited, and what was open in it. */
   finishProcess(tgid: number, endNs: bigint, open: readonly OpenStack[]): Promise<void> {
-    return this.ending(open, async () => {
+    const finish = async (): Promise<void> => {
       await this.keeper.finishProcess(tgid, endNs, open);
       this.gate.finish((call) => call.tgid === tgid);
       // Trees that wait for names ask for its pauses.
       await this.waiting;
       this.collectors.forget(tgid);
-    });
+    };
+    return this.ending(open, finish, (group) => group.tgid === tgid);
   }
 
   /** Sends what is still held, or what is held of these functions; no record comes after. */
@@ -167,10 +180,11 @@ export class Pipeline {
     open: readonly OpenStack[],
     isOver: (functionIndex: number) => boolean = () => true,
   ): Promise<void> {
-    return this.ending(open, async () => {
+    const finish = async (): Promise<void> => {
       await this.keeper.finish(endNs, ({ functionIndex }) => isOver(functionIndex));
       this.gate.finish((call) => isOver(call.function));
-    });
+    };
+    return this.ending(open, finish, ({ functionIndex }) => isOver(functionIndex));
   }
 
   /** The numbers of these functions are free for others. */
@@ -196,8 +210,15 @@ export class Pipeline {
    * did not fit the ring. Some of both have been sent all the same, for the sake of what hangs from
    * them.
    */
-  private ending(stacks: readonly OpenStack[], finish: () => Promise<void>): Promise<void> {
-    const ended = this.ended.then(() => this.end(stacks, finish));
+  private ending(
+    stacks: readonly OpenStack[],
+    finish: () => Promise<void>,
+    isOver: Parameters<SpansByValue['finish']>[0],
+  ): Promise<void> {
+    const ended = this.ended
+      .then(() => this.end(stacks, finish))
+      // What the last trees have sent is counted too.
+      .finally(() => this.byValue?.finish(isOver));
     this.ended = ended.catch(() => undefined);
     return ended;
   }
@@ -282,6 +303,7 @@ export class Pipeline {
       this.sent[call.function] = (this.sent[call.function] ?? 0) + 1;
       return this.maker.span(call);
     });
+    this.byValue?.add(calls);
     this.spans += spans.length;
     for (const sink of this.sinks) sink.spans(spans);
   }

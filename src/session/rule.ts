@@ -1,5 +1,6 @@
 /** What is traced where: the wishes of one command line, or one rule of the agent. */
 import type { PlanRequest } from '../plan/plan-module.js';
+import type { SpanKey } from '../spans/span-key.js';
 import type { TreeFilter } from '../spans/trees.js';
 import type { Target } from '../targets/target.js';
 import type { RuleOptions } from './encode.js';
@@ -26,6 +27,8 @@ export interface TraceRule {
   readonly request: PlanRequest;
   readonly options: RuleOptions;
   readonly filter: TreeFilter;
+  /** What spans are counted by; null: nothing. */
+  readonly by: SpanKey | null;
   readonly followForks: boolean;
   /** What tracing may cost a target, as a share of one CPU; 1: any cost. */
   readonly maxOverhead: number;

@@ -33,7 +33,7 @@ import { ProcessResources } from './resources.js';
 import type { TraceRule } from './rule.js';
 import { Session } from './session.js';
 import type { FunctionStatistics } from './statistics.js';
-import { type CountedFunction, lostInKernel, summarize } from './summary.js';
+import { type CountedFunction, lostInKernel, summarize, summarizeValues } from './summary.js';
 import { Trampolines } from './trampolines.js';
 import type { Transport } from './transport.js';
 import { unseenSpans } from './unseen-spans.js';
@@ -194,6 +194,7 @@ export class Running {
       functions: this.functions,
       clockOffsetNs: native.clockOffset(),
       resource: (pid) => this.resources.of(pid),
+      by: rules[0]?.by ?? null,
       openCalls: (stack, pid) => {
         const open = this.session.openCallsOn(stack, pid);
         return open && decodeOpenCalls(open.calls);
@@ -415,12 +416,15 @@ export class Running {
         named && { name: named.name, sites: named.sites, unsent: this.pipeline.unsent[index] ?? 0 },
     );
     const { suspensions } = this.governing;
-    const summary = summarize(counted, statistics, {
-      lost: this.lostHere(),
-      allocations: await this.allocations(),
-      suspensions,
-      overhead,
-    });
+    const summary: Summary = {
+      ...summarize(counted, statistics, {
+        lost: this.lostHere(),
+        allocations: await this.allocations(),
+        suspensions,
+        overhead,
+      }),
+      ...(this.pipeline.byValue ? { by: summarizeValues(this.pipeline.byValue) } : {}),
+    };
     await Promise.all(sinks.map((sink) => sink.close(summary)));
     return summary;
   }

@@ -1,6 +1,7 @@
 /** The kernel's counts and our own losses → what a session reports at its end. */
-import type { FunctionSummary, Summary } from '../sinks/sink.js';
+import type { FunctionSummary, Summary, ValuesSummary } from '../sinks/sink.js';
 import { quantile } from '../spans/quantiles.js';
+import type { SpansByValue } from '../spans/spans-by-value.js';
 import { waitsByReason } from '../spans/waits.js';
 import { LostReason } from '../spans/records.generated.js';
 import { type FunctionStatistics, LOST_REASONS } from './statistics.js';
@@ -20,6 +21,9 @@ const KERNEL_REASONS: Record<number, string> = {
   [LostReason.ENTRY_ONLY]: 'entryOnly',
   [LostReason.GOVERNOR]: 'governor',
 };
+
+/** Others are together. */
+const MOST_VALUES = 20;
 
 export interface CountedFunction {
   name: string;
@@ -81,4 +85,20 @@ function summarizeFunction(named: CountedFunction, counted: FunctionStatistics):
     selfNano: counted.selfNs,
     waitedNano: waitsByReason(counted.waitedNs),
   };
+}
+
+export function summarizeValues(spans: SpansByValue): ValuesSummary {
+  const values = spans.rows(MOST_VALUES).map(({ functions, totalNs, maxNs, ...row }) => ({
+    kind: row.kind,
+    value: row.value,
+    requests: row.requests,
+    totalNano: totalNs,
+    maxNano: maxNs,
+    functions: [...functions]
+      .map(([name, { calls, ...times }]) => ({
+        ...{ name, calls, totalNano: times.totalNs, maxNano: times.maxNs },
+      }))
+      .sort((a, b) => b.totalNano - a.totalNano || b.calls - a.calls),
+  }));
+  return { key: spans.key, values };
 }

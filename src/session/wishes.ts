@@ -1,10 +1,14 @@
 /** What a user wants of the functions of one selection, and the rule that it makes. */
+import { UnderspanError } from '../errors.js';
 import type { Features } from '../native/native.js';
 import type { ErrorMode } from '../plan/error-modes.js';
 import type { HostCosts } from '../plan/host-costs.js';
 import type { PlanRequest } from '../plan/plan-module.js';
+import { isSecret } from '../plan/secrets.js';
 import type { Trampolines } from '../plan/trampolines.js';
+import type { SpanAttribute } from '../spans/span-attribute.js';
 import { parseSpanCondition } from '../spans/span-condition.js';
+import { parseSpanKey, type SpanKey } from '../spans/span-key.js';
 import { sampleThreshold } from '../spans/sampling.js';
 import { inProcess, parsePattern } from '../symbols/patterns.js';
 import type { TraceRule } from './rule.js';
@@ -24,6 +28,8 @@ export interface TraceWishes {
   span: string | null;
   /** What must hold for that span too; see span-condition.ts. */
   where: string[];
+  /** What spans are counted by; see span-key.ts. Null: nothing. */
+  by: string | null;
   /** Spans of one function beneath one parent before the others are folded into one; 0: any number. */
   fold: number;
   /** Share of traces, 0 to 1. */
@@ -125,7 +131,9 @@ export function ruleOf(
   selects: Selects,
 ): TraceRule {
   const { minDurationNs, slowerThanNs, errorsOnly, fold, followForks } = wishes;
-  const span = parseSpanCondition(wishes.span, wishes.where);
+  const attributes: SpanAttribute[] = [];
+  const span = parseSpanCondition(wishes.span, wishes.where, attributes);
+  const by = keyOf(wishes, attributes);
   return {
     ...selects,
     request: planRequest(wishes, features, costs),
@@ -143,10 +151,36 @@ export function ruleOf(
       waits: wishes.waits && !wishes.entryOnly,
       gc: wishes.gc,
       allocations: wishes.allocations && !wishes.entryOnly,
-      spans: span,
+      spanAttributes: span || by ? attributes : null,
     },
     filter: { minDurationNs, slowerThanNs, errorsOnly, span, fold },
+    by,
     followForks,
     maxOverhead: wishes.maxOverhead,
   };
+}
+
+function keyOf(
+  { by, entryOnly, redact }: TraceWishes,
+  attributes: SpanAttribute[],
+): SpanKey | null {
+  if (by === null) return null;
+  const key = parseSpanKey(by, attributes);
+  if (entryOnly) {
+    throw new UnderspanError(
+      'usage',
+      'NOTHING_TO_COUNT',
+      `spans are to be counted by '${key.text}', and entries alone make none`,
+      'leave out --by or --entry-only',
+    );
+  }
+  if (key.attribute !== null && isSecret([key.attribute], redact)) {
+    throw new UnderspanError(
+      'usage',
+      'KEY_HIDDEN',
+      `'${key.attribute}' is a name whose values are hidden, and the summary would show them`,
+      'choose another attribute, or show what looks like a secret by --no-redact',
+    );
+  }
+  return key;
 }

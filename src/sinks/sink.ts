@@ -1,4 +1,4 @@
-import type { FunctionSpan, ProgramSpan } from '../spans/span.js';
+import type { AttributeValue, FunctionSpan, ProgramSpan } from '../spans/span.js';
 
 /** Something a reader of the output must know. */
 export interface Notice {
@@ -61,8 +61,31 @@ export interface Allocations {
   uncounted: { bytes: number; samples: number };
 }
 
+/** Requests, and the spans beneath them, of one value. */
+export interface ValueSummary {
+  /** other: what there was no room for. none: no span around has it. unknown: that is not known. */
+  kind: 'value' | 'other' | 'none' | 'unknown';
+  /** null: of all kinds but the first. */
+  value: AttributeValue | null;
+  requests: number;
+  /** Of the requests: as long as their own spans were. */
+  totalNano: number;
+  maxNano: number;
+  /** Of spans that were kept; a folded one is as many calls as it stands for. */
+  functions: { name: string; calls: number; totalNano: number; maxNano: number }[];
+}
+
+export interface ValuesSummary {
+  /** What they are told apart by, as it was asked for. */
+  key: string;
+  /** By the time of their requests, then what has no value. */
+  values: ValueSummary[];
+}
+
 export interface Summary {
   functions: FunctionSummary[];
+  /** Spans by a value; only there if that was asked for. */
+  by?: ValuesSummary;
   /** Calls that made no span, by reason; a reason that did not occur is 0. */
   lost: Record<string, number>;
   /** Calls whose context could not be read, and of those, whose context had too many wrappers. */

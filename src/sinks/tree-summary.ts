@@ -2,6 +2,7 @@
 import type { FunctionSummary, Summary } from './sink.js';
 import { allocationLines } from './tree-allocations.js';
 import { count, duration, type Paint, printable, table } from './tree-format.js';
+import { valueLines } from './tree-values.js';
 
 const HEAD = ['function', 'calls', 'spans', 'errors', 'min', 'p50', 'p99', 'max', 'total', 'self'];
 
@@ -16,6 +17,7 @@ export function renderSummary(summary: Summary, paint: Paint): string[] {
     ...(silent > 0 && called.length > 0
       ? [paint.dim(`${count(silent)} more function${silent === 1 ? ' was' : 's were'} not called`)]
       : []),
+    ...(summary.by ? valueLines(summary.by, paint) : []),
     '',
     `lost: ${lostLine(summary.lost)}`,
     ...contextLines(summary.contexts),

@@ -10,11 +10,10 @@ import type {
   TracerRecord,
   Wait,
 } from './call.js';
-import { UNREADABLE_ATTRIBUTE } from './span-condition.js';
+import { TOO_LONG, UNREADABLE_ATTRIBUTE } from './span-attribute.js';
 import {
   callRecord,
   gcRecord,
-  MAX_ATTRIBUTE_TEXT,
   openCall,
   fileKey,
   processRecord,
@@ -243,9 +242,6 @@ const STATUSES = ['unset', 'error', 'ok'] as const;
 
 /** attribute.Type, the same in every version; of the kinds that one value has. */
 const AttributeKind = { BOOL: 1, INT64: 2, FLOAT64: 3, STRING: 4 } as const;
-
-/** No text that anybody asks for. */
-const TOO_LONG = '…'.repeat(MAX_ATTRIBUTE_TEXT);
 
 /** Null for a list. */
 function decodeAttribute(batch: Buffer, view: DataView, at: number): AttributeValue | null {

@@ -2,24 +2,15 @@
 import { runInNewContext } from 'node:vm';
 import { UnderspanError } from '../errors.js';
 import type { ProgramSpanRecord } from './call.js';
-import { MAX_ATTRIBUTE_NAMES, MAX_ATTRIBUTE_TEXT, MAX_SPAN_NAME } from './records.generated.js';
+import { MAX_ATTRIBUTE_TEXT, MAX_SPAN_NAME } from './records.generated.js';
 import type { AttributeValue } from './span.js';
-
-/** An attribute that is read from each span that ends. */
-export interface SpanAttribute {
-  name: string;
-  /** Unique among all that are ever asked for, since rules come and go while spans end. */
-  number: number;
-}
+import { askFor, type SpanAttribute, UNREADABLE_ATTRIBUTE } from './span-attribute.js';
 
 export interface SpanCondition {
   readonly attributes: readonly SpanAttribute[];
   /** Null: what it depends on could not be read. */
   holds(span: ProgramSpanRecord): boolean | null;
 }
-
-/** In a span's attributes: one of them could not be read, and may be one that was asked for. */
-export const UNREADABLE_ATTRIBUTE = 0;
 
 type Test = (span: ProgramSpanRecord) => boolean | null;
 
@@ -31,23 +22,18 @@ const REMEMBERED_NAMES = 10_000;
 /** As for names of functions; a busy host may take long for what is simple. */
 const TIME_LIMIT_MS = 3_000;
 
-let numbers = 0;
-
-/** All must hold, for one span. `name`: a pattern; null: any. Null where nothing is asked for. */
+/**
+ * All must hold, for one span. `name`: a pattern; null: any. What is asked for is added to
+ * `attributes`. Null where nothing is.
+ */
 export function parseSpanCondition(
   name: string | null,
   where: readonly string[],
+  attributes: SpanAttribute[] = [],
 ): SpanCondition | null {
   if (name === null && where.length === 0) return null;
-  const attributes: SpanAttribute[] = [];
   const tests = where.map((text) => parseTerm(text, attributes));
   if (name !== null) tests.unshift(nameTest(name));
-  if (attributes.length > MAX_ATTRIBUTE_NAMES) {
-    throw invalid(
-      `${attributes.length} attributes of spans are asked for`,
-      `ask for ${MAX_ATTRIBUTE_NAMES} or fewer`,
-    );
-  }
   return {
     attributes,
     holds: (span) => {
@@ -138,15 +124,7 @@ function parseTerm(text: string, attributes: SpanAttribute[]): Test {
     }
     return (span) => compare(field === 'name' ? span.name : span.status, operator, value);
   }
-  if (Buffer.byteLength(attribute) >= MAX_ATTRIBUTE_TEXT) {
-    throw invalid(
-      `'${attribute}' is a name of more than ${MAX_ATTRIBUTE_TEXT - 1} bytes`,
-      'such attributes are not read',
-    );
-  }
-  let asked = attributes.find(({ name }) => name === attribute);
-  if (!asked) attributes.push((asked = { name: attribute, number: ++numbers }));
-  const { number } = asked;
+  const number = askFor(attribute, attributes);
   return ({ attributes: present }) => {
     const found = present?.get(number);
     if (found !== undefined) return compare(found, operator, value);

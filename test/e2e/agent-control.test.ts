@@ -84,6 +84,25 @@ test('a session through the agent is like one without, and counts every call', a
   });
 });
 
+test('what spans are counted by is in the summary of a session too', async (t) => {
+  if (!requireBpf(t)) return;
+  await withAgent(async ({ socket }) => {
+    const by = ['--pid', String(shop.pid), 'main.parseOrder', '--by', 'span.name'];
+    const tracer = await Tracer.attach([`--agent=${socket}`, ...by]);
+    for (let order = 0; order < 3; order++) await (await fetch(`${shop.url}/order`)).text();
+    // A request's own span ends after its answer.
+    await shop.counters();
+    assert.equal(await tracer.stop(), 0, tracer.stderr);
+    const [row, ...others] = tracer.result.by?.values ?? [];
+    assert.deepEqual([row?.kind, row?.value, row?.requests], ['value', 'GET /order', 3]);
+    assert.deepEqual(
+      row?.functions.map(({ name, calls }) => [name, calls]),
+      [['main.parseOrder', 3]],
+    );
+    assert.deepEqual(others, []);
+  });
+});
+
 /** The trace's lines by their depth, without times and in no order: siblings may be simultaneous. */
 function shape(output: string, traceId: string): string[] {
   const [, trace = ''] = output.split(`trace ${traceId}  `);

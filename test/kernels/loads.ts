@@ -46,7 +46,8 @@ const PLAN = {
 
 const OPTIONS: Omit<KernelOptions, 'perfBuffers'> = {
   minDurationNs: 1,
-  spans: parseSpanCondition(null, ['span.attr.a == 1', 'span.attr.b == 2']),
+  spanAttributes:
+    parseSpanCondition(null, ['span.attr.a == 1', 'span.attr.b == 2'])?.attributes ?? [],
   sampleThreshold: 1n,
   maxRate: 1000,
   roots: false,

@@ -13,6 +13,7 @@ import type { FunctionSpan } from '../../src/spans/span.js';
 import { inFolder } from './folder.js';
 
 export const EMPTY_SUMMARY: Summary = {
+  by: { key: 'span.name', values: [] },
   functions: [],
   lost: { tooShort: 1 },
   contexts: { unreadable: 0, truncated: 0 },

@@ -24,6 +24,7 @@ export function traceOptions(
     errorsOnly: false,
     span: null,
     where: [],
+    by: null,
     fold: 0,
     sample: 1,
     maxRate: 0,

@@ -61,7 +61,7 @@ test('every session leaves a line as it starts and one as it ends', async () => 
         ...{ command: null, waitMs: 0 },
       },
       ...{ symbols: ['main.*'], exclude: [], args: ['order'], returns: false, stack: false },
-      ...{ redact: [], durationMs: 5_000 },
+      ...{ by: null, redact: [], durationMs: 5_000 },
     });
     const { time: ending, durationMs, ...ended } = end ?? {};
     assert.deepEqual([typeof ending, typeof durationMs], ['string', 'number']);

@@ -105,6 +105,7 @@ test('what the agent sends comes to the sinks as it was', async () => {
     assert.equal(kept.trees[0]?.[0]?.resource, kept.trees[1]?.[0]?.resource);
     assert.deepEqual(kept.notices, engine.notices);
     assert.deepEqual(kept.summary?.lost, { tooShort: 1, output: 2 });
+    assert.deepEqual(kept.summary?.by, { key: 'span.name', values: [] });
     assert.ok(kept.flushed);
   });
 });

@@ -192,7 +192,7 @@ test('all options reach the engine', async () => {
     ...'--unsampled --no-follow-forks --entry-only --max-overhead 20% --max-functions 9 --transport perf --ring-size 1M --return-trampoline'.split(
       ' ',
     ),
-    ...'--comm shop --wait=30s main.c -o none'.split(' '),
+    ...'--comm shop --wait=30s main.c -o none --by span.attr.tenant.id'.split(' '),
   ]);
   assert.equal(status, 0, stderr);
   assert.deepEqual(options, {
@@ -212,6 +212,7 @@ test('all options reach the engine', async () => {
     errorsOnly: true,
     span: null,
     where: [],
+    by: 'span.attr.tenant.id',
     fold: 20,
     sample: 0.05,
     maxRate: 100,

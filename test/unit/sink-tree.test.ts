@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { duration, printable, size, table } from '../../src/sinks/tree-format.js';
 import { TreeSink, type TreeSinkOptions } from '../../src/sinks/tree.js';
-import type { AllocationStack, Summary } from '../../src/sinks/sink.js';
+import type { AllocationStack, Summary, ValueSummary } from '../../src/sinks/sink.js';
 import type { FunctionSpan, ProgramSpan } from '../../src/spans/span.js';
 
 const resource = { attributes: { 'service.name': 'shop' } };
@@ -304,6 +304,47 @@ test('sizes have three digits', () => {
   ] as const) {
     assert.equal(size(bytes), text);
   }
+});
+
+test('the summary by a value: its requests, and the functions that took longest', async () => {
+  const { sink, text } = sinkWith();
+  const functionOf = (number: number): ValueSummary['functions'][number] => ({
+    ...{ name: `main.f${number}`, calls: 2, totalNano: 1e6 * (10 - number), maxNano: 1e6 },
+  });
+  const row = { requests: 4, totalNano: 8e6, maxNano: 5e6, functions: [functionOf(9)] };
+  const functions = [1, 2, 3, 4, 5, 6].map(functionOf);
+  await sink.close({
+    ...EMPTY,
+    by: {
+      key: 'span.attr.tenant',
+      values: [
+        { kind: 'value', value: 'ac\u001bme', ...row, functions },
+        { kind: 'value', value: '(none)', ...row },
+        { kind: 'value', value: 7, ...row },
+        { kind: 'other', value: null, ...row },
+        { kind: 'none', value: null, ...row },
+        { kind: 'unknown', value: null, ...row },
+      ],
+    },
+  });
+  const lines = text().split('\n');
+  const from = lines.findIndex((line) => /^span\.attr\.tenant +requests +calls/.test(line));
+  const own = lines.slice(from + 1, lines.indexOf('', from));
+  const heads = own.filter((line) => !line.startsWith('  '));
+  assert.match(heads[0] ?? '', /^ac\\u001bme +4 +12 +2\.00 ms +5\.00 ms +8\.00 ms$/);
+  assert.deepEqual(
+    heads.slice(1).map((line) => line.split('  ')[0]),
+    [
+      "'(none)'",
+      '7',
+      'other',
+      '(none)',
+      '(unknown)',
+      'of spans that were kept; each value with its five longest functions',
+    ],
+  );
+  assert.match(own[1] ?? '', /^ {2}main\.f1 +2 +4\.50 ms +1\.00 ms +9\.00 ms$/);
+  assert.equal(own.filter((line) => line.startsWith('  ')).length, 10, 'five of the first');
 });
 
 test('durations have three digits', () => {

@@ -166,9 +166,10 @@ export class Incoming {
 
 function summaryOf(line: Summary): Summary {
   const { functions, lost, contexts, valuesLost, waitsLost } = line;
-  const { allocations, suspensions, overhead } = line;
+  const { allocations, suspensions, overhead, by } = line;
   return {
     ...{ functions, lost, contexts, valuesLost, waitsLost },
     ...{ allocations, suspensions, overhead },
+    ...(by === undefined ? {} : { by }),
   };
 }

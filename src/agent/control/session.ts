@@ -197,7 +197,7 @@ export class ControlSession {
   }
 
   private startRecord(): AuditRecord {
-    const { selection, symbols, exclude, args, returns, stack, redact } = this.request;
+    const { selection, symbols, exclude, args, returns, stack, by, redact } = this.request;
     return {
       event: 'session-start',
       id: this.id,
@@ -209,6 +209,7 @@ export class ControlSession {
       args,
       returns,
       stack,
+      by,
       redact,
       durationMs: this.durationMs,
     };

@@ -46,6 +46,7 @@ const SCHEMA = z.strictObject({
   errorsOnly: flag(false),
   span: name.nullable().default(null),
   where: names,
+  by: name.nullable().default(null),
   fold: z.number().int().min(0).max(1e9).default(FOLD),
   sample: z.number().min(0).max(1).default(1),
   maxRate: z.number().min(0).max(1e9).default(0),
