@@ -76,8 +76,8 @@ test('how long a call had no CPU since its group had used up its share', async (
       let wall = 0;
       for (let call = 0; call < CALLS; call++) {
         child.stdin.write(`${CALL}\n`);
-        const { value } = await lines.next();
-        const [own, all] = String(value).split(' ').map(Number);
+        const { value } = (await lines.next()) as { value: string };
+        const [own, all] = value.split(' ').map(Number);
         cpu += own ?? NaN;
         wall += all ?? NaN;
       }
