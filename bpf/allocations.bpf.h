@@ -38,9 +38,12 @@ INLINE __u64 sampled_bytes(__u64 size, __u64 rate)
 INLINE void count_allocated(struct pt_regs *regs, struct stack *stack, __u64 g, __u64 bytes)
 {
 	struct open_call *call = CALL_SLOT(stack, stack->depth - 1);
-	struct waits *waits = add_waits(call);
 	struct frames frames = {};
+	struct waits *waits;
 
+	if (!(call->watched & WATCHED_ALLOCATIONS))
+		return;
+	waits = add_waits(call);
 	if (waits) {
 		ADD(waits->allocated, bytes);
 		ADD(waits->allocations, 1);

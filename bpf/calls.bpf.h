@@ -143,7 +143,7 @@ INLINE void send_call(struct stack *stack, struct open_call *call, __u32 depth, 
 	count_lost(stats, LOST_RING_FULL);
 }
 
-/* What a call waited for was not looked at all the time. */
+/* It was not looked at what a call waited for, and allocated, all the time. */
 INLINE bool was_unwatched(const struct open_call *call)
 {
 	__u32 zero = 0;
@@ -159,12 +159,18 @@ INLINE __u8 end_waits(struct stack *stack, struct open_call *call, __u32 depth, 
 {
 	struct open_call *around = depth > 1 ? CALL_SLOT(stack, depth - 2) : NULL;
 	bool told = !call->dropped && hit->now - call->start_ns >= settings.min_duration_ns;
+	__u64 span_id = load8(call->span_id);
 	bool sent = true;
 	int done;
 
+	/* Then as little is known of the call around. */
+	if (was_unwatched(call)) {
+		if (call->has_waits)
+			bpf_map_delete_elem(&call_waits, &span_id);
+		return WAITS_UNKNOWN;
+	}
 	if (call->has_waits) {
-		done = close_waits(hit->context, load8(call->span_id),
-				   around ? load8(around->span_id) : 0,
+		done = close_waits(hit->context, span_id, around ? load8(around->span_id) : 0,
 				   call->function | (told ? WAITS_TELL : 0) |
 					   (around && around->has_waits ? WAITS_AROUND : 0));
 		if (around && done & WAITS_HANDED_ON)
@@ -175,12 +181,11 @@ INLINE __u8 end_waits(struct stack *stack, struct open_call *call, __u32 depth, 
 	}
 	if (call->lost_waits && around)
 		around->lost_waits = 1;
-	if (!call->watched)
-		return WAITS_UNKNOWN;
-	if (call->lost_waits || (told && !sent) || was_unwatched(call)) {
+	if (call->lost_waits || (told && !sent)) {
 		ADD(stats->waits_lost, 1);
 		return WAITS_UNKNOWN;
 	}
+	ADD(stats->watched_calls, 1);
 	return call->has_waits ? WAITS_TOLD : WAITS_NONE;
 }
 
@@ -208,7 +213,7 @@ INLINE void close_call(struct stack *stack, __u32 depth, struct hit *hit, __u8 e
 		around->children_ns += duration;
 		around->descendants += call->descendants + 1;
 	}
-	hit->waits = settings.keeps_waits && (call->watched || call->has_waits)
+	hit->waits = settings.keeps_waits && call->watched
 			     ? end_waits(stack, call, depth, hit, stats)
 			     : WAITS_UNKNOWN;
 	send_call(stack, call, depth - 1, hit, end, stats);
@@ -407,8 +412,14 @@ INLINE struct open_call *enter_call(struct stack *stack, struct hit *hit, __u64 
 	call->has_values = 0;
 	call->has_waits = 0;
 	call->lost_waits = 0;
-	call->watched = (settings.waits && !(hit->governed & GOVERNED_UNWATCHED)) ||
-			(settings.keeps_waits && depth && CALL_SLOT(stack, depth - 1)->watched);
+	call->watched = 0;
+	if (settings.keeps_waits) {
+		if (!(hit->governed & GOVERNED_UNWATCHED))
+			call->watched = (settings.waits ? WATCHED_WAITS : 0) |
+					(settings.allocations ? WATCHED_ALLOCATIONS : 0);
+		if (depth)
+			call->watched |= CALL_SLOT(stack, depth - 1)->watched;
+	}
 	/* What has been begun before, and not ended, nobody knows of any more. */
 	if (settings.keeps_waits && !depth)
 		stack->wait.start_ns = 0;

@@ -282,6 +282,7 @@ OUT_OF_LINE void watch_runtime(struct pt_regs *regs, struct site *site, struct s
 	case SITE_REFILL:
 	case SITE_SAMPLE_RATE:
 	case SITE_SAMPLE:
+		count_watch();
 		if (settings.allocations)
 			allocate(regs, site, key);
 		break;

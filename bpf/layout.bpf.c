@@ -16,6 +16,7 @@ struct layout {
 	enum lost_reason lost_reason;
 	enum wait_kind wait_kind;
 	enum waits_known waits_known;
+	enum watched watched;
 	enum schedule_event schedule_event;
 	enum gc_phase gc_phase;
 	enum gc_event gc_event;

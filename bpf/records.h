@@ -178,7 +178,7 @@ enum governed {
 	GOVERNED_WITHDRAWN = 2,	/* its probes are taken back, or about to be */
 	GOVERNED_TWICE = 4,	/* while links are replaced two programs see each hit */
 	GOVERNED_COUNTED = 8,	/* the probes at its returns are taken back, or about to be */
-	GOVERNED_UNWATCHED = 16,	/* what its calls wait for is not looked at */
+	GOVERNED_UNWATCHED = 16,	/* what its calls wait for, and allocate, is not looked at */
 };
 
 #define GOVERNED_CHANGES_SHIFT 8	/* the bits above say how often its returns came to be unseen, or seen again */
@@ -551,6 +551,7 @@ struct statistics {
 	__u64 contexts_unreadable;	/* calls whose context could not be read */
 	__u64 values_lost;	/* calls whose values found no room while they were open */
 	__u64 waits_lost;	/* calls of which it should be known what they waited for, and is not */
+	__u64 watched_calls;	/* calls of which it is known, or what they allocated: others add to neither */
 	__u64 contexts_truncated;	/* of those, with more than max_hops wrappers around it */
 	__u64 foreign;		/* hits in the kernel that are no call: in interrupts, or for a probe */
 	__u64 total_ns;
@@ -640,6 +641,12 @@ struct stack_key {
 	__u32 pad;
 };
 
+/* What is looked at of a call while it is open. */
+enum watched {
+	WATCHED_WAITS = 1,
+	WATCHED_ALLOCATIONS = 2,
+};
+
 /* A traced call whose end has not been seen. */
 struct open_call {
 	__u64 start_ns;
@@ -664,7 +671,7 @@ struct open_call {
 	__u64 http_method;	/* as in struct http_key; 0: no HTTP request */
 	__u32 changes;		/* of its function when it began, see GOVERNED_CHANGES_SHIFT */
 	__u8 has_waits;		/* an element of `call_waits` is, or was, its own */
-	__u8 watched;		/* what it, or a call around it, waits for is looked at */
+	__u8 watched;		/* bits of enum watched, for its own sake or that of a call around it */
 	__u8 lost_waits;	/* of that, or of what ran beneath, not all found room */
 	__u8 pad;
 };
@@ -788,7 +795,7 @@ struct target_facts {
 	__u32 removals;		/* changes after which a hit may count no more that counted before */
 	__u32 samples_hits;	/* whose hits they are is of interest: see sample_hit() */
 	__u32 pad;
-	__u64 watched_since;	/* what calls wait for was not looked at some time before, CLOCK_MONOTONIC */
+	__u64 watched_since;	/* at some time before, open calls were not looked at, CLOCK_MONOTONIC */
 };
 
 #define HIT_SAMPLES 4096	/* that are kept at once; a power of two */

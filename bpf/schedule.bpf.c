@@ -74,7 +74,7 @@ INLINE struct open_call *watched_call(struct stack *stack)
 	if (!stack || !stack->depth)
 		return NULL;
 	call = CALL_SLOT(stack, stack->depth - 1);
-	return call->watched ? call : NULL;
+	return call->watched & WATCHED_WAITS ? call : NULL;
 }
 
 /* Why a thread stops to run that could go on. */

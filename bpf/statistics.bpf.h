@@ -59,7 +59,8 @@ INLINE void count_support(void)
 		count_call(stats);
 }
 
-/* A hit of a site by which it is seen what calls wait for; it is counted as support, too. */
+/* A hit of a site by which it is seen what calls wait for, or allocate; it is counted as support,
+ * too. */
 INLINE void count_watch(void)
 {
 	struct statistics *stats = statistics_of(0);

@@ -89,7 +89,7 @@ OUT_OF_LINE __attribute__((unused)) void end_wait(void *context, struct stack *s
 		if (stack->assist_ns)
 			stack->assist_waited_ns += now - start;
 		call = CALL_SLOT(stack, depth - 1);
-		waits = call->watched ? add_waits(call) : NULL;
+		waits = call->watched & WATCHED_WAITS ? add_waits(call) : NULL;
 		if (waits) {
 			ADD(waits->ns[slot_index(wait->kind, WAIT_KINDS)], ready - start);
 			ADD(waits->ns[slot_index(wait->ready_kind, WAIT_KINDS)], now - ready);
@@ -122,7 +122,7 @@ INLINE void end_assist(struct stack *stack, __u64 now)
 	/* Of a call that was dropped it is not this call's. */
 	if (since < call->start_ns || now - since <= waited)
 		return;
-	waits = add_waits(call);
+	waits = call->watched & WATCHED_WAITS ? add_waits(call) : NULL;
 	if (!waits)
 		return;
 	ADD(waits->ns[WAIT_GC_ASSIST], now - since - waited);

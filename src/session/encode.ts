@@ -70,8 +70,11 @@ export interface KernelOptions extends RuleOptions {
   shards: number;
 }
 
-const { PARK, READY, YIELD, RUN, ASSIST, ASSIST_END } = SiteKind;
-const WATCHES: ReadonlySet<number> = new Set([PARK, READY, YIELD, RUN, ASSIST, ASSIST_END]);
+const { PARK, READY, YIELD, RUN, ASSIST, ASSIST_END, REFILL, SAMPLE_RATE, SAMPLE } = SiteKind;
+const WATCHES: ReadonlySet<number> = new Set([
+  ...[PARK, READY, YIELD, RUN, ASSIST, ASSIST_END],
+  ...[REFILL, SAMPLE_RATE, SAMPLE],
+]);
 
 /** Goroutines wait where no thread does: it needs probes in their scheduler, which may not be found. */
 const seesWaits = ({ kind, support }: ModulePlan): boolean =>
@@ -179,7 +182,7 @@ export interface EncodedSites {
   entries: NumberedSite[];
   returns: NumberedSite[];
   support: NumberedSite[];
-  /** By which it is seen what calls wait for, and which nothing else needs. */
+  /** By which it is seen what calls wait for, or allocate, and which nothing else needs. */
   watch: NumberedSite[];
   /** Entries whose program sees the returns too. */
   around: NumberedSite[];

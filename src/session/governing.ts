@@ -77,6 +77,8 @@ interface Ruled {
   told: Map<number, Told>;
   /** And of what belongs to no function. */
   toldOther: boolean;
+  /** It was said that it is not looked at all the time what calls wait for. */
+  toldWatch: boolean;
   /** For how long that has left functions too little, in seconds. */
   otherFor: number;
 }
@@ -243,6 +245,7 @@ export class Governing {
         withdrawals: 0,
         told: new Map(),
         toldOther: false,
+        toldWatch: false,
         otherFor: 0,
       };
       this.rules.set(rule, ruled);
@@ -339,12 +342,12 @@ export class Governing {
     { goroutines, threadsNs }: WatchHits,
     recent: RecentHits | null,
   ): number {
+    const isGo = (probed: ProbedModule): boolean => watches(probed) && hasSupport(probed);
+    const ofGoroutines = goroutines === 0 ? 0 : goroutines * this.shareOf(present, isGo, recent);
     const own = present.filter(waits);
-    if (own.length === 0) return 0;
+    if (threadsNs === 0 || own.length === 0) return ofGoroutines;
     const looking = [...this.options.modules.all].filter(waits);
-    const threads = (threadsNs * targetsOf(own)) / targetsOf(looking);
-    const isGo = (probed: ProbedModule): boolean => waits(probed) && hasSupport(probed);
-    return threads + (goroutines === 0 ? 0 : goroutines * this.shareOf(present, isGo, recent));
+    return ofGoroutines + (threadsNs * targetsOf(own)) / targetsOf(looking);
   }
 
   /** What one of all these modules' hits costs the rule, which has had some of them. */
@@ -388,21 +391,21 @@ export class Governing {
   private watch(
     action: WatchAction,
     rule: TraceRule,
-    { watch }: Ruled,
+    ruled: Ruled,
     present: readonly ProbedModule[],
   ): void {
     if (action === null) return;
     const on = action === 'go on';
     const { session, onNotice } = this.options;
-    const message = on
-      ? 'what calls wait for is looked at again'
-      : `to see what calls wait for costs ${percent(watch.share)} of a CPU, and may take half of the budget, which is ${percent(rule.maxOverhead)}: for ${watch.waitSeconds} s spans do not say it (raise --max-overhead, or leave out --waits)`;
     const changes = present.map(({ attachment }) => attachment.watchWaits(on));
     const work = Promise.all(changes).then(() => {
       if (on) session.targets.watchAnew();
-      onNotice({ code: on ? 'WAITS_RESUMED' : 'WAITS_SUSPENDED', message }, rule);
     });
     this.see(work, rule);
+    if (on || ruled.toldWatch) return;
+    ruled.toldWatch = true;
+    const message = `to see what calls wait for and allocate costs ${percent(ruled.watch.share)} of a CPU, and may take half of the budget, which is ${percent(rule.maxOverhead)}: it is looked at part of the time, and spans of the rest do not say it (raise --max-overhead)`;
+    onNotice({ code: 'WATCHED_IN_PART', message }, rule);
   }
 
   /** Where nothing else keeps to the budget, and puts on again what was taken back. */
@@ -549,6 +552,8 @@ const WHAT_IS_LEFT = {
 
 const hasSupport = ({ attachment }: ProbedModule): boolean => attachment.plan.support.length > 0;
 
+const watches = ({ rule: { options } }: ProbedModule): boolean =>
+  options.waits || options.allocations;
 const waits = ({ rule }: ProbedModule): boolean => rule.options.waits;
 
 /** At least one: probes may wait for the first. */

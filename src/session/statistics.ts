@@ -15,6 +15,7 @@ export interface FunctionStatistics {
   contextsTruncated: number;
   valuesLost: number;
   waitsLost: number;
+  watchedCalls: number;
   /** Hits in the kernel that were no call of the program's: in interrupts, or for a probe. */
   foreign: number;
   totalNs: number;
@@ -93,6 +94,7 @@ function fromFields(fields: Float64Array, minNs: number): FunctionStatistics {
     contextsTruncated: of(statistics.contextsTruncated),
     valuesLost: of(statistics.valuesLost),
     waitsLost: of(statistics.waitsLost),
+    watchedCalls: of(statistics.watchedCalls),
     foreign: of(statistics.foreign),
     totalNs: of(statistics.totalNs),
     selfNs: of(statistics.selfNs),

@@ -84,6 +84,7 @@ function summarizeFunction(named: CountedFunction, counted: FunctionStatistics):
     totalNano: counted.totalNs,
     selfNano: counted.selfNs,
     waitedNano: waitsByReason(counted.waitedNs),
+    watchedCalls: counted.watchedCalls,
   };
 }
 

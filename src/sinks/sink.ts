@@ -26,6 +26,8 @@ export interface FunctionSummary {
   selfNano: number;
   /** By what its calls waited for, with what ran beneath; empty where nobody looked. */
   waitedNano: Record<string, number>;
+  /** Calls whose waits, and allocations, are known: the others add nothing to what is said of them. */
+  watchedCalls: number;
 }
 
 /** A place in the code. */

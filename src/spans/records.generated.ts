@@ -236,6 +236,11 @@ export const WaitsKnown = {
   TOLD: 2,
 } as const;
 
+export const Watched = {
+  WAITS: 1,
+  ALLOCATIONS: 2,
+} as const;
+
 export const ThreadContextFormat = {
   NONE: 0,
   OTEL: 1,
@@ -545,7 +550,7 @@ export const httpRequests = {
 
 /** Byte offsets in struct statistics. */
 export const statistics = {
-  size: 1376,
+  size: 1384,
   calls: 0,
   returns: 8,
   errors: 16,
@@ -554,19 +559,20 @@ export const statistics = {
   contextsUnreadable: 40,
   valuesLost: 48,
   waitsLost: 56,
-  contextsTruncated: 64,
-  foreign: 72,
-  totalNs: 80,
-  selfNs: 88,
-  maxNs: 96,
-  inverseMinNs: 104,
-  waitedNs: 112,
+  watchedCalls: 64,
+  contextsTruncated: 72,
+  foreign: 80,
+  totalNs: 88,
+  selfNs: 96,
+  maxNs: 104,
+  inverseMinNs: 112,
+  waitedNs: 120,
   waitedNsLength: 16,
-  allocated: 240,
-  allocations: 248,
-  lost: 256,
+  allocated: 248,
+  allocations: 256,
+  lost: 264,
   lostLength: 12,
-  histogram: 352,
+  histogram: 360,
   histogramLength: 128,
 } as const;
 

@@ -184,7 +184,7 @@ export class SpanMaker {
     if (named && call.values) addValues(attributes, named, call.values);
     if (named?.waits && call.waitsKnown)
       addTimes(attributes, call.fold?.totalNs ?? call.durationNs, call.waits);
-    if (call.waits) addAllocations(attributes, call.waits);
+    if (call.waits && call.waitsKnown) addAllocations(attributes, call.waits);
     if (call.goroutineId !== 0) this.addPause(attributes, call);
     if (call.fold) addFold(attributes, call.fold);
     if (call.incomplete) attributes['underspan.incomplete'] = true;

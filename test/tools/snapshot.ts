@@ -54,6 +54,7 @@ export function functionSnapshot(
       contextsTruncated: 0,
       valuesLost: 0,
       waitsLost: 0,
+      watchedCalls: 0,
       foreign: 0,
       totalNs,
       selfNs: totalNs,

@@ -232,6 +232,7 @@ test('the summary: functions by total time, losses that occurred, overhead', asy
     ...{ sites: 2, spans: 1, errors: 0, foreign: 0 },
     ...{ minNano: 10, p50Nano: 20, p99Nano: 30, maxNano: 40 },
     waitedNano: {},
+    watchedCalls: 0,
   };
   await sink.close({
     functions: [
