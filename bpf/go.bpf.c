@@ -226,6 +226,9 @@ INLINE void schedule(struct pt_regs *regs, struct site *site, struct stack_key *
 		begin_wait(goroutine, now, WAIT_RUNNABLE);
 		goroutine->wait.ready_ns = now;
 		break;
+	case SITE_PREEMPT:
+		begin_wait(goroutine, now, WAIT_OTHER);
+		break;
 	case SITE_READY:
 		if (!goroutine->wait.start_ns || goroutine->wait.ready_ns)
 			break;
@@ -258,6 +261,7 @@ OUT_OF_LINE void watch_runtime(struct pt_regs *regs, struct site *site, struct s
 		return;
 	switch (site->kind) {
 	case SITE_PARK:
+	case SITE_PREEMPT:
 	case SITE_READY:
 	case SITE_YIELD:
 	case SITE_RUN:

@@ -36,6 +36,9 @@ const GO_STATEMENT = 'runtime.newproc.func1';
 /** Where the scheduler lets a goroutine wait, makes it ready, and lets it go on. */
 const PARK = 'runtime.gopark';
 const CHANGE = 'runtime.casgstatus';
+/** Where a goroutine stops so that the collector can look at its stack: it does not say so by CHANGE. */
+const PREEMPT = 'runtime.preemptPark';
+const STOPPED = 'runtime.casfrom_Gscanstatus';
 const SCHEDULE: readonly { function: string; kind: number }[] = [
   { function: 'runtime.ready', kind: SiteKind.READY },
   // What the network poller has found.
@@ -112,12 +115,12 @@ export async function goSupport(
     START,
     ...ENDS.map((end) => end.function),
     ...(httpStatus ? STATUS : []),
-    ...(waits ? [PARK, ...SCHEDULE.map((each) => each.function), ...ASSISTS] : []),
+    ...(waits ? [PARK, PREEMPT, ...SCHEDULE.map((each) => each.function), ...ASSISTS] : []),
     ...(gc ? COLLECTOR : []),
     ...(allocations ? ALLOCATOR : []),
   ];
   const callees = [
-    ...[CHANGE, 'runtime.gogo', 'runtime.runqput', WITH_VALUE, WITH_SPAN],
+    ...[CHANGE, STOPPED, 'runtime.gogo', 'runtime.runqput', WITH_VALUE, WITH_SPAN],
     ...MEMORY_CALLEES,
   ];
   const addresses = addressesOf(table, [...inside, ...callees]);
@@ -160,7 +163,7 @@ export async function goSupport(
   }
 
   if (waits) {
-    const found = scheduleSites(code, calleesOf(CHANGE));
+    const found = scheduleSites(code, calleesOf);
     if ('reason' in found) notices.push(waitsUnknown(found.reason));
     else sites.push(...found.sites);
     // What is not seen of it runs, as far as can be told.
@@ -221,22 +224,24 @@ export async function goSupport(
 /** Of each goroutine that changes its status: a call is emulated by the kernel, and g is in AX. */
 function scheduleSites(
   code: ReadonlyMap<string, FunctionCode>,
-  change: ReadonlySet<number>,
+  calleesOf: (name: string) => ReadonlySet<number>,
 ): Choice<SupportSite[]> {
   const park = code.get(PARK);
   const parked = park ? goEntry(park) : { reason: 'is not there' };
   if ('reason' in parked) return { reason: `${PARK} ${parked.reason}` };
   const sites = [{ ...parked.sites, kind: SiteKind.PARK as number, at: 0, name: PARK }];
-  for (const { function: name, kind } of SCHEDULE) {
+  const add = (name: string, kind: number, callee: string): void => {
     const body = code.get(name);
-    for (const site of body ? callSites(body, change) : []) {
+    for (const site of body ? callSites(body, calleesOf(callee)) : []) {
       sites.push({ ...site, kind, at: 0, name });
     }
-  }
-  const lacking = [SiteKind.READY, SiteKind.RUN].some(
+  };
+  for (const { function: name, kind } of SCHEDULE) add(name, kind, CHANGE);
+  add(PREEMPT, SiteKind.PREEMPT, STOPPED);
+  const lacking = [SiteKind.READY, SiteKind.RUN, SiteKind.PREEMPT].some(
     (kind) => !sites.some((site) => site.kind === kind),
   );
-  return lacking ? { reason: `the scheduler has no call of ${CHANGE}` } : { sites };
+  return lacking ? { reason: `the scheduler has no call of ${CHANGE} or ${STOPPED}` } : { sites };
 }
 
 const waitsUnknown = (reason: string): Notice => ({

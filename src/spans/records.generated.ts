@@ -49,6 +49,7 @@ export const SiteKind = {
   READY: 19,
   YIELD: 20,
   RUN: 21,
+  PREEMPT: 22,
   GC_STOP: 32,
   GC_START: 33,
   GC_LIVE: 34,
