@@ -39,6 +39,10 @@ const CHANGE = 'runtime.casgstatus';
 /** Where a goroutine stops so that the collector can look at its stack: it does not say so by CHANGE. */
 const PREEMPT = 'runtime.preemptPark';
 const STOPPED = 'runtime.casfrom_Gscanstatus';
+/** A goroutine lets a coroutine run, or that one it, past the scheduler, or one ends; from Go 1.23 on. */
+const SWITCH = 'runtime.coroswitch_m';
+const GOGO = 'runtime.gogo';
+const DESTROY = 'runtime.gdestroy';
 const SCHEDULE: readonly { function: string; kind: number }[] = [
   { function: 'runtime.ready', kind: SiteKind.READY },
   // What the network poller has found.
@@ -108,6 +112,7 @@ export async function goSupport(
   const inside = [
     COPYSTACK,
     GOEXIT,
+    SWITCH,
     RECOVERY,
     PANIC,
     FATAL,
@@ -120,7 +125,7 @@ export async function goSupport(
     ...(allocations ? ALLOCATOR : []),
   ];
   const callees = [
-    ...[CHANGE, STOPPED, 'runtime.gogo', 'runtime.runqput', WITH_VALUE, WITH_SPAN],
+    ...[CHANGE, STOPPED, GOGO, DESTROY, 'runtime.runqput', WITH_VALUE, WITH_SPAN],
     ...MEMORY_CALLEES,
   ];
   const addresses = addressesOf(table, [...inside, ...callees]);
@@ -139,8 +144,10 @@ export async function goSupport(
   ] as const) {
     add(name, kind, [needed(module, name, code.get(name), goEntry)]);
   }
+  const coroutines = code.get(SWITCH);
+  if (coroutines) add(SWITCH, SiteKind.COROUTINE_END, callSites(coroutines, calleesOf(DESTROY)));
   const recovery = code.get(RECOVERY);
-  const recovered = recovery ? callSites(recovery, calleesOf('runtime.gogo')) : [];
+  const recovered = recovery ? callSites(recovery, calleesOf(GOGO)) : [];
   if (recovered.length === 0) {
     notices.push({
       code: 'RECOVERY_NOT_FOUND',
@@ -237,11 +244,21 @@ function scheduleSites(
     }
   };
   for (const { function: name, kind } of SCHEDULE) add(name, kind, CHANGE);
-  add(PREEMPT, SiteKind.PREEMPT, STOPPED);
-  const lacking = [SiteKind.READY, SiteKind.RUN, SiteKind.PREEMPT].some(
+  add(PREEMPT, SiteKind.STOP, STOPPED);
+  const lacking = [SiteKind.READY, SiteKind.RUN, SiteKind.STOP].some(
     (kind) => !sites.some((site) => site.kind === kind),
   );
-  return lacking ? { reason: `the scheduler has no call of ${CHANGE} or ${STOPPED}` } : { sites };
+  if (lacking) return { reason: `the scheduler has no call of ${CHANGE} or ${STOPPED}` };
+  const coroutines = code.get(SWITCH);
+  if (coroutines) {
+    const entry = goEntry(coroutines);
+    if ('reason' in entry) return { reason: `${SWITCH} ${entry.reason}` };
+    add(SWITCH, SiteKind.SWITCH, GOGO);
+    if (sites.at(-1)?.kind !== SiteKind.SWITCH)
+      return { reason: `${SWITCH} has no call of ${GOGO}` };
+    sites.push({ ...entry.sites, kind: SiteKind.STOP, at: 0, name: SWITCH });
+  }
+  return { sites };
 }
 
 const waitsUnknown = (reason: string): Notice => ({

@@ -5,10 +5,12 @@
 //	waits ROUNDS CALLS FOLDER
 //	waits profile ROUNDS FILE
 //	waits account CALLS FILE
+//	waits coroutines ROUNDS FILE
 //
 // The second says the same of threads, and how long they had a processor, in FOLDER/counted.json. The
 // third says what Go's block and mutex profiles have of the first's calls, and of a lock that many
-// want; the last what the runtime and the kernel know of the time of calls that do a bit of everything.
+// want; the fourth what the runtime and the kernel know of the time of calls that do a bit of everything. The
+// last is the first, with coroutines, which Go has since 1.23.
 package main
 
 import (
@@ -157,6 +159,9 @@ func measureAll(rounds int) {
 	}
 }
 
+// Where there are any.
+var coroutines func(rounds int)
+
 func number(text string) int {
 	n, err := strconv.Atoi(text)
 	if err != nil {
@@ -171,6 +176,9 @@ func main() {
 		profileAll(number(os.Args[2]), os.Args[3])
 	case os.Args[1] == "account":
 		account(number(os.Args[2]), os.Args[3])
+	case os.Args[1] == "coroutines":
+		coroutines(number(os.Args[2]))
+		write(os.Args[3], counted)
 	case len(os.Args) > 3:
 		measureThreads(number(os.Args[1]), number(os.Args[2]), os.Args[3])
 	default:
