@@ -202,6 +202,15 @@ INLINE void find_waker(__u64 g0, __u32 tgid, struct waker *waker)
 		name_waker(waker, CALL_SLOT(goroutine, goroutine->depth - 1));
 }
 
+/* Whose gobuf is the argument of gogo. */
+INLINE bool switched_to(struct pt_regs *regs, __u64 *g)
+{
+	__u64 gobuf;
+
+	return !read_user(&gobuf, sizeof(gobuf), STACK_POINTER(regs)) &&
+	       !read_user(g, sizeof(*g), gobuf + GOBUF_G);
+}
+
 /*
  * Go's scheduler: which goroutine begins to wait, may go on, and does. Only of those that have a
  * traced call open is anything noted.
@@ -212,8 +221,12 @@ INLINE void schedule(struct pt_regs *regs, struct site *site, struct stack_key *
 	struct stack *goroutine;
 	__u32 reason;
 
-	if (site->kind != SITE_PARK)
+	if (site->kind == SITE_SWITCH) {
+		if (!switched_to(regs, &key->stack))
+			return;
+	} else if (site->kind != SITE_PARK) {
 		key->stack = go_argument(regs, 0);
+	}
 	goroutine = bpf_map_lookup_elem(&stacks, key);
 	if (!goroutine || !goroutine->depth)
 		return;
@@ -226,12 +239,16 @@ INLINE void schedule(struct pt_regs *regs, struct site *site, struct stack_key *
 		begin_wait(goroutine, now, WAIT_RUNNABLE);
 		goroutine->wait.ready_ns = now;
 		break;
+	case SITE_STOP:
+		begin_wait(goroutine, now, WAIT_OTHER);
+		break;
 	case SITE_READY:
 		if (!goroutine->wait.start_ns || goroutine->wait.ready_ns)
 			break;
 		goroutine->wait.ready_ns = now;
 		find_waker(own, key->tgid, &goroutine->wait.waker);
 		break;
+	case SITE_SWITCH:
 	case SITE_RUN:
 		end_wait(regs, goroutine, now);
 		break;
@@ -258,6 +275,8 @@ OUT_OF_LINE void watch_runtime(struct pt_regs *regs, struct site *site, struct s
 		return;
 	switch (site->kind) {
 	case SITE_PARK:
+	case SITE_STOP:
+	case SITE_SWITCH:
 	case SITE_READY:
 	case SITE_YIELD:
 	case SITE_RUN:
@@ -313,8 +332,11 @@ int support(struct pt_regs *regs)
 		if (goroutine)
 			goroutine->stack_hi = 0;
 		break;
+	case SITE_COROUTINE_END:
 	case SITE_GOEXIT:
 	case SITE_FATAL:
+		if (site->kind == SITE_COROUTINE_END)
+			key.stack = hit.stack = go_argument(regs, 0);
 		goroutine_ends(&key, &hit, site->kind == SITE_FATAL ? END_PANICKED : END_EXITED);
 		break;
 	case SITE_RECOVERY:

@@ -57,6 +57,9 @@ enum site_kind {
 	SITE_READY = 19,	/* g in AX has waited enough, and waits for a processor; on g0 */
 	SITE_YIELD = 20,	/* g in AX gives up its processor, or has come back from a system call without one; on g0 */
 	SITE_RUN = 21,		/* g in AX goes on; on g0 */
+	SITE_STOP = 22,		/* g in AX stops: the collector wants to see its stack, or it lets a coroutine run; on g0 */
+	SITE_SWITCH = 23,	/* the call of gogo in runtime.coroswitch_m: gobuf.g, a coroutine, goes on; on g0 */
+	SITE_COROUTINE_END = 24, /* g in AX, which was a coroutine, ends; on g0 */
 	SITE_GC_STOP = 32,	/* the collector stops the world, for the enum gc_phase context_at */
 	SITE_GC_START = 33,	/* a stop of the world is over, whoever stopped it: of the collector's it took BX ns if context_at is 1, and if it is 0 it ends now */
 	SITE_GC_LIVE = 34,	/* the collector has found BX bytes to be alive */

@@ -36,6 +36,13 @@ const GO_STATEMENT = 'runtime.newproc.func1';
 /** Where the scheduler lets a goroutine wait, makes it ready, and lets it go on. */
 const PARK = 'runtime.gopark';
 const CHANGE = 'runtime.casgstatus';
+/** Where a goroutine stops so that the collector can look at its stack: it does not say so by CHANGE. */
+const PREEMPT = 'runtime.preemptPark';
+const STOPPED = 'runtime.casfrom_Gscanstatus';
+/** A goroutine lets a coroutine run, or that one it, past the scheduler, or one ends; from Go 1.23 on. */
+const SWITCH = 'runtime.coroswitch_m';
+const GOGO = 'runtime.gogo';
+const DESTROY = 'runtime.gdestroy';
 const SCHEDULE: readonly { function: string; kind: number }[] = [
   { function: 'runtime.ready', kind: SiteKind.READY },
   // What the network poller has found.
@@ -105,6 +112,7 @@ export async function goSupport(
   const inside = [
     COPYSTACK,
     GOEXIT,
+    SWITCH,
     RECOVERY,
     PANIC,
     FATAL,
@@ -112,12 +120,12 @@ export async function goSupport(
     START,
     ...ENDS.map((end) => end.function),
     ...(httpStatus ? STATUS : []),
-    ...(waits ? [PARK, ...SCHEDULE.map((each) => each.function), ...ASSISTS] : []),
+    ...(waits ? [PARK, PREEMPT, ...SCHEDULE.map((each) => each.function), ...ASSISTS] : []),
     ...(gc ? COLLECTOR : []),
     ...(allocations ? ALLOCATOR : []),
   ];
   const callees = [
-    ...[CHANGE, 'runtime.gogo', 'runtime.runqput', WITH_VALUE, WITH_SPAN],
+    ...[CHANGE, STOPPED, GOGO, DESTROY, 'runtime.runqput', WITH_VALUE, WITH_SPAN],
     ...MEMORY_CALLEES,
   ];
   const addresses = addressesOf(table, [...inside, ...callees]);
@@ -136,8 +144,10 @@ export async function goSupport(
   ] as const) {
     add(name, kind, [needed(module, name, code.get(name), goEntry)]);
   }
+  const coroutines = code.get(SWITCH);
+  if (coroutines) add(SWITCH, SiteKind.COROUTINE_END, callSites(coroutines, calleesOf(DESTROY)));
   const recovery = code.get(RECOVERY);
-  const recovered = recovery ? callSites(recovery, calleesOf('runtime.gogo')) : [];
+  const recovered = recovery ? callSites(recovery, calleesOf(GOGO)) : [];
   if (recovered.length === 0) {
     notices.push({
       code: 'RECOVERY_NOT_FOUND',
@@ -160,7 +170,7 @@ export async function goSupport(
   }
 
   if (waits) {
-    const found = scheduleSites(code, calleesOf(CHANGE));
+    const found = scheduleSites(code, calleesOf);
     if ('reason' in found) notices.push(waitsUnknown(found.reason));
     else sites.push(...found.sites);
     // What is not seen of it runs, as far as can be told.
@@ -221,22 +231,34 @@ export async function goSupport(
 /** Of each goroutine that changes its status: a call is emulated by the kernel, and g is in AX. */
 function scheduleSites(
   code: ReadonlyMap<string, FunctionCode>,
-  change: ReadonlySet<number>,
+  calleesOf: (name: string) => ReadonlySet<number>,
 ): Choice<SupportSite[]> {
   const park = code.get(PARK);
   const parked = park ? goEntry(park) : { reason: 'is not there' };
   if ('reason' in parked) return { reason: `${PARK} ${parked.reason}` };
   const sites = [{ ...parked.sites, kind: SiteKind.PARK as number, at: 0, name: PARK }];
-  for (const { function: name, kind } of SCHEDULE) {
+  const add = (name: string, kind: number, callee: string): void => {
     const body = code.get(name);
-    for (const site of body ? callSites(body, change) : []) {
+    for (const site of body ? callSites(body, calleesOf(callee)) : []) {
       sites.push({ ...site, kind, at: 0, name });
     }
-  }
-  const lacking = [SiteKind.READY, SiteKind.RUN].some(
+  };
+  for (const { function: name, kind } of SCHEDULE) add(name, kind, CHANGE);
+  add(PREEMPT, SiteKind.STOP, STOPPED);
+  const lacking = [SiteKind.READY, SiteKind.RUN, SiteKind.STOP].some(
     (kind) => !sites.some((site) => site.kind === kind),
   );
-  return lacking ? { reason: `the scheduler has no call of ${CHANGE}` } : { sites };
+  if (lacking) return { reason: `the scheduler has no call of ${CHANGE} or ${STOPPED}` };
+  const coroutines = code.get(SWITCH);
+  if (coroutines) {
+    const entry = goEntry(coroutines);
+    if ('reason' in entry) return { reason: `${SWITCH} ${entry.reason}` };
+    add(SWITCH, SiteKind.SWITCH, GOGO);
+    if (sites.at(-1)?.kind !== SiteKind.SWITCH)
+      return { reason: `${SWITCH} has no call of ${GOGO}` };
+    sites.push({ ...entry.sites, kind: SiteKind.STOP, at: 0, name: SWITCH });
+  }
+  return { sites };
 }
 
 const waitsUnknown = (reason: string): Notice => ({

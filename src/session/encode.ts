@@ -70,9 +70,10 @@ export interface KernelOptions extends RuleOptions {
   shards: number;
 }
 
-const { PARK, READY, YIELD, RUN, ASSIST, ASSIST_END, REFILL, SAMPLE_RATE, SAMPLE } = SiteKind;
+const { PARK, READY, YIELD, STOP, SWITCH, RUN, ASSIST, ASSIST_END } = SiteKind;
+const { REFILL, SAMPLE_RATE, SAMPLE } = SiteKind;
 const WATCHES: ReadonlySet<number> = new Set([
-  ...[PARK, READY, YIELD, RUN, ASSIST, ASSIST_END],
+  ...[PARK, READY, YIELD, STOP, SWITCH, RUN, ASSIST, ASSIST_END],
   ...[REFILL, SAMPLE_RATE, SAMPLE],
 ]);
 

@@ -7,14 +7,13 @@
 
 /** Of the budget. */
 const SHARE = 0.5;
-/** What is saved up at most, in seconds of that share. */
+/** What is saved up at most, and at first, in seconds of that share. */
 const FULL_SECONDS = 2;
+const FIRST_SECONDS = 0.4;
 /** As long a look at least, as dear as the last one was, in seconds. */
 const LEAST_LOOK_SECONDS = 0.3;
 /** However dear it is, there is a look after so long, in seconds. */
 const LONGEST_SECONDS = 60;
-/** Spending is an average over about that time, in seconds. */
-const MEMORY_SECONDS = 0.1;
 /** What was spent before still shows in what the rule spends, for so long, in seconds. */
 const SETTLING_SECONDS = 2;
 
@@ -22,25 +21,31 @@ export type WatchAction = 'stop' | 'go on' | null;
 
 export class WatchBudget {
   isAway = false;
-  /** Nanoseconds that may be spent; less than none where more was. */
-  private saved = 0;
+  /** Nanoseconds that may be spent; less than none where more was. null: nothing has been yet. */
+  private saved: number | null = null;
   /** Nanoseconds a second, of the last look. */
   private rate = 0;
-  /** Since it stopped or went on. */
+  /** In this look. */
+  private spent = 0;
+  private looked = 0;
+  /** It stopped so long ago. */
   private since = Infinity;
 
   /** Time has gone on by `seconds` in which so much was spent; `budget` is the rule's, in ns a second. */
   step(seconds: number, spentNs: number, budget: number): WatchAction {
     const allowed = budget * SHARE;
-    const full = Math.max(allowed * FULL_SECONDS, this.wanted);
-    this.since += seconds;
-    this.saved = Math.min(full, this.saved + allowed * seconds - spentNs);
-    if (this.isAway) {
-      const isEnough = this.saved >= Math.min(full, Math.max(allowed, this.wanted));
-      return isEnough || this.since >= LONGEST_SECONDS ? this.turn(false) : null;
+    const wanted = this.rate * LEAST_LOOK_SECONDS;
+    const full = Math.max(allowed * FULL_SECONDS, wanted);
+    const saved = (this.saved ?? allowed * FIRST_SECONDS) + allowed * seconds - spentNs;
+    this.saved = Math.min(full, saved);
+    if (!this.isAway) {
+      this.spent += spentNs;
+      this.looked += seconds;
+      return this.saved < 0 ? this.stop() : null;
     }
-    this.rate += (spentNs / seconds - this.rate) * (1 - Math.exp(-seconds / MEMORY_SECONDS));
-    return this.saved < 0 ? this.turn(true) : null;
+    this.since += seconds;
+    const isEnough = this.saved >= Math.max(allowed, wanted);
+    return isEnough || this.since >= LONGEST_SECONDS ? this.goOn() : null;
   }
 
   /** Of that what the rule must bear beside its calls: the rest will be made up for. */
@@ -52,20 +57,22 @@ export class WatchBudget {
     return this.isAway && this.since < SETTLING_SECONDS;
   }
 
-  /** As a share of a CPU, while it was looked at. */
+  /** As a share of a CPU, while it was looked at the last time. */
   get share(): number {
     return this.rate / 1e9;
   }
 
-  private get wanted(): number {
-    return this.rate * LEAST_LOOK_SECONDS;
+  private stop(): WatchAction {
+    this.rate = this.spent / this.looked;
+    this.isAway = true;
+    this.spent = 0;
+    this.looked = 0;
+    this.since = 0;
+    return 'stop';
   }
 
-  private turn(away: boolean): WatchAction {
-    this.isAway = away;
-    this.since = 0;
-    // What was overspent before is not paid for twice.
-    if (!away) this.saved = Math.max(0, this.saved);
-    return away ? 'stop' : 'go on';
+  private goOn(): WatchAction {
+    this.isAway = false;
+    return 'go on';
   }
 }

@@ -1,12 +1,14 @@
 /** What calls allocate, against what the program has seen its memory statistics grow by. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { test, type TestContext } from 'node:test';
 import { BUILDS, numberOf, sum, traceGc, type Traced } from '../tools/gc-target.js';
 import { requireBpf } from '../tools/require.js';
 import type { JsonSpan } from '../tools/tracer.js';
 
 const FUNCTIONS = ['allocateSmall', 'allocatePointers', 'allocateLarge', 'allocateAll'];
 const ASKED = ['--allocations', ...FUNCTIONS.map((name) => `main.${name}`), 'main.allocateNothing'];
+/** What a sample stands for is computed in whole numbers, by a fraction for the exponential. */
+const WEIGHTS = 0.002;
 /** The collector takes back what was set aside and not used, once a cycle. */
 const UNUSED = 0.1;
 
@@ -25,6 +27,18 @@ function checkHandedUp({ spans, named }: Traced): void {
     assert.equal(beneath.length, 2);
     assert.equal(allocated(call), sum(beneath.map(allocated)));
     assert.equal(samples(call), sum(beneath.map(samples)));
+  }
+}
+
+/** pprof's own sums, by function on the stack, are of the very same samples. */
+function checkProfile(t: TestContext, { named, report }: Traced): void {
+  for (const each of FUNCTIONS) {
+    const calls = named(`main.${each}`);
+    const ours = sum(calls.map(allocated));
+    const theirs = report.profile?.[`main.${each}`] ?? 0;
+    const told = `${each}: ${ours} bytes in ${sum(calls.map(samples))} samples, heap profile ${theirs.toFixed(0)} (${(100 * (ours / theirs - 1)).toFixed(3)} %)`;
+    t.diagnostic(told);
+    assert.ok(Math.abs(ours / theirs - 1) < WEIGHTS, told);
   }
 }
 
@@ -62,9 +76,10 @@ for (const of of BUILDS) {
         assert.ok(count > 20, `${count} samples of ${each}`);
         // Never each allocation.
         assert.ok(count < (truth / rate) * 2, `${count} samples of ${each}`);
-        const error = 5 / Math.sqrt(count) + 0.002;
+        const error = 5 / Math.sqrt(count) + WEIGHTS;
         assert.ok(Math.abs(ours / truth - 1) < error, `${each}: ${ours} of ${truth}, ${count}`);
       }
+      checkProfile(t, traced);
       checkHandedUp(traced);
     });
   }

@@ -1,7 +1,7 @@
 /** What Go's garbage collector is told to do, against the program's own runtime/metrics. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
-import { BUILDS, numberOf, sum, traceGc } from '../tools/gc-target.js';
+import { test, type TestContext } from 'node:test';
+import { BUILDS, type GcReport, numberOf, sum, traceGc } from '../tools/gc-target.js';
 import { requireBpf } from '../tools/require.js';
 import type { JsonSpan } from '../tools/tracer.js';
 
@@ -37,6 +37,7 @@ for (const of of BUILDS) {
         assert.ok((paused.at(-1 - index) ?? 0) >= ns, `cycle ${index} from the last`);
       }
     }
+    checkHistogram(t, pauses, report, minor >= COUNTS);
     const last = cycles.at(-1);
     assert.ok(last);
     assert.equal(last.attributes['underspan.gc.heap.goal'], report.nextGC);
@@ -45,6 +46,27 @@ for (const of of BUILDS) {
     checkTraces(cycles, [...pauses, ...named('runtime.gc.mark')]);
     checkOverlaps([...named('main.request'), ...named('main.collect')], pauses);
   });
+}
+
+/** Bucket by bucket, or where our own time is in them that none is shorter than the runtime says. */
+function checkHistogram(
+  t: TestContext,
+  pauses: readonly JsonSpan[],
+  { buckets }: GcReport,
+  exact: boolean,
+): void {
+  const ours = pauses.map(({ durationNano }) => durationNano).sort((a, b) => a - b);
+  if (exact) {
+    const counts = buckets.map(([from, to]) => ours.filter((ns) => ns >= from && ns < to).length);
+    t.diagnostic(`${ours.length} pauses in ${counts.length} buckets of the runtime's histogram`);
+    assert.deepEqual(
+      counts,
+      buckets.map(([, , count]) => count),
+    );
+    return;
+  }
+  const least = buckets.flatMap(([from, , count]) => Array<number>(count).fill(from));
+  for (const [index, from] of least.entries()) assert.ok((ours[index] ?? 0) >= from);
 }
 
 /** A cycle is a trace, and what it is made of lies in it. */

@@ -112,17 +112,19 @@ for (const release of GO_RELEASES) {
       if (binary === null) return;
       const [tracer, counted] = await run(binary);
       check(tracer, counted, release);
-      // It may have waited for a processor as well.
-      const locked = tracer.spans.flatMap(({ name, events = [], links = [] }) => {
-        const event = events.find(({ attributes }) =>
-          ['mutex', 'semaphore'].includes(String(attributes['underspan.wait.reason'])),
-        );
-        return name === 'main.locker' && event ? [{ event, links }] : [];
-      });
+      const reason = reasonOf('main.locker', release);
+      const locked = tracer.spans
+        .filter(({ name }) => name === 'main.locker')
+        .map(({ events = [], links }) => ({
+          // It may have waited for a processor, too.
+          wait: events.find(({ attributes }) => attributes['underspan.wait.reason'] === reason),
+          links,
+        }))
+        .filter(({ wait }) => wait !== undefined);
       assert.ok(locked.length >= ROUNDS / 3, `${locked.length} long waits for the lock`);
-      for (const { event, links } of locked) {
-        assert.equal(event.attributes['underspan.wait.by.function'], 'main.holder');
-        assert.equal(links.length, 1);
+      for (const { wait, links } of locked) {
+        assert.equal(wait?.attributes['underspan.wait.by.function'], 'main.holder');
+        assert.equal(links?.length, 1);
       }
       const { functions } = tracer.summary ?? { functions: [] };
       assert.ok(functions.some(({ name }) => name === 'main.locker'));

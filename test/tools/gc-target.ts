@@ -15,11 +15,15 @@ export interface GcReport {
   pauseNs: number[];
   pauseTotalNs: number;
   pauses: number;
+  /** In ns, those that are not empty. */
+  buckets: [from: number, to: number, count: number][];
   nextGC: number;
   /** 0: the runtime does not say. */
   live: number;
   assistSeconds: number;
   memProfile: number;
+  /** Bytes by function on the stack; null: the program has no heap profile. */
+  profile: Record<string, number> | null;
 }
 
 export interface Traced {

@@ -1,4 +1,4 @@
-/** When it is not looked at what calls wait for, on a clock of its own. */
+/** When it is looked at what calls wait for, on a clock of its own. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { WatchBudget } from '../../src/session/watch-budget.js';
@@ -7,54 +7,66 @@ const STEP = 0.01;
 /** Of nanoseconds a second. */
 const BUDGET = 50e6;
 
-/** `rate`: what it costs a second while it is looked at. */
-function run(
-  budget: WatchBudget,
-  seconds: number,
-  rate: (second: number) => number,
-): [string, number][] {
-  const log: [string, number][] = [];
-  for (let now = 0; now < seconds; now += STEP) {
-    const spent = budget.isAway ? 0 : rate(now) * STEP;
-    const action = budget.step(STEP, spent, BUDGET);
-    if (action) log.push([action, Math.round(now * 10) / 10]);
-  }
-  return log;
+interface Run {
+  /** Of the time. */
+  looked: number;
+  spent: number;
+  looks: number[];
+  pauses: number[];
 }
 
-test('half of the budget may go there', () => {
+/** `rate`: what it costs a second while it is looked at. */
+function run(budget: WatchBudget, seconds: number, rate: (second: number) => number): Run {
+  const found: Run = { looked: 0, spent: 0, looks: [], pauses: [] };
+  let since = 0;
+  for (let now = 0; now < seconds; now += STEP) {
+    const spent = budget.isAway ? 0 : rate(now) * STEP;
+    if (!budget.isAway) found.looked += STEP / seconds;
+    found.spent += spent;
+    const action = budget.step(STEP, spent, BUDGET);
+    if (!action) continue;
+    (action === 'stop' ? found.looks : found.pauses).push(now - since);
+    since = now;
+  }
+  return found;
+}
+
+test('half of the budget may go there all the time', () => {
   const budget = new WatchBudget();
-  assert.deepEqual(
-    run(budget, 60, () => BUDGET * 0.45),
-    [],
-  );
-  assert.ok(Math.abs(budget.share - 0.0225) < 1e-6);
+  const { looked, looks } = run(budget, 60, () => BUDGET * 0.48);
+  assert.deepEqual(looks, []);
+  assert.ok(Math.abs(looked - 1) < 1e-3);
+  assert.equal(budget.isAway, false);
 });
 
 test('a moment of much is borne', () => {
-  const rate = (now: number): number => (now % 1 < 0.03 ? BUDGET : 0);
-  assert.deepEqual(run(new WatchBudget(), 60, rate), []);
+  const rate = (now: number): number => (now % 1 >= 0.5 && now % 1 < 0.53 ? BUDGET * 10 : 0);
+  assert.deepEqual(run(new WatchBudget(), 60, rate).looks, []);
 });
 
-test('more is stopped soon, and looked at again later each time', () => {
-  const budget = new WatchBudget();
-  const log = run(budget, 120, () => BUDGET * 3);
-  assert.deepEqual(
-    log.map(([action]) => action),
-    ['stop', 'go on', 'stop', 'go on', 'stop', 'go on', 'stop'],
-  );
-  const at = log.map(([, second]) => second);
-  assert.ok((at[0] ?? 9) <= 0.2);
-  const waits = [1, 3, 5].map((back) => Math.round((at[back] ?? 0) - (at[back - 1] ?? 0)));
-  assert.deepEqual(waits, [15, 30, 60]);
+for (const times of [0.7, 2, 10, 40]) {
+  test(`what costs ${times} times the budget is looked at for as long as half of it pays`, () => {
+    const { looked, spent, looks, pauses } = run(new WatchBudget(), 600, () => BUDGET * times);
+    assert.ok(looks.length > 5 && pauses.length > 5);
+    const share = spent / (BUDGET * 600);
+    assert.ok(share > 0.4 && share <= 0.55, `${share}`);
+    assert.ok(Math.abs(looked - share / times) < 0.01);
+    // Long enough to see whole calls.
+    for (const look of looks.slice(1)) assert.ok(look >= 0.28, `${look}`);
+  });
+}
+
+test('there is a look at what is far too dear, too', () => {
+  const { looks, pauses } = run(new WatchBudget(), 600, () => BUDGET * 1_000);
+  assert.ok(looks.length > 5 && pauses.every((pause) => pause <= 60.1));
 });
 
 test('what it cost is no reason to take back everything, for a while', () => {
   const budget = new WatchBudget();
   assert.equal(budget.isSettling, false);
-  run(budget, 0.5, () => BUDGET * 3);
+  run(budget, 0.1, () => BUDGET * 100);
   assert.ok(budget.isAway && budget.isSettling);
-  run(budget, 3, () => BUDGET * 3);
+  run(budget, 3, () => BUDGET * 100);
   assert.ok(budget.isAway && !budget.isSettling);
   assert.equal(WatchBudget.bearable(BUDGET * STEP, STEP, BUDGET), (BUDGET * STEP) / 2);
   assert.equal(WatchBudget.bearable(1, STEP, BUDGET), 1);

@@ -10,6 +10,7 @@ package main
 
 import (
 	"encoding/json"
+	"math"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -28,20 +29,22 @@ type Report struct {
 	// Of stop-the-world pauses, by the runtime's own count and clock: of each cycle, and in all.
 	PauseNs      []uint64 `json:"pauseNs"`
 	PauseTotalNs uint64   `json:"pauseTotalNs"`
-	// The histogram of single pauses: how many, and between which sums they lie.
-	Pauses     uint64  `json:"pauses"`
-	PausesLow  float64 `json:"pausesLow"`
-	PausesHigh float64 `json:"pausesHigh"`
+	// How many single pauses there were, and the histogram of them: from and to, in ns, and how many.
+	Pauses  uint64      `json:"pauses"`
+	Buckets [][3]uint64 `json:"buckets"`
 	// What the heap may grow to, and what was found alive.
 	NextGC uint64 `json:"nextGC"`
 	// Zero where the runtime does not say.
 	Live          uint64  `json:"live"`
 	AssistSeconds float64 `json:"assistSeconds"`
 	MemProfile    int     `json:"memProfile"`
+	// Bytes by function that was on the stack, as pprof has them of the heap profile; empty where the
+	// program has none.
+	Profile map[string]float64 `json:"profile"`
 }
 
-// Bytes by the profile, if there is one.
-var memProfile func([]runtime.MemProfileRecord, bool) (int, bool)
+// If the program has a heap profile.
+var heapProfile func() map[string]float64
 
 var report = Report{Allocated: map[string]uint64{}}
 
@@ -214,6 +217,11 @@ func main() {
 	tell()
 }
 
+// The outermost buckets have no end.
+func nano(seconds float64) uint64 {
+	return uint64(math.Round(math.Min(math.Max(seconds, 0), 1e6) * 1e9))
+}
+
 func tell() {
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)
@@ -234,8 +242,8 @@ func tell() {
 	for i, count := range histogram.Counts {
 		report.Pauses += count
 		if count > 0 {
-			report.PausesLow += float64(count) * histogram.Buckets[i]
-			report.PausesHigh += float64(count) * histogram.Buckets[i+1]
+			from, to := nano(histogram.Buckets[i]), nano(histogram.Buckets[i+1])
+			report.Buckets = append(report.Buckets, [3]uint64{from, to, count})
 		}
 	}
 	if samples[1].Value.Kind() == metrics.KindUint64 {
@@ -245,8 +253,8 @@ func tell() {
 		report.AssistSeconds = samples[2].Value.Float64()
 	}
 	report.MemProfile = runtime.MemProfileRate
-	if memProfile != nil {
-		memProfile(nil, true)
+	if heapProfile != nil {
+		report.Profile = heapProfile()
 	}
 	file, err := os.Create(os.Args[3])
 	if err != nil {

@@ -3,12 +3,17 @@
 //
 //	waits ROUNDS FILE
 //	waits ROUNDS CALLS FOLDER
+//	waits profile ROUNDS FILE
+//	waits account CALLS FILE
+//	waits coroutines ROUNDS FILE
 //
-// The second says the same of threads, and how long they had a processor, in FOLDER/counted.json.
+// The second says the same of threads, and how long they had a processor, in FOLDER/counted.json. The
+// third says what Go's block and mutex profiles have of the first's calls, and of a lock that many
+// want; the fourth what the runtime and the kernel know of the time of calls that do a bit of everything. The
+// last is the first, with coroutines, which Go has since 1.23.
 package main
 
 import (
-	"encoding/json"
 	"net"
 	"os"
 	"strconv"
@@ -117,13 +122,7 @@ func later(act func()) {
 	}()
 }
 
-func main() {
-	rounds, _ := strconv.Atoi(os.Args[1])
-	if len(os.Args) > 3 {
-		calls, _ := strconv.Atoi(os.Args[2])
-		measureThreads(rounds, calls, os.Args[3])
-		return
-	}
+func measureAll(rounds int) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		panic(err)
@@ -158,10 +157,32 @@ func main() {
 		measure("main.runner", runner)
 		measure("main.outer", outer)
 	}
-	file, err := os.Create(os.Args[2])
+}
+
+// Where there are any.
+var coroutines func(rounds int)
+
+func number(text string) int {
+	n, err := strconv.Atoi(text)
 	if err != nil {
 		panic(err)
 	}
-	json.NewEncoder(file).Encode(counted)
-	file.Close()
+	return n
+}
+
+func main() {
+	switch {
+	case os.Args[1] == "profile":
+		profileAll(number(os.Args[2]), os.Args[3])
+	case os.Args[1] == "account":
+		account(number(os.Args[2]), os.Args[3])
+	case os.Args[1] == "coroutines":
+		coroutines(number(os.Args[2]))
+		write(os.Args[3], counted)
+	case len(os.Args) > 3:
+		measureThreads(number(os.Args[1]), number(os.Args[2]), os.Args[3])
+	default:
+		measureAll(number(os.Args[1]))
+		write(os.Args[2], counted)
+	}
 }

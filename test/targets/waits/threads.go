@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -110,9 +109,5 @@ func measureThreads(rounds, calls int, folder string) {
 		close(done)
 	}()
 	<-done
-	result, err := os.Create(filepath.Join(folder, "counted.json"))
-	if err != nil {
-		panic(err)
-	}
-	json.NewEncoder(result).Encode(counted)
+	write(filepath.Join(folder, "counted.json"), counted)
 }
