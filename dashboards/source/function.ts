@@ -14,6 +14,10 @@ const returns = rate(select('underspan_function_duration_seconds_count'));
 const ofProgram = selectBy(rule, executable);
 const pauses = rate(ofProgram('underspan_gc_pause_seconds_bucket'));
 
+/** From calls that were looked at to all. */
+const scaled = (expr: string): string =>
+  `${expr} * scalar(${sum(returns)} / ${sum(rate(select('underspan_function_watched_calls_total')))})`;
+
 const BUCKETS =
   'Counts are exact; a quantile is interpolated within a bucket, whose upper bound is twice its lower.';
 const links = TRACES_OF_CHOSEN;
@@ -193,12 +197,12 @@ export const functionDashboard = dashboard(
           size: [24, 8],
           title: 'What calls waited for',
           description:
-            'Time that calls did not run, a second, by what they waited for: 1 is one call at any time. Of rules that say `waits`; what ran beneath a call is in it.',
+            'Time that calls did not run, a second, by what they waited for: 1 is one call at any time. Of rules that say `waits`; what ran beneath a call is in it. Where not all calls were looked at, to keep to the budget, it is scaled to all.',
           unit: 's',
           min: 0,
           queries: [
             {
-              expr: sum(rate(select('underspan_function_waits_seconds_total')), 'reason'),
+              expr: scaled(sum(rate(select('underspan_function_waits_seconds_total')), 'reason')),
               legend: '{{reason}}',
             },
           ],
@@ -213,8 +217,8 @@ export const functionDashboard = dashboard(
           min: 0,
           queries: [
             {
-              expr: sum(rate(select('underspan_function_allocated_bytes_total')), 'executable'),
-              legend: '{{executable}}',
+              expr: scaled(sum(rate(select('underspan_function_allocated_bytes_total')))),
+              legend: 'allocated',
             },
           ],
           links,

@@ -18,6 +18,7 @@ export const METRICS = {
   underspan_function_errors_total: FUNCTION,
   underspan_function_spans_total: FUNCTION,
   underspan_function_waits_seconds_total: [...FUNCTION, 'reason'],
+  underspan_function_watched_calls_total: FUNCTION,
   underspan_function_allocated_bytes_total: FUNCTION,
   underspan_gc_pause_seconds_bucket: ['rule', 'executable', 'le'],
   underspan_gc_pause_seconds_count: ['rule', 'executable'],

@@ -76,6 +76,20 @@ export const FUNCTIONS: Family[] = [
     read: waitRows,
   },
   {
+    name: 'underspan_function_watched_calls_total',
+    type: 'counter',
+    help: 'Calls of which it is known what they waited for and allocated; the two metrics of that have no others.',
+    labels: FUNCTION_LABELS,
+    read: (snapshot) =>
+      functionRows(
+        {
+          ...snapshot,
+          functions: snapshot.functions.filter(({ statistics }) => statistics.watchedCalls > 0),
+        },
+        ({ watchedCalls }) => [watchedCalls],
+      ),
+  },
+  {
     name: 'underspan_function_allocated_bytes_total',
     type: 'counter',
     help: 'Bytes that calls which ended have allocated, with what ran beneath; of rules with allocations.',
