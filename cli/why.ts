@@ -61,6 +61,8 @@ export async function why(
     const trace = await context.startTrace(context.native(), {
       ...narrowed,
       sinks: [sink, ...notices],
+      // Nobody is shown them.
+      allocationStacks: false,
     });
     say(context, describe(tracedModules(trace.plan)));
     const status = await follow(context, rest, trace, stop, interrupts);
@@ -132,11 +134,12 @@ async function narrow(context: Context, options: Wanted): Promise<Wanted> {
       plan.functions.map(({ name, entry }) => [name, siteCostNs(entry, costs)] as const),
     ),
   );
+  const returnNs = costs.carriedOutNs ?? costs.singleSteppedNs;
   const called = functions.map(({ name, calls }) => ({
     name,
     callsPerSecond: calls / seconds,
-    // Of returns nothing is planned yet: most cost what entries do.
-    callNs: 2 * (hitNs.get(name) ?? 0) + costs.enterNs + costs.leaveNs + costs.spanNs,
+    // Of returns nothing is planned yet: no ret is emulated.
+    callNs: (hitNs.get(name) ?? 0) + returnNs + costs.enterNs + costs.leaveNs + costs.spanNs,
   }));
   const leftOut = tooDear(called, maxOverhead * targets.length * FOR_FUNCTIONS);
   if (leftOut.length === 0) return options;

@@ -54,6 +54,8 @@ export interface TraceOptions extends TraceWishes {
    */
   ringBytes: number;
   sinks: Sink[];
+  /** By which stacks calls allocate is looked at, where it is looked at what they allocate; the default. */
+  allocationStacks?: boolean;
 }
 
 /** What would be attached, and to which processes. */
@@ -239,7 +241,7 @@ export async function startTrace(native: Native, options: TraceOptions): Promise
         // Whoever looks at a program by hand restarts it, and wants to see it again.
         idleMs: Infinity,
         hostBudget: Infinity,
-        allocationStacks: true,
+        allocationStacks: options.allocationStacks ?? true,
         // Whether a command of the user's own is started again is the user's affair.
         crashes: launched ? null : new Crashes(),
       },

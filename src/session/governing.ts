@@ -211,17 +211,19 @@ export class Governing {
       ruled.governor.setBudget(budget);
       const costs = isQuiet ? [] : present.flatMap((probed) => this.costsOf(probed, calls));
       const watchNs = this.watchNs(present, watched, hits);
-      this.watch(ruled.watch.step(seconds, watchNs, budget), rule, ruled, present);
-      const other =
-        this.supportNs(present, calls, watched.goroutines, hits) +
-        WatchBudget.bearable(watchNs, seconds, budget);
+      const supportNs = this.supportNs(present, calls, watched.goroutines, hits);
+      const others = ruled.governor.spending + supportNs / seconds;
+      const allowed = WatchBudget.allowed(budget, others);
+      this.watch(ruled.watch.step(seconds, watchNs, allowed), allowed, rule, ruled, present);
+      // What is spent beyond that will be made up for, and is no reason to do without calls.
+      const other = supportNs + Math.min(watchNs, allowed * seconds);
       for (const action of ruled.governor.step(seconds, costs, other)) {
         this.act(action, rule, ruled, present);
       }
       this.tellOther(seconds, rule, ruled);
       this.suspend(seconds, rule, ruled, present, hits);
       spending += ruled.governor.spending + ruled.governor.otherSpending;
-      if (Math.max(ruled.governor.load, watchNs / seconds / budget) > NEAR) isNear = true;
+      if (ruled.governor.load > NEAR || watchNs > allowed * NEAR * seconds) isNear = true;
     }
     this.share = this.host.step(seconds, spending);
     this.before = calls;
@@ -390,6 +392,7 @@ export class Governing {
   /** What calls wait for costs too much, or may be looked at again. */
   private watch(
     action: WatchAction,
+    allowed: number,
     rule: TraceRule,
     ruled: Ruled,
     present: readonly ProbedModule[],
@@ -404,7 +407,7 @@ export class Governing {
     this.see(work, rule);
     if (on || ruled.toldWatch) return;
     ruled.toldWatch = true;
-    const message = `to see what calls wait for and allocate costs ${percent(ruled.watch.share)} of a CPU, and may take half of the budget, which is ${percent(rule.maxOverhead)}: it is looked at part of the time, and spans of the rest do not say it (raise --max-overhead)`;
+    const message = `to see what calls wait for and allocate costs ${percent(ruled.watch.share)} of a CPU, and the budget, which is ${percent(rule.maxOverhead)}, leaves ${percent(allowed / 1e9)} for it: it is looked at part of the time, and spans of the rest do not say it (raise --max-overhead)`;
     onNotice({ code: 'WATCHED_IN_PART', message }, rule);
   }
 

@@ -1,13 +1,16 @@
 /**
- * What it may cost to see what calls wait for and allocate: part of a rule's budget, so that something
- * is left for the calls themselves. Goroutines wait often, and each wait is seen whether anything
- * traced is open or not. Where that is too dear it is looked at for as much of the time as this part
- * pays for, and calls of the rest of the time say nothing of it. It decides; governing.ts sees to it.
+ * What it may cost to see what calls wait for and allocate: what the calls themselves leave of a rule's
+ * budget. Goroutines wait often, and each wait is seen whether anything traced is open or not. Where
+ * that is too dear it is looked at for as much of the time as is paid for, and calls of the rest of the
+ * time say nothing of it. It decides; governing.ts sees to it.
  */
 
-/** Of the budget. */
-const SHARE = 0.5;
-/** What is saved up at most, and at first, in seconds of that share. */
+/** Of the budget, at most and at least. */
+const MOST = 0.5;
+const LEAST = 0.1;
+/** What may be spent on all together: with less to spare, spans would stop. */
+const ALL = 0.85;
+/** What is saved up at most, and at first, in seconds of what is allowed. */
 const FULL_SECONDS = 2;
 const FIRST_SECONDS = 0.4;
 /** As long a look at least, as dear as the last one was, in seconds. */
@@ -31,9 +34,13 @@ export class WatchBudget {
   /** It stopped so long ago. */
   private since = Infinity;
 
-  /** Time has gone on by `seconds` in which so much was spent; `budget` is the rule's, in ns a second. */
-  step(seconds: number, spentNs: number, budget: number): WatchAction {
-    const allowed = budget * SHARE;
+  /** Nanoseconds a second, of the rule's budget where so much goes to other things. */
+  static allowed(budget: number, others: number): number {
+    return Math.min(MOST * budget, Math.max(LEAST * budget, ALL * budget - others));
+  }
+
+  /** Time has gone on by `seconds` in which so much was spent; `allowed` in ns a second. */
+  step(seconds: number, spentNs: number, allowed: number): WatchAction {
     const wanted = this.rate * LEAST_LOOK_SECONDS;
     const full = Math.max(allowed * FULL_SECONDS, wanted);
     const saved = (this.saved ?? allowed * FIRST_SECONDS) + allowed * seconds - spentNs;
@@ -46,11 +53,6 @@ export class WatchBudget {
     this.since += seconds;
     const isEnough = this.saved >= Math.max(allowed, wanted);
     return isEnough || this.since >= LONGEST_SECONDS ? this.goOn() : null;
-  }
-
-  /** Of that what the rule must bear beside its calls: the rest will be made up for. */
-  static bearable(spentNs: number, seconds: number, budget: number): number {
-    return Math.min(spentNs, budget * SHARE * seconds);
   }
 
   get isSettling(): boolean {

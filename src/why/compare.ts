@@ -176,6 +176,16 @@ function totalsOf({ root }: Profile): Map<string, Totals> {
   return totals;
 }
 
+const allocatedOf = ({ allocated }: Totals): number => allocated;
+
+/** Of requests that say where its time went: to keep to a budget, not all are looked at so closely. */
+function toldOf(name: string, requests: readonly Map<string, Totals>[]): Totals[] {
+  return requests.flatMap((each) => {
+    const totals = each.get(name);
+    return totals && Object.keys(totals.times).length > 0 ? [totals] : [];
+  });
+}
+
 function difference(
   name: string,
   slow: readonly Map<string, Totals>[],
@@ -184,10 +194,13 @@ function difference(
 ): FunctionDifference {
   const slowNs = mean(slow, (each) => each.get(name)?.selfNs ?? 0);
   const normalNs = mean(normal, (each) => each.get(name)?.selfNs ?? 0);
-  const allocatedOf = (each: Map<string, Totals>): number => each.get(name)?.allocated ?? 0;
+  const slowTold = toldOf(name, slow);
+  const normalTold = toldOf(name, normal);
   const times: Times = {};
-  for (const each of slow) addTimes(times, each.get(name)?.times ?? {}, 1 / slow.length);
-  for (const each of normal) addTimes(times, each.get(name)?.times ?? {}, -1 / normal.length);
+  for (const { times: own } of slowTold) addTimes(times, own, 1 / slowTold.length);
+  for (const { times: own } of slowTold.length > 0 ? normalTold : []) {
+    addTimes(times, own, -1 / normalTold.length);
+  }
   return {
     name,
     slowNs,
@@ -197,7 +210,7 @@ function difference(
     slowCalls: mean(slow, (each) => each.get(name)?.calls ?? 0),
     normalCalls: mean(normal, (each) => each.get(name)?.calls ?? 0),
     times,
-    allocated: mean(slow, allocatedOf) - mean(normal, allocatedOf),
+    allocated: mean(slowTold, allocatedOf) - mean(normalTold, allocatedOf),
     errors: mean(slow, (each) => each.get(name)?.errors ?? 0),
   };
 }

@@ -12,7 +12,6 @@ import { askWhy, setFault, shopping, type WhyAnswer } from '../tools/why.js';
 const SEEDS = Number(process.env['UNDERSPAN_WHY_SEEDS'] ?? 1);
 /** Writes the score into docs/why.md. */
 const WRITES = process.env['UNDERSPAN_WHY_DOCS'] === '1';
-/** Spans say what their time was spent on: until they do, it must be null. */
 /** A host that is busy may need another look. */
 const LOOKS = 2;
 
