@@ -27,7 +27,7 @@ export interface WhyValues extends Omit<AttachValues, 'output' | 'span'> {
 /** How long calls are only counted, to see which functions are called too often. */
 const LOOK_MS = 1_000;
 /** Of the budget; what belongs to no function, and calls that come more often later, have the rest. */
-const FOR_FUNCTIONS = 0.6;
+const FOR_FUNCTIONS = 0.7;
 const MAX_FUNCTIONS = 2_000;
 
 /** Resolves to the exit status. */
