@@ -14,8 +14,8 @@ import { mainReason, timesOf, waitedOf } from '../tools/waits.js';
 
 const ROUNDS = 20;
 const CALLS = 10_000;
-/** That a switch takes, of which the kernel charges another part to the thread than we do. */
-const SWITCH_NS = 3_000;
+/** The kernel charges the thread that much more for each wake-up than passes between its switches. */
+const SWITCH_NS = 12_000;
 /** Of a call that waits several times, where there are few. */
 const SWITCHES_NS = 20_000;
 /** It may be interrupted in between, or its host have no CPU for it. */
