@@ -184,7 +184,7 @@ export const costDashboard = dashboard(
           size: [12, 8],
           title: 'Without spans',
           description:
-            'Agents on which calls of the rule are only counted, since spans would cost more than the budget; and those that do not look at what calls wait for, since that costs half of it.',
+            'Agents on which calls of the rule are only counted, since spans would cost more than the budget; and those that do not look at what calls wait for, since that costs more than they leave of it.',
           unit: 'short',
           min: 0,
           queries: [

@@ -383,7 +383,7 @@ export class Modules {
 
   private async attachTo(probed: ProbedModule, pid: number): Promise<void> {
     if (this.suspended.has(probed, pid)) return;
-    if (this.suspended.needed(probed) === true) await this.attach(probed, null);
+    if (this.suspended.release(probed) === true) await this.attach(probed, null);
     // Before as well: it may die while they are attached.
     this.crashWatch?.linked(probed, pid);
     await this.attach(probed, probed.shared ? null : pid);
@@ -499,7 +499,7 @@ export class Modules {
     if (!this.isPresent(probed)) return;
     this.probed.delete(keyOf(probed.rule, probed.fileId, probed.role));
     const back = this.suspended.end(probed).filter((each) => each.probed !== probed);
-    this.suspended.needed(probed);
+    this.suspended.release(probed);
     try {
       await this.takeBack(probed, why);
       await this.putBack(back, []);

@@ -56,8 +56,8 @@ export class Suspended {
     this.away.set(probed, { root: away?.root ?? probed, all: true });
   }
 
-  /** A process that is not away needs it. Null: it is not away; else whether all processes do. */
-  needed(probed: ProbedModule): boolean | null {
+  /** It is away no more. Null: it was not; else whether its probes are wanted in all processes. */
+  release(probed: ProbedModule): boolean | null {
     const away = this.away.get(probed);
     this.away.delete(probed);
     return away ? away.all : null;

@@ -224,7 +224,7 @@ test('where following goroutines alone is too dear, nothing is traced for some t
 /** Requests a second, each of which lets goroutines wait, and none of which calls what is traced. */
 const WAITING_RATE = 2_000;
 
-test('what calls wait for is looked at for as much of the time as half of the budget pays for', async (t) => {
+test('what calls wait for is looked at for as much of the time as the budget pays for', async (t) => {
   if (!requireBpf(t)) return;
   const binary = await buildTarget('cost');
   const service = await RunningProcess.start(binary, ['serve', '1']);

@@ -71,8 +71,8 @@ test('a process of another executable needs a library that is away', () => {
   suspended.begin(till);
   libc.pids.add(4);
   assert.ok(!suspended.has(libc, 4));
-  assert.equal(suspended.needed(libc), false);
-  assert.equal(suspended.needed(libc), null);
+  assert.equal(suspended.release(libc), false);
+  assert.equal(suspended.release(libc), null);
   assert.ok(suspended.has(libc, 3), 'but not for those that are away');
 });
 

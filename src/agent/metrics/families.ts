@@ -177,7 +177,7 @@ const TARGETS: Family[] = [
   {
     name: 'underspan_governor_unwatched',
     type: 'gauge',
-    help: '1 while it is not looked at what calls wait for, since that alone costs half of the budget.',
+    help: '1 while it is not looked at what calls wait for and allocate, since that costs more than they leave of the budget.',
     labels: ['rule'],
     read: perRule(({ unwatched }) => (unwatched ? 1 : 0)),
   },
