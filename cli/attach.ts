@@ -47,8 +47,14 @@ export async function attach(
 
 /** Why tracing comes to its end; the first reason counts. */
 export class Stop {
+  isRequested = false;
   request!: () => void;
-  readonly requested = new Promise<void>((resolve) => (this.request = resolve));
+  readonly requested = new Promise<void>((resolve) => {
+    this.request = (): void => {
+      this.isRequested = true;
+      resolve();
+    };
+  });
 }
 
 async function start(
@@ -95,6 +101,8 @@ export async function follow(
   trace: Trace,
   stop: Stop,
   interrupts: Interrupts,
+  /** Ends this trace and nothing else. */
+  enough?: Promise<void>,
 ): Promise<number> {
   const commandPid = trace.command ? trace.plan.targets[0]?.pid : undefined;
   let running = trace.command !== null;
@@ -110,7 +118,7 @@ export async function follow(
   if (values.duration !== undefined) {
     sleep(values.duration, undefined, { signal: timer.signal }).then(stop.request, () => undefined);
   }
-  await Promise.race([trace.ended, stop.requested]);
+  await Promise.race([trace.ended, stop.requested, ...(enough ? [enough] : [])]);
   timer.abort();
   await trace.stop();
   if (!trace.command) return 0;

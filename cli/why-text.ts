@@ -1,11 +1,12 @@
 /** The answer of `trace why`, for a person and for machines. */
-import type { Summary } from '../src/sinks/sink.js';
-import { count, duration, type Paint, printable, table } from '../src/sinks/tree-format.js';
+import { sumOf } from '../src/sinks/kept-open.js';
+import { count, duration, type Paint, plural, printable, table } from '../src/sinks/tree-format.js';
 import { lostLine, overheadLine } from '../src/sinks/tree-summary.js';
 import { TIME_REASONS } from '../src/spans/time-attributes.js';
 import type { WhyReport } from '../src/why/analysis.js';
 import type { FunctionDifference, PathStep } from '../src/why/compare.js';
 import { sentenceOf } from '../src/why/words.js';
+import type { Answer, LookedAgain } from './why-looks.js';
 
 const MAX_ROWS = 10;
 const MAX_OTHERS = 5;
@@ -14,7 +15,8 @@ const MANY = 8;
 /** What is less of the difference is of no interest. */
 const LEAST_SHARE = 0.01;
 
-export function renderWhy(report: WhyReport, summary: Summary, paint: Paint): string {
+export function renderWhy(answer: Answer, paint: Paint): string {
+  const { report, summary, again } = answer;
   const { verdict } = report;
   const lines = [paint.bold(sentenceOf(report))];
   if (report.functions.length > 0 && (verdict !== null || report.criterion.kind !== 'outliers')) {
@@ -34,7 +36,9 @@ export function renderWhy(report: WhyReport, summary: Summary, paint: Paint): st
       `not looked at: ${count(report.incomplete)} requests that are not whole, ${count(report.dropped)} spans without room`,
     );
   }
-  lines.push(`lost: ${lostLine(summary.lost)}`, `overhead: ${overheadLine(summary.overhead)}`);
+  if (again) lines.push(againLine(again));
+  lines.push(`lost: ${lostLine(lostOf(answer))}`, `overhead: ${overheadLine(summary.overhead)}`);
+  if (again) lines.push(`overhead of looking again: ${overheadLine(again.summary.overhead)}`);
   return `${lines.join('\n')}\n`;
 }
 
@@ -96,8 +100,21 @@ function otherLines({ others }: WhyReport): string[] {
   return more > 0 ? [...lines, `also: ${count(more)} more`] : lines;
 }
 
+function againLine({ ms, functions, added, leftOut, answers }: LookedAgain): string {
+  const still = leftOut.length > 0 ? ` (${count(leftOut.length)} more still are)` : '';
+  const whose = answers
+    ? 'the answer is of this look'
+    : 'it says no more, and the answer is of the first look';
+  return `looked again for ${duration(ms * 1e6)}, at ${plural(functions, 'function')}: those on the path and ${count(added.length)} left out before${still}; ${whose}`;
+}
+
+/** In both looks. */
+const lostOf = ({ summary, again }: Answer): Record<string, number> =>
+  sumOf(summary.lost, again?.summary.lost ?? {});
+
 /** One object; durations in nanoseconds, of a request on average. */
-export function renderWhyJson(report: WhyReport, summary: Summary): string {
+export function renderWhyJson(answer: Answer): string {
+  const { report, summary, again } = answer;
   const { verdict, criterion } = report;
   return `${JSON.stringify({
     type: 'why',
@@ -132,13 +149,18 @@ export function renderWhyJson(report: WhyReport, summary: Summary): string {
     })),
     incomplete: report.incomplete,
     dropped: report.dropped,
-    lost: summary.lost,
+    lookedAgain: again && againJson(again),
+    lost: lostOf(answer),
     overhead: summary.overhead,
   })}\n`;
 }
 
 function verdictJson({ differenceNs, ...rest }: NonNullable<WhyReport['verdict']>): object {
   return { ...rest, differenceNano: whole(differenceNs) };
+}
+
+function againJson({ ms, summary, ...rest }: LookedAgain): object {
+  return { durationNano: whole(ms * 1e6), ...rest, overhead: summary.overhead };
 }
 
 const whole = <T extends number | null>(ns: T): T => (ns === null ? ns : (Math.round(ns) as T));

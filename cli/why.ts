@@ -1,33 +1,24 @@
 /** `trace why`: what made the slow requests slow. */
-import { setTimeout as sleep } from 'node:timers/promises';
-import { tracedModules } from '../src/agent/control/protocol.js';
-import type { TraceOptions } from '../src/engine.js';
-import { siteCostNs } from '../src/plan/cost.js';
 import type { Notice } from '../src/sinks/sink.js';
-import { COLOURS, PLAIN, plural } from '../src/sinks/tree-format.js';
+import { COLOURS, PLAIN } from '../src/sinks/tree-format.js';
 import { refuseShellExpanded } from '../src/symbols/suggest.js';
 import { resolveExecutable } from '../src/targets/executable.js';
 import { selectTargets } from '../src/targets/select.js';
-import { Why } from '../src/why/analysis.js';
 import type { Criterion } from '../src/why/groups.js';
-import { type LeftOut, tooDear } from '../src/why/narrow.js';
 import { ownFunctions } from '../src/why/own-functions.js';
-import { WhySink } from '../src/why/sink.js';
-import { describe, follow, Stop } from './attach.js';
+import { Stop } from './attach.js';
 import { type Context, say, sayProgress } from './context.js';
 import { OWN_FAILURE } from './errors.js';
 import { Interrupts } from './interrupts.js';
 import { type AttachValues, toTraceOptions } from './options.js';
+import { countCalls, type Wanted } from './why-count.js';
+import { type Answer, look } from './why-looks.js';
 
 export interface WhyValues extends Omit<AttachValues, 'output' | 'span'> {
   output: 'text' | 'json';
   span?: string[];
 }
 
-/** How long calls are only counted, to see which functions are called too often. */
-const LOOK_MS = 1_000;
-/** Of the budget; what belongs to no function, and calls that come more often later, have the rest. */
-const FOR_FUNCTIONS = 0.7;
 const MAX_FUNCTIONS = 2_000;
 
 /** Resolves to the exit status. */
@@ -55,18 +46,19 @@ export async function why(
     process.exit(command ? OWN_FAILURE : 1);
   });
   try {
-    const narrowed = await narrow(context, await withSymbols(context, options));
-    const sink = new WhySink(new Why({ criterion, ...wantedBy(span) }));
-    const notices = await noticesTo(context, rest, stop);
-    const trace = await context.startTrace(context.native(), {
-      ...narrowed,
-      sinks: [sink, ...notices],
-      // Nobody is shown them.
-      allocationStacks: false,
+    const wanted = await withSymbols(context, options);
+    const counted = await countCalls(context, wanted);
+    const { status, answer } = await look({
+      context,
+      values: rest,
+      options: wanted,
+      counted,
+      asked: { criterion, ...wantedBy(span) },
+      sinks: await noticesTo(context, rest, stop),
+      stop,
+      interrupts,
     });
-    say(context, describe(tracedModules(trace.plan)));
-    const status = await follow(context, rest, trace, stop, interrupts);
-    await print(context, values, sink);
+    await print(context, values, answer);
     return status;
   } finally {
     interrupts.close();
@@ -109,59 +101,6 @@ async function withSymbols(context: Context, options: Wanted): Promise<Wanted> {
   return { ...options, symbols: [...new Set(found.flat())] };
 }
 
-type Wanted = Omit<TraceOptions, 'sinks'>;
-
-/**
- * The governor would stop spans altogether before it withdraws anything. So calls are counted first,
- * and what is too dear is left out from the beginning.
- */
-async function narrow(context: Context, options: Wanted): Promise<Wanted> {
-  const { maxOverhead, selection, exclude } = options;
-  if (maxOverhead >= 1 || selection.command) return options;
-  sayProgress(context, 'counting calls for a second…');
-  const counting = await context.startTrace(context.native(), {
-    ...options,
-    entryOnly: true,
-    sinks: [],
-  });
-  const from = performance.now();
-  await Promise.race([sleep(LOOK_MS), counting.ended]);
-  const seconds = (performance.now() - from) / 1e3;
-  const { functions } = await counting.stop();
-  const { modules, costs, targets } = counting.plan;
-  const hitNs = new Map(
-    modules.flatMap(({ plan }) =>
-      plan.functions.map(({ name, entry }) => [name, siteCostNs(entry, costs)] as const),
-    ),
-  );
-  const returnNs = costs.carriedOutNs ?? costs.singleSteppedNs;
-  const called = functions.map(({ name, calls }) => ({
-    name,
-    callsPerSecond: calls / seconds,
-    // Of returns nothing is planned yet: no ret is emulated.
-    callNs: (hitNs.get(name) ?? 0) + returnNs + costs.enterNs + costs.leaveNs + costs.spanNs,
-  }));
-  const leftOut = tooDear(called, maxOverhead * targets.length * FOR_FUNCTIONS);
-  if (leftOut.length === 0) return options;
-  sayLeftOut(context, leftOut);
-  return { ...options, exclude: [...exclude, ...leftOut.map(({ name }) => name)] };
-}
-
-const NAMED = 3;
-
-function sayLeftOut(context: Context, leftOut: readonly LeftOut[]): void {
-  const named = leftOut.slice(0, NAMED).map(({ name, callsPerSecond }) => {
-    return `${name} (${Math.round(callsPerSecond).toLocaleString('en')} calls a second)`;
-  });
-  const others = leftOut.length - named.length;
-  const more = others > 0 ? ` and ${plural(others, 'other')}` : '';
-  say(
-    context,
-    `left out, to keep within the budget: ${named.join(', ')}${more}`,
-    'their time is their callers’; --max-overhead raises the budget',
-  );
-}
-
 async function noticesTo(
   context: Context,
   values: AttachValues,
@@ -172,14 +111,10 @@ async function noticesTo(
   );
 }
 
-async function print(context: Context, { output }: WhyValues, sink: WhySink): Promise<void> {
-  const { report, summary } = sink;
-  if (!report || !summary) return;
+async function print(context: Context, { output }: WhyValues, answer: Answer): Promise<void> {
   const { renderWhy, renderWhyJson } = await import('./why-text.js');
   const colours = context.stdout.isTTY && !process.env['NO_COLOR'];
   context.stdout.write(
-    output === 'json'
-      ? renderWhyJson(report, summary)
-      : renderWhy(report, summary, colours ? COLOURS : PLAIN),
+    output === 'json' ? renderWhyJson(answer) : renderWhy(answer, colours ? COLOURS : PLAIN),
   );
 }

@@ -61,6 +61,16 @@ export class Why {
   /** No more spans come. */
   report(): WhyReport {
     this.collector.finish();
+    return this.judged();
+  }
+
+  /** Of requests that are whole; others may come. */
+  soFar(): WhyReport {
+    this.collector.settle();
+    return this.judged();
+  }
+
+  private judged(): WhyReport {
     const judged = [...this.groups.all.values()].map((group) => {
       const split = group.split();
       return { group, split, ...judge(split, this.options.criterion) };

@@ -114,7 +114,8 @@ export class Collector {
     this.held++;
   }
 
-  private settle(): void {
+  /** Traces that have been quiet for long enough are whole. */
+  settle(): void {
     const now = this.now();
     if (this.held <= this.maxSpans && now - this.settledAt < SETTLE_MS) return;
     this.settledAt = now;

@@ -7,25 +7,22 @@ export interface CalledFunction {
   callNs: number;
 }
 
-export interface LeftOut extends CalledFunction {
-  /** Of a CPU. */
-  share: number;
-}
+/** Of a CPU. */
+export const shareOf = ({ callsPerSecond, callNs }: CalledFunction): number =>
+  (callsPerSecond * callNs) / 1e9;
 
 /**
  * The dearest go first. Those are called most often, and so are inner ones: what a request begins in
  * is called once for each and goes last.
  */
-export function tooDear(functions: readonly CalledFunction[], budget: number): LeftOut[] {
-  const dearest = functions
-    .map((each) => ({ ...each, share: (each.callsPerSecond * each.callNs) / 1e9 }))
-    .sort((a, b) => b.share - a.share);
-  let rest = dearest.reduce((sum, { share }) => sum + share, 0);
-  const leftOut: LeftOut[] = [];
+export function tooDear(functions: readonly CalledFunction[], budget: number): CalledFunction[] {
+  const dearest = [...functions].sort((a, b) => shareOf(b) - shareOf(a));
+  let rest = dearest.reduce((sum, each) => sum + shareOf(each), 0);
+  const leftOut: CalledFunction[] = [];
   for (const each of dearest) {
     if (rest <= budget) break;
     leftOut.push(each);
-    rest -= each.share;
+    rest -= shareOf(each);
   }
   return leftOut;
 }
