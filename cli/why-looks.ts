@@ -19,7 +19,7 @@ export interface Looking {
   values: AttachValues;
   options: Wanted;
   counted: Counted;
-  asked: Pick<WhyOptions, 'criterion' | 'isWanted'>;
+  asked: WhyOptions;
   /** Where spans go besides. */
   sinks: Sink[];
   stop: Stop;

@@ -54,12 +54,26 @@ export class Collector {
     for (const span of batch) this.remember(span);
     const around = batch.find((span) => this.isAround(span))?.traceId;
     for (const span of batch) if (span.traceId !== around) this.add(span, 'calls');
-    this.settle();
+    this.settleAtTimes();
   }
 
   programSpans(batch: readonly ObservedProgramSpan[]): void {
     for (const span of batch) this.add(span, 'programSpans');
-    this.settle();
+    this.settleAtTimes();
+  }
+
+  /** Traces that have been quiet for long enough are whole. */
+  settle(): void {
+    const now = this.now();
+    this.settledAt = now;
+    for (const [id, pending] of this.traces) {
+      const quiet = now - pending.changed;
+      const full = this.held > this.maxSpans;
+      if (!full && quiet < this.quietMs) return;
+      if (!full && quiet < this.longestMs && lacksSpans(pending)) continue;
+      this.traces.delete(id);
+      this.release(pending);
+    }
   }
 
   /** No more spans come. */
@@ -114,19 +128,8 @@ export class Collector {
     this.held++;
   }
 
-  /** Traces that have been quiet for long enough are whole. */
-  settle(): void {
-    const now = this.now();
-    if (this.held <= this.maxSpans && now - this.settledAt < SETTLE_MS) return;
-    this.settledAt = now;
-    for (const [id, pending] of this.traces) {
-      const quiet = now - pending.changed;
-      const full = this.held > this.maxSpans;
-      if (!full && quiet < this.quietMs) return;
-      if (!full && quiet < this.longestMs && lacksSpans(pending)) continue;
-      this.traces.delete(id);
-      this.release(pending);
-    }
+  private settleAtTimes(): void {
+    if (this.held > this.maxSpans || this.now() - this.settledAt >= SETTLE_MS) this.settle();
   }
 
   private release({ calls, programSpans, ids, cut }: Pending): void {
