@@ -26,8 +26,21 @@ export interface WhyAnswer {
   functions: { name: string; share: number }[];
   path: { name: string }[];
   others: { request: string; requests: number; slow: number }[];
+  lookedAgain: {
+    durationNano: number;
+    functions: number;
+    added: string[];
+    leftOut: string[];
+    answers: boolean;
+    overhead: Overhead;
+  } | null;
   lost: Record<string, number>;
-  overhead: { predicted: number | null; measured: number | null };
+  overhead: Overhead;
+}
+
+interface Overhead {
+  predicted: number | null;
+  measured: number | null;
 }
 
 const TENANTS = ['acme', 'brown', 'cole', 'drake', 'evans'];

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { Writable } from 'node:stream';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Stop } from '../../cli/attach.js';
 import type { Context } from '../../cli/context.js';
 import { Interrupts } from '../../cli/interrupts.js';
@@ -13,6 +14,7 @@ import type { Sink, Summary } from '../../src/sinks/sink.js';
 import { PLAIN } from '../../src/sinks/tree-format.js';
 import { type MadeCall, MadeRequests } from '../tools/made-requests.js';
 
+const DURATION_MS = 60;
 const FUNCTIONS = ['main.serve', 'main.pay', 'main.idle'];
 const called = (name: string, callsPerSecond: number): object => ({
   name,
@@ -63,8 +65,10 @@ function orders(query: boolean): MadeRequests {
       atMs: nth * 10,
       call: { name: 'main.serve', selfMs: 0.6 + (nth % 3) / 10, beneath: [pay] },
     });
-    if (nth % 5 > 2)
-      made.add({ name: 'GET /', atMs: nth, call: { name: 'main.serve', selfMs: 1 } });
+    if (nth % 5 < 3) continue;
+    // Of which more is lost in the closer look, if that is not only at orders.
+    const selfMs = query && nth % 5 === 4 ? 500 : 1;
+    made.add({ name: 'GET /', atMs: nth, call: { name: 'main.serve', selfMs } });
   }
   return made;
 }
@@ -118,6 +122,8 @@ async function looks({ second = orders(true), ...world }: World = {}): Promise<O
       command: null,
       stop: async () => {
         if (world.interruptedIn === 'between' && nth === 1) stop.request();
+        // No closer look may be decided on any more.
+        if (world.interruptedIn === 1 || world.endsIn === 1) await sleep(DURATION_MS);
         await Promise.all(options.sinks.map((sink) => sink.flush?.(10)));
         const lost: Record<string, number> = { ringFull: nth };
         for (const sink of options.sinks) {
@@ -145,7 +151,7 @@ async function looks({ second = orders(true), ...world }: World = {}): Promise<O
   try {
     const { answer } = await look({
       context,
-      values: { duration: 60 } as never,
+      values: { duration: DURATION_MS } as never,
       options: { ...options, args: world.args ?? [] } as never,
       counted: COUNTED as never,
       // A trace is whole as soon as its spans are there.
