@@ -12,6 +12,7 @@ import type { Plan, Trace, TraceOptions } from '../../src/engine.js';
 import { UnderspanError } from '../../src/errors.js';
 import type { Sink, Summary } from '../../src/sinks/sink.js';
 import { PLAIN } from '../../src/sinks/tree-format.js';
+import { timeAttribute } from '../../src/spans/time-attributes.js';
 import { type MadeCall, MadeRequests } from '../tools/made-requests.js';
 
 const DURATION_MS = 60;
@@ -68,7 +69,8 @@ function orders(query: boolean): MadeRequests {
     if (nth % 5 < 3) continue;
     // Of which more is lost in the closer look, if that is not only at orders.
     const selfMs = query && nth % 5 === 4 ? 500 : 1;
-    made.add({ name: 'GET /', atMs: nth, call: { name: 'main.serve', selfMs } });
+    const attributes = { [timeAttribute('sleep')]: selfMs * 1e6 };
+    made.add({ name: 'GET /', atMs: nth, call: { name: 'main.serve', selfMs, attributes } });
   }
   return made;
 }
