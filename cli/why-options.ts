@@ -60,7 +60,10 @@ export function addWhy(command: Command): Command {
     .option('--otlp-endpoint <url>', 'export to there (implies --otlp)')
     .option('--verbose', "show more of an error: its stack, the kernel's words")
     .addOption(
-      new Option('-d, --duration <duration>', 'how long to look')
+      new Option(
+        '-d, --duration <duration>',
+        'how long to look; a closer look takes the last third',
+      )
         .argParser(parseTimeout)
         .default(DURATION_MS, '30s'),
     )
