@@ -15,6 +15,7 @@ const volatile struct settings settings = {};
 #include "go_http.bpf.h"
 #include "allocations.bpf.h"
 #include "collector.bpf.h"
+#include "replaced.bpf.h"
 #include "sites.bpf.h"
 
 /* Calls that cannot be running: why they ended is not known. */
@@ -53,12 +54,14 @@ int enter(struct pt_regs *regs)
 	stats = statistics_of(site->function);
 	if (!stats || (site->flags & SITE_FLAG_CLOSED))
 		return 0;
+	hit.governed = governed_bits(site->function);
+	if (is_seen(regs, site->function, hit.governed))
+		return 0;
 	if (settings.entry_only) {
 		count_call(stats);
 		count_lost(stats, LOST_ENTRY_ONLY);
 		return 0;
 	}
-	hit.governed = governed_bits(site->function);
 	if (hit.governed & GOVERNED_COUNTED) {
 		count_call(stats);
 		count_lost(stats, LOST_GOVERNOR);

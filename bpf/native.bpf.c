@@ -13,6 +13,7 @@ const volatile struct settings settings = {};
 #include "threads.bpf.h"
 #include "calls.bpf.h"
 #include "long_jumps.bpf.h"
+#include "replaced.bpf.h"
 #include "sites.bpf.h"
 #include "thread_context.bpf.h"
 
@@ -123,12 +124,14 @@ int enter(struct pt_regs *regs)
 	stats = statistics_of(site->function);
 	if (!stats || (site->flags & SITE_FLAG_CLOSED))
 		return 0;
+	hit.governed = governed_bits(site->function);
+	if (is_seen(regs, site->function, hit.governed))
+		return 0;
 	if (settings.entry_only || (site->flags & SITE_FLAG_ENTRY_ONLY)) {
 		count_call(stats);
 		count_lost(stats, LOST_ENTRY_ONLY);
 		return 0;
 	}
-	hit.governed = governed_bits(site->function);
 	if (hit.governed & GOVERNED_COUNTED) {
 		count_call(stats);
 		count_lost(stats, LOST_GOVERNOR);
@@ -198,6 +201,8 @@ INLINE int enter_around(struct pt_regs *regs, struct site *site, struct place *a
 	if (!stats || (site->flags & SITE_FLAG_CLOSED))
 		return LEAVE_RETURN;
 	hit->governed = governed_bits(site->function);
+	if (is_seen(regs, site->function, hit->governed))
+		return LEAVE_RETURN;
 	if (hit->governed & GOVERNED_COUNTED) {
 		count_call(stats);
 		count_lost(stats, LOST_GOVERNOR);

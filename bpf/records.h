@@ -489,7 +489,13 @@ struct process_record {
 };
 _Static_assert(sizeof(struct process_record) == 56, "process_record");
 
-/* One instruction that carries a probe. The probe's cookie is the index into `sites`. */
+/*
+ * A probe's cookie: the index into `sites`, and above it which generation of links the probe's is of:
+ * one that takes another's place has a higher number.
+ */
+#define COOKIE_GENERATION_SHIFT 32
+
+/* One instruction that carries a probe. */
 struct site {
 	__u64 address;		/* in the module, as its ELF file numbers them */
 	__u32 function;		/* index into `statistics`; 0 for the runtime's and the SDK's sites */

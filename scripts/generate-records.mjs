@@ -41,7 +41,7 @@ const defined = (kind) =>
 
 const lines = ['// Generated from bpf/records.h by scripts/generate-records.mjs. Do not edit.', ''];
 for (const [, name, value] of header.matchAll(
-  /^#define ((?:MAX|NO|HISTOGRAM|HTTP|GOVERNED)_\w+) (\d+)/gm,
+  /^#define ((?:MAX|NO|HISTOGRAM|HTTP|GOVERNED|COOKIE)_\w+) (\d+)/gm,
 )) {
   lines.push(`export const ${name} = ${value};`);
 }

@@ -16,7 +16,7 @@ import {
   type KernelOptions,
   numbersFrom,
 } from './encode.js';
-import { Governed as Bit, valuePlan } from '../spans/records.generated.js';
+import { COOKIE_GENERATION_SHIFT, Governed as Bit, valuePlan } from '../spans/records.generated.js';
 import { Governed } from './governed.js';
 import { GRACE_MS, SiteLinks, type SiteProgram, wavesOf } from './site-links.js';
 
@@ -54,6 +54,7 @@ export const RULE_MAPS = [
   'http_uncounted',
   'allocation_stacks',
   'allocation_rest',
+  'seen_hits',
 ] as const;
 
 type SessionMap = (typeof SESSION_MAPS)[number];
@@ -78,7 +79,10 @@ const THREAD_MAPS = [
 /** Those of them that each object has. */
 export const MAPS = {
   go: [...SESSION_MAPS, ...RULE_MAPS],
-  native: [...THREAD_MAPS, 'targets', 'trampolines', 'target_facts', 'hit_samples'],
+  native: [
+    ...THREAD_MAPS,
+    ...(['targets', 'trampolines', 'target_facts', 'hit_samples', 'seen_hits'] as const),
+  ],
   threads: [...THREAD_MAPS, 'targets', 'trampolines', 'target_facts', 'hit_samples'],
   schedule: [
     ...(['ring', 'targets', 'stacks', 'own_stacks', 'inheritances', 'statistics'] as const),
@@ -136,8 +140,6 @@ export class Attachment implements ModuleProbes {
   private readonly away = new Set<number>();
   /** Of what it lets only the entries be seen. */
   private readonly counted = new Set<number>();
-  /** Functions that it has let be counted at some time. */
-  private readonly apart = new Set<number>();
   /** In how many processes a function's links are being replaced. */
   private readonly replacing = new Map<number, number>();
   /** No call begins any more. */
@@ -217,16 +219,18 @@ export class Attachment implements ModuleProbes {
     const links = new SiteLinks({
       encoded: this.encoded,
       single: this.oneByOne,
-      link: (program, sites) =>
+      link: (program, sites, generation) =>
         this.programs.attachUprobes(program, {
           path,
           pid,
           offsets: Float64Array.from(sites, ({ address }) => this.offsetOf(address)),
-          cookies: Float64Array.from(sites, ({ index }) => index),
+          cookies: Float64Array.from(
+            sites,
+            ({ index }) => index + generation * 2 ** COOKIE_GENERATION_SHIFT,
+          ),
         }),
       isWanted: (program, index) =>
         !this.away.has(index) && !(program === 'leave' && this.counted.has(index)),
-      isApart: (index) => this.apart.has(index),
       isWatching: () => this.watching,
       onTwice: (functions, twice) => this.twice(functions, twice),
     });
@@ -247,14 +251,11 @@ export class Attachment implements ModuleProbes {
   }
 
   async count(functions: readonly number[]): Promise<void> {
-    for (const each of functions) this.apart.add(each);
-    // What only counts cannot tell whether it sees a hit a second time.
-    await this.reconcile(functions);
-    const present = functions.filter((each) => this.apart.has(each) && !this.away.has(each));
-    for (const each of present) this.counted.add(each);
-    this.governed.set(present, Bit.COUNTED, true);
+    for (const each of functions) this.counted.add(each);
+    this.governed.set(functions, Bit.COUNTED, true);
+    // Calls that have begun may still end.
     await setTimeout(GRACE_MS);
-    await this.reconcile(present);
+    await this.reconcile(functions);
   }
 
   async restore(functionIndex: number): Promise<void> {

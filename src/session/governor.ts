@@ -233,18 +233,21 @@ export class Governor {
       actions.push({ do: 'thin' });
     }
     let rest = this.spending;
-    // Threads that do little else call the faster the less a call costs.
-    const isBusy = rest >= BUSY;
     const before = new Map<number, { state: State; cost: number }>();
+    const cheapestFirst = this.cheapestFirst();
     while (rest > allowed) {
-      const [index, known] = this.dearest() ?? [];
-      if (index === undefined || !known) break;
-      const cost = this.costOf(known);
+      const dearest = cheapestFirst.pop();
+      if (!dearest) break;
+      const { index, known, cost } = dearest;
       if (!before.has(index)) before.set(index, { state: known.state, cost });
+      // Threads that do little else call the faster the less a call costs.
+      const isBusy = rest >= BUSY;
       const isEnough =
         known.state === 'whole' && !isBusy && (known.countRate ?? Infinity) <= allowed;
       known.state = isEnough ? 'counted' : 'withdrawn';
-      rest -= cost - this.costOf(known);
+      const left = this.costOf(known);
+      if (isEnough) insert(cheapestFirst, { index, known, cost: left });
+      rest -= cost - left;
     }
     for (const [index, { state }] of before) {
       const known = this.known.get(index) as Known;
@@ -264,17 +267,13 @@ export class Governor {
     return actions;
   }
 
-  private dearest(): [number, Known] | null {
-    let found: [number, Known] | null = null;
-    let most = 0;
-    for (const [index, known] of this.known) {
-      const cost = this.costOf(known);
-      if (cost > most) {
-        most = cost;
-        found = [index, known];
-      }
-    }
-    return found;
+  private cheapestFirst(): Costly[] {
+    const all = [...this.known].map(([index, known]) => ({
+      index,
+      known,
+      cost: this.costOf(known),
+    }));
+    return all.filter(({ cost }) => cost > 0).sort((a, b) => a.cost - b.cost);
   }
 
   /** It is too dear. The sooner that was found after it had come back, the later the next look. */
@@ -329,3 +328,20 @@ export class Governor {
 }
 
 type Costs = Pick<Known, 'rate' | 'spanRate' | 'countRate' | 'state'>;
+
+interface Costly {
+  index: number;
+  known: Known;
+  cost: number;
+}
+
+/** Where it belongs by its cost. */
+function insert(cheapestFirst: Costly[], one: Costly): void {
+  let [from, to] = [0, cheapestFirst.length];
+  while (from < to) {
+    const middle = (from + to) >> 1;
+    if ((cheapestFirst[middle]?.cost ?? Infinity) < one.cost) from = middle + 1;
+    else to = middle;
+  }
+  cheapestFirst.splice(from, 0, one);
+}

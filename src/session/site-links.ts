@@ -12,13 +12,12 @@ export type SiteProgram = 'support' | 'leave' | 'around' | 'enter';
 
 export interface SiteLinksOptions {
   encoded: EncodedSites;
-  link: (program: SiteProgram, sites: readonly NumberedSite[]) => Promise<Link>;
+  /** `generation`: a link that takes another's place has a higher one. */
+  link: (program: SiteProgram, sites: readonly NumberedSite[], generation: number) => Promise<Link>;
   /** Which functions' sites of which program are to be linked. It may change: see reconcile(). */
   isWanted: (program: FunctionProgram, index: number) => boolean;
   /** What calls wait for is to be looked at. It may change: see rewatch(). */
   isWatching: () => boolean;
-  /** The function's entry is to have a link of its own, so that its hits never come twice. */
-  isApart: (index: number) => boolean;
   /** Each hit of these functions is seen twice now, or no more. */
   onTwice: (functions: Iterable<number>, twice: boolean) => void;
   /** One function a link: where sites are attached one by one, and can be detached so. */
@@ -45,6 +44,8 @@ const FIRST_WAVE = 256;
 /** Of those that were too dear before. */
 const FIRST_HOT_WAVE = 16;
 const GROWTH = 8;
+/** Of one program; the kernel takes its time over each that is closed. */
+const MOST_LINKS = 8;
 /** Between waves, so that the governor sees what the last one costs, in ms. */
 const WAVE_MS = 30;
 
@@ -73,6 +74,7 @@ export class SiteLinks {
   private readonly sites: Record<FunctionProgram, Map<number, NumberedSite[]>>;
   private readonly work = new WorkQueue();
   private closed = false;
+  private generation = 0;
 
   constructor(private readonly options: SiteLinksOptions) {
     const { returns, around, entries } = options.encoded;
@@ -88,7 +90,7 @@ export class SiteLinks {
     try {
       await this.work.add(async () => {
         if (this.closed || encoded.support.length === 0) return;
-        this.support = await link('support', encoded.support);
+        this.support = await link('support', encoded.support, 0);
       });
       await this.rewatch();
       for (const [index, functions] of waves.entries()) {
@@ -113,7 +115,7 @@ export class SiteLinks {
     return this.work.add(async () => {
       const { encoded, link, isWatching } = this.options;
       const wanted = !this.closed && isWatching() && encoded.watch.length > 0;
-      if (wanted) this.watch ??= await link('support', encoded.watch);
+      if (wanted) this.watch ??= await link('support', encoded.watch, 0);
       else await this.unwatch();
     });
   }
@@ -136,12 +138,14 @@ export class SiteLinks {
 
   private async replace(functions: ReadonlySet<number>): Promise<void> {
     const { onTwice } = this.options;
-    const old = this.groups.filter((group) => has(group, functions) && !this.isRight(group));
+    const wrong = this.groups.filter((group) => has(group, functions) && !this.isRight(group));
+    const old = [...wrong, ...PROGRAMS.flatMap((program) => this.tooSmall(program, wrong))];
     const kept = this.groups.filter((group) => !old.includes(group));
     const made: Group[] = [];
     const twice = old.flatMap((group) =>
       [...group.functions].filter((each) => this.options.isWanted(group.program, each)),
     );
+    this.generation++;
     onTwice(twice, true);
     try {
       for (const program of PROGRAMS) await this.open(program, functions, old, kept, made);
@@ -160,6 +164,17 @@ export class SiteLinks {
     }
   }
 
+  /** Functions come back one by one, each with a link; when there are many links, some become one. */
+  private tooSmall(program: FunctionProgram, besides: readonly Group[]): Group[] {
+    if (this.options.single) return [];
+    const others = this.groups.filter(
+      (each) => each.program === program && !besides.includes(each),
+    );
+    if (others.length < MOST_LINKS) return [];
+    const bySize = others.sort((a, b) => a.functions.size - b.functions.size);
+    return bySize.slice(0, MOST_LINKS / 2);
+  }
+
   /** Links the program where it is wanted and not there: at these functions, and those of old groups. */
   private async open(
     program: FunctionProgram,
@@ -168,7 +183,7 @@ export class SiteLinks {
     kept: readonly Group[],
     made: Group[],
   ): Promise<void> {
-    const { isWanted, isApart, link, single } = this.options;
+    const { isWanted, link, single } = this.options;
     const sites = this.sites[program];
     if (sites.size === 0) return;
     const there = new Set<number>();
@@ -182,20 +197,19 @@ export class SiteLinks {
     const missing = [...touched].filter(
       (each) => sites.has(each) && !there.has(each) && isWanted(program, each),
     );
-    const isAlone = (each: number): boolean => single || (program === 'enter' && isApart(each));
-    const together = missing.filter((each) => !isAlone(each));
-    const parts = [together, ...missing.filter(isAlone).map((each) => [each])];
-    for (const part of parts) {
+    for (const part of single ? missing.map((each) => [each]) : [missing]) {
       if (part.length === 0) continue;
       const all = part.flatMap((each) => sites.get(each) ?? []);
-      made.push({ program, functions: new Set(part), link: await link(program, all) });
+      made.push({
+        program,
+        functions: new Set(part),
+        link: await link(program, all, this.generation),
+      });
     }
   }
 
   private isRight({ program, functions }: Group): boolean {
-    const { isWanted, isApart } = this.options;
-    const mayShare = functions.size === 1 || program !== 'enter';
-    return [...functions].every((each) => isWanted(program, each) && (mayShare || !isApart(each)));
+    return [...functions].every((each) => this.options.isWanted(program, each));
   }
 }
 

@@ -5,7 +5,8 @@ import type { Link } from '../../src/native/native.js';
 import type { EncodedSites, NumberedSite } from '../../src/session/encode.js';
 import { SiteLinks, type SiteProgram } from '../../src/session/site-links.js';
 
-const FUNCTIONS = [1, 2, 3];
+const FUNCTIONS = Array.from({ length: 24 }, (_, index) => index + 1);
+const without = (...some: number[]): number[] => FUNCTIONS.filter((each) => !some.includes(each));
 
 const siteOf = (index: number, fn: number): NumberedSite => ({
   index,
@@ -18,22 +19,23 @@ const ENCODED: EncodedSites = {
   sites: Buffer.alloc(0),
   count: 2 * FUNCTIONS.length,
   entries: FUNCTIONS.map((fn) => siteOf(fn, fn)),
-  returns: FUNCTIONS.map((fn) => siteOf(10 + fn, fn)),
-  support: [siteOf(20, 0)],
-  watch: [siteOf(21, 0), siteOf(22, 0)],
+  returns: FUNCTIONS.map((fn) => siteOf(100 + fn, fn)),
+  support: [siteOf(200, 0)],
+  watch: [siteOf(201, 0), siteOf(202, 0)],
   around: [],
 };
 
 class Kernel {
-  readonly open: { program: SiteProgram; functions: number[] }[] = [];
+  readonly open: { program: SiteProgram; functions: number[]; generation: number }[] = [];
   readonly away = new Set<number>();
   readonly counted = new Set<number>();
-  readonly apart = new Set<number>();
   readonly twice = new Set<number>();
   watching = true;
   /** How often a function's entry was linked twice at once, with the programs told, and without. */
   told = 0;
   untold = 0;
+  /** … or was to take the place of one that was not older. */
+  older = 0;
   fails = false;
 
   readonly links = new SiteLinks({
@@ -41,7 +43,6 @@ class Kernel {
     single: false,
     isWanted: (program, index) =>
       !this.away.has(index) && !(program === 'leave' && this.counted.has(index)),
-    isApart: (index) => this.apart.has(index),
     isWatching: () => this.watching,
     onTwice: (functions, twice) => {
       for (const each of functions) {
@@ -49,13 +50,23 @@ class Kernel {
         else this.twice.delete(each);
       }
     },
-    link: (program, sites) => this.link(program, sites),
+    link: (program, sites, generation) => this.link(program, sites, generation),
   });
 
-  private link(program: SiteProgram, sites: readonly NumberedSite[]): Promise<Link> {
+  private link(
+    program: SiteProgram,
+    sites: readonly NumberedSite[],
+    generation: number,
+  ): Promise<Link> {
     if (this.fails && program === 'enter') return Promise.reject(new Error('no more files'));
     const functions = sites.map((site) => site.function);
-    const own = { program, functions };
+    const own = { program, functions, generation };
+    if (program !== 'support') {
+      const shared = this.open.filter(
+        (each) => each.program === program && each.functions.some((fn) => functions.includes(fn)),
+      );
+      if (shared.some((each) => each.generation >= generation)) this.older++;
+    }
     this.open.push(own);
     for (const each of program === 'support' ? [] : functions) {
       if (this.count(program, each) < 2) continue;
@@ -78,7 +89,7 @@ class Kernel {
   /** By program, what is linked. */
   linked(program: SiteProgram): number[] {
     const all = this.open.filter((each) => each.program === program);
-    return all.flatMap(({ functions }) => functions).sort();
+    return all.flatMap(({ functions }) => functions).sort((a, b) => a - b);
   }
 }
 
@@ -95,9 +106,9 @@ describe('links', () => {
     const kernel = await attached();
     kernel.away.add(2);
     await kernel.links.reconcile([2]);
-    assert.deepEqual(kernel.linked('enter'), [1, 3]);
-    assert.deepEqual(kernel.linked('leave'), [1, 3]);
-    assert.equal(kernel.told, 4);
+    assert.deepEqual(kernel.linked('enter'), without(2));
+    assert.deepEqual(kernel.linked('leave'), without(2));
+    assert.equal(kernel.told, 2 * without(2).length);
     assert.equal(kernel.untold, 0);
     assert.equal(kernel.twice.size, 0);
     kernel.away.delete(2);
@@ -106,23 +117,48 @@ describe('links', () => {
     assert.deepEqual(kernel.linked('leave'), FUNCTIONS);
   });
 
-  test('of what is only counted are never there twice', async () => {
+  test('at returns go where calls are only counted, those at entries stay as they are', async () => {
     const kernel = await attached();
-    kernel.apart.add(2);
-    await kernel.links.reconcile([2]);
+    const before = kernel.open.find(({ program }) => program === 'enter');
     kernel.counted.add(2);
     await kernel.links.reconcile([2]);
-    assert.deepEqual(kernel.linked('enter'), FUNCTIONS);
-    assert.deepEqual(kernel.linked('leave'), [1, 3]);
-    // Another one goes, whose entries had a link in common with it.
-    const before = kernel.open.find((each) => each.program === 'enter' && each.functions[0] === 2);
+    assert.ok(before && kernel.open.includes(before));
+    assert.deepEqual(kernel.linked('leave'), without(2));
     kernel.away.add(1);
     await kernel.links.reconcile([1]);
-    assert.ok(before && kernel.open.includes(before));
-    assert.deepEqual(kernel.linked('enter'), [2, 3]);
+    assert.deepEqual(kernel.linked('enter'), without(1));
     kernel.counted.delete(2);
     await kernel.links.reconcile([2]);
-    assert.deepEqual(kernel.linked('leave'), [2, 3]);
+    assert.deepEqual(kernel.linked('leave'), without(1));
+    assert.equal(kernel.untold, 0);
+  });
+
+  test('that take the place of others are of a later generation', async () => {
+    const kernel = await attached();
+    for (const each of FUNCTIONS) {
+      kernel.away.add(each);
+      await kernel.links.reconcile([each]);
+      kernel.away.delete(each);
+      await kernel.links.reconcile([each]);
+    }
+    assert.equal(kernel.older, 0);
+    assert.ok(kernel.told > 0);
+  });
+
+  test('are few, however many functions come back one by one', async () => {
+    const kernel = await attached();
+    for (const each of FUNCTIONS) kernel.away.add(each);
+    await kernel.links.reconcile(FUNCTIONS);
+    assert.deepEqual(kernel.linked('enter'), []);
+    for (const [index, each] of FUNCTIONS.entries()) {
+      kernel.away.delete(each);
+      await kernel.links.reconcile([each]);
+      assert.deepEqual(kernel.linked('enter'), FUNCTIONS.slice(0, index + 1));
+      const links = kernel.open.filter(({ program }) => program === 'enter').length;
+      assert.ok(links <= 8, `${links} links`);
+    }
+    assert.equal(kernel.untold, 0);
+    assert.equal(kernel.older, 0);
   });
 
   test('by which it is seen what calls wait for come and go alone', async () => {
@@ -154,7 +190,7 @@ describe('links', () => {
     assert.equal(kernel.twice.size, 0);
     kernel.fails = false;
     await kernel.links.reconcile([2]);
-    assert.deepEqual(kernel.linked('enter'), [1, 3]);
+    assert.deepEqual(kernel.linked('enter'), without(2));
   });
 
   test('are all gone in the end, whatever was asked for meanwhile', async () => {
