@@ -22,8 +22,8 @@ static atomic_int stopped;
 #define EACH_OF_64(X, n)                                                                           \
     EACH_OF_8(X, n##0)                                                                             \
     EACH_OF_8(X, n##1)                                                                             \
-    EACH_OF_8(X, n##2) EACH_OF_8(X, n##3) EACH_OF_8(X, n##4) EACH_OF_8(X, n##5) EACH_OF_8(X, n##6) \
-        EACH_OF_8(X, n##7)
+    EACH_OF_8(X, n##2)                                                                             \
+    EACH_OF_8(X, n##3) EACH_OF_8(X, n##4) EACH_OF_8(X, n##5) EACH_OF_8(X, n##6) EACH_OF_8(X, n##7)
 #define EACH_OF_256(X) EACH_OF_64(X, 0) EACH_OF_64(X, 1) EACH_OF_64(X, 2) EACH_OF_64(X, 3)
 
 /* In this order in the file: probes of both are attached together. */
