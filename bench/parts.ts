@@ -57,16 +57,8 @@ async function each(service: Service, rate: number): Promise<PartCost[]> {
 
 /** All of it at half load, with the default budget. */
 async function within(service: Service, capacity: number): Promise<Found> {
-  const taxes: number[] = [];
-  const ratios: number[] = [];
-  for (let round = 0; round < ROUNDS; round++) {
-    const untraced = await service.measure(capacity / 2, null);
-    const traced = await service.measure(capacity / 2, own(service, [BUDGET, '5%', ...ALL]));
-    taxes.push((traced.cpus - untraced.cpus) * 100);
-    ratios.push(traced.p99Ms / untraced.p99Ms);
-  }
-  const tax = spread(taxes);
-  const p99 = spread(ratios);
+  const attach = own(service, [BUDGET, '5%', ...ALL]);
+  const { tax, p99 } = await service.compare(capacity / 2, attach);
   return {
     partsTax: measured(
       'partsTax',

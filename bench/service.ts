@@ -29,19 +29,8 @@ async function withBudget(service: Service, capacity: number): Promise<Found> {
     return { tax: why, latencyHalf: why, latencyHigh: why };
   }
   const attach = own(service, [BUDGET, '5%']);
-  const at = async (load: number): Promise<{ tax: Spread; p99: Spread }> => {
-    const taxes: number[] = [];
-    const ratios: number[] = [];
-    for (let round = 0; round < ROUNDS; round++) {
-      const untraced = await service.measure(load * capacity, null);
-      const traced = await service.measure(load * capacity, attach);
-      taxes.push((traced.cpus - untraced.cpus) * 100);
-      ratios.push(traced.p99Ms / untraced.p99Ms);
-    }
-    return { tax: spread(taxes), p99: spread(ratios) };
-  };
-  const half = await at(0.5);
-  const high = await at(0.85);
+  const half = await service.compare(0.5 * capacity, attach);
+  const high = await service.compare(0.85 * capacity, attach);
   return {
     tax: measured(
       'tax',

@@ -69,7 +69,7 @@ export function measureStartUp(): Promise<Found> {
 
 export function measureFootprint(): Promise<Found> {
   return withBig(async (pid) => {
-    const limit = ['--max-functions', '5000', '--max-overhead', '5%'];
+    const limit = ['--max-functions', '2000', '--max-overhead', '5%'];
     const tracer = await Tracer.attach(['--pid', String(pid), ...limit, MANY]);
     try {
       await new Promise((resolve) => setTimeout(resolve, SETTLED_MS));

@@ -4,10 +4,12 @@ import { promisify } from 'node:util';
 import { buildTarget } from '../../test/tools/go.js';
 import { RunningProcess } from '../../test/tools/process.js';
 import { Tracer } from '../../test/tools/tracer.js';
+import { type Spread, spread } from './rounds.js';
 
 const SECONDS = 8;
 /** Not measured: connections are made, a governor finds its balance. */
 const WARM_UP_SECONDS = 2;
+const ROUNDS = 7;
 export const FUNCTION = 'main.step';
 
 const run = promisify(execFile);
@@ -16,6 +18,13 @@ export interface Load {
   p99Ms: number;
   /** CPUs that the service took. */
   cpus: number;
+}
+
+/** With an untraced service. */
+export interface Compared {
+  /** % of a CPU more. */
+  tax: Spread;
+  p99: Spread;
 }
 
 export type Detach = () => Promise<unknown>;
@@ -66,6 +75,24 @@ export class Service {
     const load = await this.load(rate, SECONDS);
     await detach?.();
     return load;
+  }
+
+  /**
+   * Traced between untraced loads, and compared with the mean of the two beside it: the machine is
+   * now faster, now slower, by more than what is to be seen.
+   */
+  async compare(rate: number, attach: () => Promise<Detach>): Promise<Compared> {
+    const taxes: number[] = [];
+    const ratios: number[] = [];
+    let before = await this.measure(rate, null);
+    for (let round = 0; round < ROUNDS; round++) {
+      const traced = await this.measure(rate, attach);
+      const after = await this.measure(rate, null);
+      taxes.push((traced.cpus - (before.cpus + after.cpus) / 2) * 100);
+      ratios.push(traced.p99Ms / ((before.p99Ms + after.p99Ms) / 2));
+      before = after;
+    }
+    return { tax: spread(taxes), p99: spread(ratios) };
   }
 
   private async cpuNs(): Promise<number> {

@@ -13,7 +13,7 @@ import { threadSettings, type ThreadWatchOptions } from './thread-watch.js';
 
 /** Calls whose values are kept while they are open; without arguments only while they return. */
 const MANY_CALLS = 8_192;
-const FEW_CALLS = 1_024;
+const FEW_CALLS = 512;
 
 /** What of a rule's wishes decides how large they are. */
 export interface RuleMapSizes {
