@@ -103,10 +103,12 @@ export function buildImage(root: string, cache: string): string {
     ...['-g', '-O2', '-static', '-pthread', '-o', join(stage, 'writes')],
     join(root, 'test/targets/native/writes.c'),
   ]);
-  execFileSync('gcc', [
-    ...['-O1', '-static', '-pthread', '-o', join(stage, 'waits')],
-    join(root, 'test/targets/native/waits.c'),
-  ]);
+  for (const name of ['waits', 'burn']) {
+    execFileSync('gcc', [
+      ...['-O1', '-static', '-pthread', '-o', join(stage, name)],
+      join(root, `test/targets/native/${name}.c`),
+    ]);
+  }
   put(join(root, 'test/kernels/init'), 'init');
   chmodSync(join(stage, 'init'), 0o755);
 

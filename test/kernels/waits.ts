@@ -1,9 +1,12 @@
 /** Whether it is seen what threads wait for, and who lets them go on. */
 import assert from 'node:assert/strict';
+import { checkThrottled, makeGroup } from '../tools/throttled.js';
 import { Tracer } from '../tools/tracer.js';
 import { mainReason, timesOf } from '../tools/waits.js';
 
 const ROUNDS = 5;
+/** Emulated, the tracer's own work is in it. */
+const THROTTLED_TOLERANCE = 0.2;
 const REASONS = { locker: 'futex', sleeper: 'sleep', receiver: 'network', piper: 'system_call' };
 
 export async function checkWaits(): Promise<string> {
@@ -22,5 +25,8 @@ export async function checkWaits(): Promise<string> {
     .filter(({ attributes }) => attributes['underspan.wait.reason'] === 'futex')
     .map(({ attributes }) => attributes['underspan.wait.by.function']);
   assert.deepEqual([...new Set(wakers)], ['holder']);
-  return `what ${ROUNDS * Object.keys(REASONS).length} calls waited for`;
+  const group = makeGroup();
+  assert.ok(group, 'no control group can be given a share of the CPU');
+  const throttled = await checkThrottled('/burn', group, THROTTLED_TOLERANCE);
+  return `what ${ROUNDS * Object.keys(REASONS).length} calls waited for; ${throttled}`;
 }
