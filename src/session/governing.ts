@@ -17,7 +17,10 @@ const QUICK_MS = 10;
 const LOOKING = 0.1;
 /** Else. */
 const SLOW_MS = 100;
-/** While nothing is called: to wake up is most of what an idle tracer does. */
+/**
+ * While nothing is called, and nobody tells when that changes. To wake up is most of what an idle
+ * tracer does.
+ */
 const AT_REST_MS = 200;
 /** While nothing has a budget. */
 const NOTHING_TO_DO_MS = 500;
@@ -27,7 +30,9 @@ const NEW_SECONDS = 2;
 export interface GoverningOptions extends RuleGoverningOptions {
   /** What all rules together may cost, in CPUs; Infinity: no limit. */
   hostBudget: number;
-  session: Pick<Session, 'activity'> & HitCostsOptions['session'] & RuleGoverningOptions['session'];
+  session: Pick<Session, 'activity' | 'onceActive'> &
+    HitCostsOptions['session'] &
+    RuleGoverningOptions['session'];
   modules: Pick<Modules, 'all'>;
 }
 
@@ -42,6 +47,8 @@ export class Governing {
   private activity = -1;
   /** Nothing comes of looking while nothing is called. */
   private isAtRest = false;
+  /** And nothing was, at the last look. */
+  private rests = false;
   /** Nothing was looked at the last time. */
   private isBehind = false;
   private timer: NodeJS.Timeout | null = null;
@@ -92,22 +99,32 @@ export class Governing {
         next = this.step();
       } finally {
         const lasted = performance.now() - begin;
-        this.schedule(Math.max(next, Math.min(SLOW_MS, lasted / LOOKING)));
+        if (!this.rests || !this.waits()) {
+          this.schedule(Math.max(next, Math.min(SLOW_MS, lasted / LOOKING)));
+        }
       }
     }, ms);
+  }
+
+  /** For something to be called. False: nobody would tell. */
+  private waits(): boolean {
+    return this.options.session.onceActive(this.activity, () => this.schedule(0));
   }
 
   /** Returns after how many ms to look again. */
   private step(): number {
     const { session } = this.options;
     const now = performance.now();
-    const seconds = (now - this.at) / 1e3;
+    // After a rest, what was called was so just now, however long nothing was.
+    const passed = this.rests ? Math.min(now - this.at, AT_REST_MS) : now - this.at;
+    const seconds = passed / 1e3;
     this.at = now;
     const activity = session.activity();
     const hasSwitched = this.costs.lookAtWatched();
     const isQuiet = activity === this.activity && !hasSwitched;
     this.activity = activity;
-    if (isQuiet && this.isAtRest && now > this.newUntil) return AT_REST_MS;
+    this.rests = isQuiet && this.isAtRest && now > this.newUntil;
+    if (this.rests) return AT_REST_MS;
     const byRule = this.present();
     this.keepOnly(byRule);
     if (byRule.size === 0) {
