@@ -6,7 +6,9 @@
 
 using namespace std::chrono_literals;
 
-// 20 looks a second where nothing comes cost about 0.1 % of a CPU.
+// 20 looks a second where nothing comes cost about 0.1 % of a CPU. No fewer: a million calls that
+// begin a second write records of 128 bytes, 6.4 MB in that time, and the ring has 8 MiB by
+// default.
 static constexpr auto IDLE_PAUSE = 50ms;
 // While somebody waits for a record that is reserved and not yet submitted, or held back.
 static constexpr auto DRAIN_PAUSE = 1ms;
@@ -14,10 +16,10 @@ static constexpr auto DRAIN_PAUSE = 1ms;
 // faults in a page). Then the record does not count as being in the ring.
 static constexpr auto DRAIN_PATIENCE = 1s;
 
-TransportReader::TransportReader(std::unique_ptr<Transport> transport, Options options,
-                                 ReaderListener &listener)
-    : transport_(std::move(transport)), options_(options), listener_(listener),
-      pause_(options.interval) {
+TransportReader::TransportReader(std::unique_ptr<Transport> transport, std::unique_ptr<Flag> flag,
+                                 Options options, ReaderListener &listener)
+    : transport_(std::move(transport)), flag_(std::move(flag)), options_(options),
+      listener_(listener), pause_(options.interval) {
     thread_ = std::thread([this] { run(); });
 }
 
@@ -37,6 +39,12 @@ void TransportReader::drain(uint64_t ticket) {
     drains_.push_back({ticket, transport_->produced(), std::nullopt});
     asked_ = true;
     wake_.notify_one();
+}
+
+// The thread is not woken for it: it looks soon enough.
+void TransportReader::watch() {
+    std::lock_guard lock(mutex_);
+    watching_ = flag_ != nullptr;
 }
 
 void TransportReader::stop() {
@@ -60,7 +68,7 @@ void TransportReader::run() {
             continue;
         }
         bool more = read_on(lock);
-        if (!finish_drains(lock, more) || more)
+        if (!tell_of_flag(lock) || !finish_drains(lock, more) || more)
             continue;
         auto pause = drains_.empty() ? pause_ : std::chrono::milliseconds(DRAIN_PAUSE);
         wake_.wait_for(lock, pause, [this] { return stopping_ || asked_; });
@@ -92,6 +100,18 @@ bool TransportReader::read_on(std::unique_lock<std::mutex> &lock) {
 }
 
 // Returns false when nobody listens any more.
+bool TransportReader::tell_of_flag(std::unique_lock<std::mutex> &lock) {
+    if (!listening_ || !watching_ || !flag_->is_set())
+        return listening_;
+    watching_ = false;
+    lock.unlock();
+    bool listening = listener_.flagged();
+    lock.lock();
+    listening_ = listening;
+    return listening_;
+}
+
+// The same.
 bool TransportReader::finish_drains(std::unique_lock<std::mutex> &lock, bool more) {
     while (listening_ && !drains_.empty()) {
         Drain &drain = drains_.front();

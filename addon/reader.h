@@ -12,6 +12,7 @@
 #include <optional>
 #include <thread>
 
+#include "flag.h"
 #include "transport.h"
 
 // Called on the reader's thread, in the order in which things happened. False: nobody listens
@@ -21,6 +22,7 @@ class ReaderListener {
     virtual ~ReaderListener() = default;
     virtual bool batch(Transport::Taken batch) = 0;
     virtual bool drained(uint64_t ticket) = 0;
+    virtual bool flagged() = 0;
     // The last call. `listening` is false after one of the others has said so.
     virtual void stopped(bool listening) = 0;
 };
@@ -33,14 +35,17 @@ class TransportReader {
         size_t max_pending;
     };
 
-    TransportReader(std::unique_ptr<Transport> transport, Options options,
-                    ReaderListener &listener);
+    // `flag` may be null.
+    TransportReader(std::unique_ptr<Transport> transport, std::unique_ptr<Flag> flag,
+                    Options options, ReaderListener &listener);
     ~TransportReader();
 
     // A batch that was handed over has been dealt with.
     void taken();
     // drained() follows when all that has been sent by now has been handed over.
     void drain(uint64_t ticket);
+    // flagged() follows, once, when the flag is found to be set; it may be by now.
+    void watch();
     // stopped() follows.
     void stop();
     void join();
@@ -53,9 +58,11 @@ class TransportReader {
     };
     void run();
     bool read_on(std::unique_lock<std::mutex> &lock);
+    bool tell_of_flag(std::unique_lock<std::mutex> &lock);
     bool finish_drains(std::unique_lock<std::mutex> &lock, bool more);
 
     const std::unique_ptr<Transport> transport_;
+    const std::unique_ptr<Flag> flag_;
     const Options options_;
     ReaderListener &listener_;
 
@@ -65,6 +72,7 @@ class TransportReader {
     std::chrono::milliseconds pause_;
     size_t pending_ = 0;
     bool asked_ = false;
+    bool watching_ = false;
     bool stopping_ = false;
     bool listening_ = true;
 

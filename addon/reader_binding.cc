@@ -15,7 +15,7 @@ namespace {
 
 // On its way from the reader's thread to JavaScript; order is kept.
 struct Message {
-    enum { BATCH, DRAINED, STOPPED } kind;
+    enum { BATCH, DRAINED, FLAGGED, STOPPED } kind;
     Transport::Taken batch;
     uint64_t ticket = 0;
 };
@@ -26,8 +26,10 @@ using Channel = Napi::TypedThreadSafeFunction<ReaderHandle, Message, deliver>;
 
 struct Start {
     std::unique_ptr<Transport> transport;
+    std::unique_ptr<Flag> flag;
     TransportReader::Options options;
     Napi::Function on_batch;
+    Napi::Function on_flag; // empty without a flag
 };
 
 class ReaderHandle : public Napi::ObjectWrap<ReaderHandle>, private ReaderListener {
@@ -37,9 +39,11 @@ class ReaderHandle : public Napi::ObjectWrap<ReaderHandle>, private ReaderListen
         channel_ = Channel::New(info.Env(), start.on_batch, "underspan-ring", 0, 1, this);
         // Reading alone keeps no process alive.
         channel_.Unref(info.Env());
+        if (start.flag)
+            on_flag_ = Napi::Persistent(start.on_flag);
         ReaderListener &listener = *this;
-        reader_ =
-            std::make_unique<TransportReader>(std::move(start.transport), start.options, listener);
+        reader_ = std::make_unique<TransportReader>(std::move(start.transport),
+                                                    std::move(start.flag), start.options, listener);
         // Not collected while it reads.
         Ref();
         // Hooks run in reverse: this one before the channel's own, which frees the channel.
@@ -49,6 +53,7 @@ class ReaderHandle : public Napi::ObjectWrap<ReaderHandle>, private ReaderListen
     static Napi::Function define(Napi::Env env) {
         return DefineClass(env, "Reader",
                            {InstanceMethod<&ReaderHandle::drain>("drain"),
+                            InstanceMethod<&ReaderHandle::watch_flag>("watchFlag"),
                             InstanceMethod<&ReaderHandle::stop>("stop")});
     }
 
@@ -62,6 +67,8 @@ class ReaderHandle : public Napi::ObjectWrap<ReaderHandle>, private ReaderListen
                 drain.mapped().Resolve(env.Undefined());
             return release(env);
         }
+        case Message::FLAGGED:
+            return call(env, on_flag_.Value(), {});
         case Message::STOPPED:
             return receive_stop(env);
         }
@@ -81,6 +88,13 @@ class ReaderHandle : public Napi::ObjectWrap<ReaderHandle>, private ReaderListen
         drains_.emplace(++ticket_, deferred);
         reader_->drain(ticket_);
         return deferred.Promise();
+    }
+
+    void watch_flag(const Napi::CallbackInfo &info) {
+        if (on_flag_.IsEmpty())
+            throw wrong(info.Env(), "The reader was given no flag");
+        if (!stopping_)
+            reader_->watch();
     }
 
     Napi::Value stop(const Napi::CallbackInfo &info) {
@@ -104,9 +118,14 @@ class ReaderHandle : public Napi::ObjectWrap<ReaderHandle>, private ReaderListen
         auto buffer = Napi::Buffer<uint8_t>::NewOrCopy(
             env, bytes, batch.size, [](Napi::Env, uint8_t *data) { delete[] data; });
         take_later(env);
-        napi_value argument = buffer, result, exception;
-        if (napi_call_function(env, env.Undefined(), on_batch, 1, &argument, &result) ==
-                napi_pending_exception &&
+        call(env, on_batch, {buffer});
+    }
+
+    static void call(Napi::Env env, Napi::Function callback,
+                     std::initializer_list<napi_value> arguments) {
+        napi_value result, exception;
+        if (napi_call_function(env, env.Undefined(), callback, arguments.size(), arguments.begin(),
+                               &result) == napi_pending_exception &&
             napi_get_and_clear_last_exception(env, &exception) == napi_ok)
             // An uncaught exception as from any event; by itself Node only warns of it here.
             napi_fatal_exception(env, exception);
@@ -169,6 +188,9 @@ class ReaderHandle : public Napi::ObjectWrap<ReaderHandle>, private ReaderListen
     bool drained(uint64_t ticket) override {
         return send(std::make_unique<Message>(Message{Message::DRAINED, {}, ticket}));
     }
+    bool flagged() override {
+        return send(std::make_unique<Message>(Message{Message::FLAGGED, {}, 0}));
+    }
     void stopped(bool listening) override {
         // A channel that refused a message has let go of this thread already.
         if (listening && send(std::make_unique<Message>(Message{Message::STOPPED, {}, 0})))
@@ -179,6 +201,7 @@ class ReaderHandle : public Napi::ObjectWrap<ReaderHandle>, private ReaderListen
     std::unique_ptr<TransportReader> reader_;
     std::map<uint64_t, Napi::Promise::Deferred> drains_;
     std::vector<Napi::Promise::Deferred> stops_;
+    Napi::FunctionReference on_flag_;
     Napi::FunctionReference later_;
     Napi::FunctionReference taken_;
     uint64_t ticket_ = 0;
@@ -220,12 +243,24 @@ Napi::Value start_reader(const Napi::CallbackInfo &info, KernelClasses *classes)
                             ? 1 << 22
                             : whole_of(options.Get("perfBytes"), 1ULL << 32, "perfBytes");
     Start start{nullptr,
+                nullptr,
                 {std::chrono::milliseconds(std::max<uint64_t>(
                      1, whole_of(options.Get("intervalMs"), 60000, "intervalMs"))),
                  whole_of(options.Get("batchBytes"), 1 << 30, "batchBytes"),
                  std::max<uint64_t>(1, whole_of(options.Get("maxPending"), 1 << 20, "maxPending"))},
-                info[2].As<Napi::Function>()};
+                info[2].As<Napi::Function>(),
+                {}};
+    std::shared_ptr<Map> flag;
+    if (!options.Get("flag").IsUndefined()) {
+        auto wanted = object_of(options.Get("flag"), "flag");
+        flag = map_of(wanted.Get("map"));
+        if (!wanted.Get("onSet").IsFunction())
+            throw wrong(env, "onSet must be a function");
+        start.on_flag = wanted.Get("onSet").As<Napi::Function>();
+    }
     return guarded(env, [&] {
+        if (flag)
+            start.flag = std::make_unique<Flag>(*flag);
         start.transport = open_transport(*map, perf_bytes);
         return make_handle(env, classes->reader, classes, std::move(start));
     });

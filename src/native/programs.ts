@@ -105,10 +105,17 @@ export interface ReaderOptions {
   batchBytes: number;
   /** Batches handed to JavaScript and not yet taken; beyond it records are left to pile up. */
   maxPending: number;
+  /** The first 32 bits of an array that can be mapped; watchFlag() says when `onSet` is called. */
+  flag?: { map: BpfMap; onSet: () => void };
 }
 
 export interface Reader {
   /** Resolves when all that had been sent at the time of the call has been handed over. */
   drain(): Promise<void>;
+  /**
+   * `onSet` is called once, in order with the batches, when the reader finds the flag not to be 0: it
+   * looks at it as often as for records.
+   */
+  watchFlag(): void;
   stop(): Promise<void>;
 }

@@ -1,5 +1,5 @@
 /**
- * Keeps what tracing costs a rule's targets within its budget. It decides; governing.ts sees to it.
+ * Keeps what tracing costs a rule's targets within its budget. It decides; rule-governing.ts sees to it.
  *
  * The budget fills a bucket, and every call takes out what it costs. When the bucket will soon be
  * empty, first spans stop and statistics go on. If those cost too much as well, then of the dearest

@@ -3,6 +3,7 @@ import { runTimesAreOn } from '../native/features.js';
 import type { BpfMap, Features, Link, Native, Programs, Reader } from '../native/native.js';
 import type { ModulePlan } from '../plan/plan.js';
 import { ProcessEvent, processSettings, statistics } from '../spans/records.generated.js';
+import { Activity } from './activity.js';
 import {
   Attachment,
   type ModuleProbes,
@@ -66,8 +67,8 @@ export class Session {
   private reader: Reader | null = null;
   /** Numbers of attachments given out; 0 is none. */
   private attached = 0;
-  private activities = 0;
   private readonly startedAt = process.hrtime.bigint();
+  private readonly flag: Activity;
   private readonly runTimes: RunTimes;
   private readonly openCalls: OpenCalls;
   private readonly threads: ThreadWatch;
@@ -92,6 +93,7 @@ export class Session {
     this.maps = Object.fromEntries(
       SESSION_MAPS.map((name) => [name, processes.map(name)]),
     ) as SessionMaps;
+    this.flag = new Activity(this.maps.activity, () => this.reader?.watchFlag());
     this.openCalls = new OpenCalls(this.maps.stacks, this.maps.own_stacks);
     this.threads = new ThreadWatch(native, features, { perfBuffers, shards }, this.maps);
     this.targets = new Targets({
@@ -143,7 +145,8 @@ export class Session {
         this.tracepoints.push(await this.processes.attachTracepoint(program));
       }
       const perfBytes = this.options.ringBytes;
-      this.reader = this.native.read(this.maps.ring, { ...READER, perfBytes }, onBatch);
+      const flag = { map: this.maps.activity, onSet: () => this.flag.found() };
+      this.reader = this.native.read(this.maps.ring, { ...READER, perfBytes, flag }, onBatch);
     } catch (error) {
       throw kernelError(error);
     }
@@ -258,12 +261,17 @@ export class Session {
    * ask before the counts are read.
    */
   activity(): number {
-    const activity = this.maps.activity;
-    if (activity.read(0, 1).readUInt32LE() !== 0) {
-      activity.update(Buffer.alloc(4), Buffer.alloc(4));
-      this.activities++;
-    }
-    return this.activities;
+    return this.flag.look();
+  }
+
+  /**
+   * Tells, once, when activity() may return another number than that one. False: it will not, since
+   * the kernel's scheduler is watched, whose hits are none.
+   */
+  onceActive(since: number, tell: () => void): boolean {
+    if (this.threads.watching) return false;
+    this.flag.once(since, tell);
+    return true;
   }
 
   /** Of the support sites' hits, those by which it is seen what calls wait for. */

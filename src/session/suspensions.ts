@@ -1,7 +1,7 @@
 /**
  * The last resort of a budget. The probes by which stacks are followed cannot be given up one by one;
  * where they alone cost more than a rule's whole budget, all its probes are taken from the executable
- * in which they cost most, and are back after a while. It decides; governing.ts sees to it.
+ * in which they cost most, and are back after a while. It decides; rule-governing.ts sees to it.
  */
 
 /** How long they must have cost too much, in seconds, if nothing else is said. */

@@ -2,7 +2,7 @@
  * What it may cost to see what calls wait for and allocate: what the calls themselves leave of a rule's
  * budget. Goroutines wait often, and each wait is seen whether anything traced is open or not. Where
  * that is too dear it is looked at for as much of the time as is paid for, and calls of the rest of the
- * time say nothing of it. It decides; governing.ts sees to it.
+ * time say nothing of it. It decides; rule-governing.ts sees to it.
  */
 
 /** Of the budget, at most and at least. */

@@ -1,14 +1,55 @@
-/** Whether anything was called since the last look is known without looking at all counts. */
+/**
+ * Whether anything was called since the last look is known without looking at all counts, and while
+ * nothing is nobody looks.
+ */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { planTrace } from '../../src/engine.js';
 import { knownFeatures } from '../../src/native/features.js';
 import { loadNative } from '../../src/native/load.js';
 import { Session } from '../../src/session/session.js';
 import { ruleOf } from '../../src/session/wishes.js';
+import { inFolder } from '../tools/folder.js';
+import { compileNative } from '../tools/native-targets.js';
 import { traceOptions } from '../tools/options.js';
-import { requireBpf } from '../tools/require.js';
+import { sleep } from '../tools/process.js';
+import { requireBpf, requireCommands } from '../tools/require.js';
 import { Shop } from '../tools/shop.js';
+import { Tracer } from '../tools/tracer.js';
+
+const WINDOW_MS = 2_000;
+/** Of the tracer's main thread while it rests, a second: half of what it took to look by the clock. */
+const WAKES = 4;
+const REST_MS = 30_000;
+const NOTICE_MS = 10_000;
+
+async function until(what: string, ms: number, isTrue: () => boolean): Promise<void> {
+  for (const end = Date.now() + ms; !isTrue();) {
+    assert.ok(Date.now() < end, `${what}, after ${ms} ms`);
+    await sleep(10);
+  }
+}
+
+/** How often the process's main thread has gone to sleep. */
+function sleepsOf(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/task/${pid}/status`, 'utf8');
+  return Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(status)?.[1]);
+}
+
+/** Resolves when the tracer is hardly ever woken. */
+async function rest({ pid }: Tracer): Promise<void> {
+  const end = Date.now() + REST_MS;
+  for (let rate = Infinity; rate >= WAKES;) {
+    assert.ok(Date.now() < end, `woken ${rate} times a second`);
+    const before = sleepsOf(pid);
+    await sleep(WINDOW_MS);
+    rate = (sleepsOf(pid) - before) / (WINDOW_MS / 1e3);
+  }
+}
 
 test('what was called is seen once; hits of the runtime count as well', async (t) => {
   if (!requireBpf(t)) return;
@@ -55,6 +96,15 @@ test('what was called is seen once; hits of the runtime count as well', async (t
       // Goroutines of the server may begin and end a moment later.
       for (let look = 0; wasActive(); look++) assert.ok(look < 1_000);
     }
+    for (let round = 1; round <= 3; round++) {
+      let told = 0;
+      assert.ok(session.onceActive(session.activity(), () => told++));
+      const response = await fetch(`${shop.url}/burn?calls=100&goroutines=2`);
+      assert.equal(response.status, 200);
+      await until('nothing was told', NOTICE_MS, () => told > 0);
+      await session.drain();
+      assert.equal(told, 1);
+    }
     // Goroutines were started.
     assert.ok((session.calls()[0] ?? 0) >= 6);
     await session.detach(0);
@@ -64,3 +114,31 @@ test('what was called is seen once; hits of the runtime count as well', async (t
     await shop.stop();
   }
 });
+
+for (const transport of ['ring', 'perf']) {
+  test(`a program that was idle is governed as soon as it calls much, by ${transport}`, async (t) => {
+    if (!requireBpf(t) || !requireCommands(t, ['gcc'])) return;
+    await inFolder(async (folder) => {
+      const binary = await compileNative('gcc', 'crowd.c', join(folder, 'crowd'), [
+        '-O1',
+        '-fcf-protection',
+        '-fno-omit-frame-pointer',
+      ]);
+      const child = spawn(binary, { stdio: ['pipe', 'pipe', 'inherit'] });
+      try {
+        const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+        await lines.next();
+        const args = ['-p', String(child.pid), '--transport', transport, '--max-overhead', '5%'];
+        const tracer = await Tracer.attach([...args, 'busy_*']);
+        const told = (): boolean => tracer.notices.some(({ code }) => code === 'OVER_BUDGET');
+        await rest(tracer);
+        child.stdin.write(`begin\n${NOTICE_MS}\n`);
+        await until('not governed', NOTICE_MS, told);
+        child.kill('SIGKILL');
+        assert.equal(await tracer.ended(), 0, tracer.stderr);
+      } finally {
+        child.kill('SIGKILL');
+      }
+    });
+  });
+}

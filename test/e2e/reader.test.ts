@@ -1,16 +1,19 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
-import { after, before, describe, test } from 'node:test';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import type { BpfMap, Programs, Reader } from '../../src/native/native.js';
 import { CountProgram, root } from './fixtures/count.js';
 import {
   RECORD_SIZE,
   fails,
+  key32,
   load,
   native,
   needsBpf,
+  number64,
   prepare,
   settings,
   sites,
@@ -145,6 +148,117 @@ describe('the reader', needsBpf, () => {
     await second.drain();
     assert.equal(received, 20_000);
     await second.stop();
+  });
+
+  describe('a flag', () => {
+    let programs: Programs;
+    let reader: Reader;
+    let told: number;
+    const set = (value: number): void => flag().update(key32(0), number64(value));
+    const flag = (): BpfMap => programs.map('counts');
+    const read = (): Reader =>
+      native.read(
+        programs.map('ring'),
+        { ...options, flag: { map: flag(), onSet: () => told++ } },
+        () => {},
+      );
+    /** That many looks of the reader, at least: each goes with one of a ring in which nothing is. */
+    const looks = async (): Promise<void> => {
+      for (let look = 0; look < 3; look++) await reader.drain();
+    };
+    beforeEach(async () => {
+      programs = await load();
+      told = 0;
+      reader = read();
+    });
+    afterEach(async () => {
+      await reader.stop();
+      programs.close();
+    });
+
+    test('is told of once, and again where it is asked again', async () => {
+      set(1);
+      await looks();
+      assert.equal(told, 0, 'nobody has asked');
+      reader.watchFlag();
+      await until(() => told > 0, 'nothing was told');
+      await looks();
+      assert.equal(told, 1);
+      reader.watchFlag();
+      await until(() => told > 1, 'nothing was told');
+      await looks();
+      assert.equal(told, 2);
+    });
+
+    test('is not told of while it is 0, and is as soon as it is set', async () => {
+      reader.watchFlag();
+      reader.watchFlag();
+      await looks();
+      assert.equal(told, 0);
+      set(7);
+      await until(() => told > 0, 'nothing was told');
+      await looks();
+      assert.equal(told, 1);
+      set(0);
+      reader.watchFlag();
+      await looks();
+      assert.equal(told, 1);
+    });
+
+    test('is told of in order with batches', async () => {
+      await reader.stop();
+      programs.close();
+      programs = await load({ settings: settings(1n, true) });
+      const link = await programs.attachUprobes('hit', sites(['alpha'], program.pid));
+      const order: string[] = [];
+      // The program has set the flag before it sends the record.
+      const own = await program.call('alpha', 1, 10);
+      reader = native.read(
+        programs.map('ring'),
+        { ...options, flag: { map: flag(), onSet: () => order.push('flag') } },
+        (batch) => order.push(`${batch.length / RECORD_SIZE} records`),
+      );
+      reader.watchFlag();
+      await reader.drain();
+      await until(() => order.length > 1, 'nothing was told');
+      assert.deepEqual(order, [`${own} records`, 'flag']);
+      await link.detach();
+    });
+
+    test('stays readable when its map is closed; after the end nothing comes', async () => {
+      const gone = programs;
+      set(1);
+      gone.close();
+      reader.watchFlag();
+      await until(() => told > 0, 'nothing was told');
+      reader.watchFlag();
+      await reader.stop();
+      const at = told;
+      reader.watchFlag();
+      await sleep(100);
+      assert.equal(told, at);
+      programs = await load();
+      reader = read();
+    });
+
+    test('must be one', async () => {
+      const onSet = () => {};
+      const start = (map: string) => () =>
+        native.read(
+          programs.map('ring'),
+          { ...options, flag: { map: programs.map(map), onSet } },
+          () => {},
+        );
+      assert.throws(start('table'), fails('BPF_UNSUPPORTED'));
+      assert.throws(start('plain'), fails('BPF_FAILED'));
+      assert.throws(
+        () => native.read(programs.map('ring'), { ...options, flag: {} as never }, () => {}),
+        TypeError,
+      );
+      const without = native.read(programs.map('ring'), options, () => {});
+      assert.throws(() => without.watchFlag(), TypeError);
+      await without.stop();
+    });
   });
 
   test('a callback that throws is an uncaught exception, and reading goes on', () => {
