@@ -6,6 +6,10 @@ import type { TraceRule } from './rule.js';
 
 /** What is seen of waits may be given up before, and is told by itself. */
 const TELL_SECONDS = 0.5;
+/** Between two notices of functions: in a large program there are some with each change of its load. */
+const QUIET_SECONDS = 10;
+
+const NAMED = 3;
 
 type Told = 'count' | 'withdraw';
 
@@ -14,9 +18,21 @@ const WHAT_IS_LEFT = {
   withdraw: 'calls are only looked at now and then, and none makes a span',
 };
 
+/** Functions of which something is yet to be said. */
+interface Untold {
+  names: Map<number, string>;
+  /** What they have cost, of a CPU. */
+  share: number;
+}
+
+const nothing = (): Untold => ({ names: new Map(), share: 0 });
+
 export class BudgetNotices {
   /** What has been said of which function. */
   private readonly told = new Map<number, Told>();
+  private untold: Record<Told, Untold> = { count: nothing(), withdraw: nothing() };
+  /** Until when the next is said of functions, in seconds from now. */
+  private quietFor = 0;
   /** And of what belongs to no function. */
   private toldOther = false;
   /** It was said that it is not looked at all the time what calls wait for. */
@@ -29,7 +45,10 @@ export class BudgetNotices {
     private readonly onNotice: (notice: Notice, rule: TraceRule) => void,
   ) {}
 
-  /** Of each function once, or twice where it gets worse: it may come and go many times. */
+  /**
+   * Of each function once, or twice where it gets worse: it may come and go many times. Said with the
+   * time that passes.
+   */
   overBudget(
     { do: what, functions, share }: GovernorAction & { do: Told },
     present: readonly ProbedModule[],
@@ -39,10 +58,37 @@ export class BudgetNotices {
       return said === undefined || (said === 'count' && what === 'withdraw');
     });
     if (untold.length === 0) return;
-    for (const index of untold) this.told.set(index, what);
-    const named = untold.map((index) => nameOf(present, index));
-    const few = named.slice(0, 3).join(', ');
-    const others = named.length > 3 ? ` and ${named.length - 3} more` : '';
+    for (const index of untold) {
+      this.told.set(index, what);
+      this.untold.count.names.delete(index);
+      this.untold[what].names.set(index, nameOf(present, index));
+    }
+    this.untold[what].share += share;
+  }
+
+  /** Time has gone on. */
+  pass(seconds: number): void {
+    this.quietFor = Math.max(0, this.quietFor - seconds);
+    if (this.quietFor === 0) this.tellAll();
+  }
+
+  get hasUntold(): boolean {
+    return Object.values(this.untold).some(({ names }) => names.size > 0);
+  }
+
+  /** What is yet to be said of functions. */
+  tellAll(): void {
+    if (!this.hasUntold) return;
+    this.quietFor = QUIET_SECONDS;
+    const all = this.untold;
+    this.untold = { count: nothing(), withdraw: nothing() };
+    for (const what of ['count', 'withdraw'] as const) this.tell(what, all[what]);
+  }
+
+  private tell(what: Told, { names, share }: Untold): void {
+    if (names.size === 0) return;
+    const few = [...names.values()].slice(0, NAMED).join(', ');
+    const others = names.size > NAMED ? ` and ${names.size - NAMED} more` : '';
     this.say(
       'OVER_BUDGET',
       `tracing ${few}${others} costs ${percent(share)} of a CPU, and the budget is ${this.budget}: from now on ${WHAT_IS_LEFT[what]} (raise --max-overhead, or trace less)`,
@@ -93,7 +139,11 @@ export class BudgetNotices {
 
   /** Their numbers are other functions' from now on. */
   forget(isGone: (index: number) => boolean): void {
-    for (const index of this.told.keys()) if (isGone(index)) this.told.delete(index);
+    const gone = [...this.told.keys()].filter(isGone);
+    if (gone.some((index) => Object.values(this.untold).some(({ names }) => names.has(index)))) {
+      this.tellAll();
+    }
+    for (const index of gone) this.told.delete(index);
   }
 
   private get budget(): string {

@@ -74,6 +74,7 @@ export class Governing {
   stop(): void {
     this.stopped = true;
     if (this.timer) clearTimeout(this.timer);
+    for (const governing of this.rules.values()) governing.stop();
   }
 
   /** Null: the rule's targets may bear any cost. */
@@ -191,6 +192,7 @@ export class Governing {
         governing.keepOnly(present.modules);
         continue;
       }
+      governing.stop();
       this.suspensionsBefore += governing.suspended;
       this.rules.delete(rule);
     }

@@ -91,8 +91,9 @@ export class RuleGoverning {
 
   /** Nothing comes of looking while nothing is called. */
   get isAtRest(): boolean {
-    const { governor, suspensions, watching } = this;
-    return governor.isAtRest && suspensions.suspended.size === 0 && !watching.isAway;
+    const { governor, suspensions, watching, notices } = this;
+    const isWhole = suspensions.suspended.size === 0 && !watching.isAway;
+    return governor.isAtRest && isWhole && !notices.hasUntold;
   }
 
   /** Nanoseconds a second. */
@@ -123,9 +124,15 @@ export class RuleGoverning {
     // What is spent beyond that will be made up for, and is no reason to do without calls.
     const other = supportNs + Math.min(watchNs, allowed * seconds);
     for (const action of governor.step(seconds, ofCalls, other)) this.act(action, modules);
+    this.notices.pass(seconds);
     this.notices.bookkeeping(seconds, governor.otherShare);
     this.suspend(seconds, modules);
     this.isNear = governor.load > NEAR || watchNs > allowed * NEAR * seconds;
+  }
+
+  /** Nothing more will be decided. */
+  stop(): void {
+    this.notices.tellAll();
   }
 
   /** What is not among these is there no more. */
