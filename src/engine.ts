@@ -14,7 +14,7 @@ import { planModule, type PlanRequest } from './plan/plan-module.js';
 import { type ModulePlan, privateBytes } from './plan/plan.js';
 import { refuseUnclaimed } from './plan/unclaimed.js';
 import { crashKey, Crashes } from './session/crashes.js';
-import { KERNEL_FILE, type ModuleFile } from './session/modules.js';
+import { KERNEL_FILE, type ModuleFile } from './session/probed-module.js';
 import { kernelError } from './session/kernel-errors.js';
 import { type FirstTarget, Running } from './session/running.js';
 import type { TraceRule } from './session/rule.js';

@@ -1,6 +1,6 @@
 /** What runs → what metrics and health say of it. */
 import { cpus } from 'node:os';
-import { type ProbedModule, sitesOf } from '../session/modules.js';
+import { type ProbedModule, sitesOf } from '../session/probed-module.js';
 import type { Running } from '../session/running.js';
 import type { TraceRule } from '../session/rule.js';
 import type { FunctionStatistics } from '../session/statistics.js';
@@ -23,7 +23,7 @@ export async function snapshotOf(agent: AgentState): Promise<AgentSnapshot> {
   const { session, modules, pipeline, functions } = running;
   const [maps, requests, httpUncounted] = await Promise.all([
     session.fill(),
-    modules.httpRequests(),
+    modules.maps.httpRequests(),
     uncountedOf(agent),
   ]);
   const statistics = session.statistics();
@@ -81,8 +81,8 @@ export const hostBudget = ({ limits: { maxOverhead } }: Pick<AgentConfig, 'limit
 
 export function rulesOf({ running, config, rules, settled }: AgentState): RuleSnapshot[] {
   return rules.map((rule, index) => {
-    const problem = running.modules.problemsOf(rule)[0]?.message ?? null;
-    const pending = !settled || running.modules.isPreparing(rule);
+    const problem = running.modules.barren.problemsOf(rule)[0]?.message ?? null;
+    const pending = !settled || running.modules.preparing.has(rule);
     const governed = running.governing.stateOf(rule);
     return {
       name: rule.name,
@@ -111,7 +111,7 @@ function uncountedOf({
   return Promise.all(
     named.map(async (rule) => ({
       rule: rule.name,
-      requests: await running.modules.httpUncounted(rule),
+      requests: await running.modules.maps.httpUncounted(rule),
     })),
   );
 }

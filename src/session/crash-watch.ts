@@ -4,7 +4,7 @@ import type { UnderspanError } from '../errors.js';
 import { duration, plural } from '../sinks/tree-format.js';
 import type { ProcessRecord } from '../spans/call.js';
 import { crashOf, type Crashes, isSoon } from './crashes.js';
-import type { ProbedModule } from './modules.js';
+import type { ProbedModule } from './probed-module.js';
 
 /** Probes of which a process may have died, and why they are not attached again at once. */
 export interface Blamed {

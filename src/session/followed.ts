@@ -4,8 +4,8 @@ import type { ProcessRecord } from '../spans/call.js';
 import { ProcessEvent } from '../spans/records.generated.js';
 import { isRunning, type Target, tryReadTarget } from '../targets/target.js';
 import type { Blamed } from './crash-watch.js';
-import type { ModuleFile, ProbedModule } from './modules.js';
 import type { Holds } from './holds.js';
+import type { ModuleFile, ProbedModule } from './probed-module.js';
 import { Processes, type ProcessesOptions } from './processes.js';
 import { Removals } from './removals.js';
 import { type Decision, decide, hasWhole, neverHolds, type TraceRule } from './rule.js';
@@ -105,7 +105,7 @@ export class Followed {
     for (const [pid, { timeNs }] of this.execs) if (timeNs < old) this.execs.delete(pid);
     for (const target of this.untold.ended()) this.ended(target);
     this.reconsider();
-    if (this.options.modules.pardon()) this.takeUp();
+    if (this.options.modules.barren.pardon()) this.takeUp();
     this.tidy();
     if (anew || this.unseen.size > 0) this.sweep();
   }
@@ -325,7 +325,7 @@ export class Followed {
     // Where one attachment serves all processes, or none can, later ones need not wait.
     const pass = probed
       ? probed.whole || neverHolds(this.rules, target)
-      : modules.problem(decision.rule, target.fileId) !== null;
+      : modules.barren.problem(decision.rule, target.fileId) !== null;
     holds.release(target.pid, pass);
   }
 
@@ -359,6 +359,6 @@ export class Followed {
 
   /** The kernel takes its time to close links, and nobody waits for it. */
   private unlink(probed: ProbedModule, pid: number): void {
-    this.queue.beside(this.attempt(pid, () => this.options.modules.unlink(probed, pid)));
+    this.queue.beside(this.attempt(pid, () => this.options.modules.links.unlink(probed, pid)));
   }
 }

@@ -1,5 +1,5 @@
 /** How long garbage collectors stopped the world, by the module whose runtime it was. */
-import type { ProbedModule } from './modules.js';
+import type { ProbedModule } from './probed-module.js';
 
 /** In seconds: from what is usual to what nobody wants. */
 export const PAUSE_BOUNDS_SECONDS: readonly number[] = [

@@ -18,8 +18,9 @@ import { mappedLibraries } from '../targets/mapped.js';
 import { hasEnded, type Procfs } from '../targets/procfs.js';
 import { isRunning, type Target } from '../targets/target.js';
 import type { ThreadContexts } from '../targets/thread-context.js';
-import { KERNEL_FILE, type ModuleFile, type Modules, type ProbedModule } from './modules.js';
+import type { Modules } from './modules.js';
 import type { OpenStackCalls } from './open-calls.js';
+import { KERNEL_FILE, type ModuleFile, type ProbedModule } from './probed-module.js';
 import type { ProcessResources } from './resources.js';
 import type { Decision, TraceRule } from './rule.js';
 import type { FollowedProcess } from './rule-change.js';
@@ -137,7 +138,7 @@ export class Processes {
     if (known.others.has(probed)) return;
     known.others.add(probed);
     const isNew = !probed.attachment.isAttached(null);
-    await modules.link(probed, known.target);
+    await modules.links.link(probed, known.target);
     if (isNew) onNotice(followed(probed, `for process ${pid}`), rule);
   }
 
@@ -190,7 +191,7 @@ export class Processes {
         known.others.add(probed);
         found = true;
         const told = wanted ? followed(probed, `in process ${pid}`) : null;
-        const link = modules.link(probed, known.target).then(() => {
+        const link = modules.links.link(probed, known.target).then(() => {
           if (told) onNotice(told, rule);
         });
         // Seen to below.
@@ -244,12 +245,12 @@ export class Processes {
     const { modules } = this.options;
     this.set(target, rule, probed);
     if (probed.attachment.plan.kind === 'go') {
-      await modules.link(probed, target);
+      await modules.links.link(probed, target);
       return this.takeOthers(target.pid, expected);
     }
     // What is known of the process by its libraries holds for the first call that counts.
     await this.takeOthers(target.pid, expected);
-    if (this.known.get(target.pid)?.probed === probed) await modules.link(probed, target);
+    if (this.known.get(target.pid)?.probed === probed) await modules.links.link(probed, target);
   }
 
   /** Links a process to the probes of its rule, or says why there are none: null. */
@@ -273,7 +274,7 @@ export class Processes {
   }
 
   private tellProblem(target: Target, rule: TraceRule, module: ModuleFile, role: ModuleRole): void {
-    const problem = this.options.modules.problem(rule, module.fileId, role);
+    const problem = this.options.modules.barren.problem(rule, module.fileId, role);
     // Of a process that ended too soon nothing is known of its executable.
     if (!problem || !isRunning(target, this.options.procfs)) return;
     // What is followed for the sake of its parent need not have what was asked for.
@@ -288,7 +289,7 @@ export class Processes {
   /** The process is gone; later ones are traced from their first call. */
   async arm(probed: ProbedModule): Promise<void> {
     if (!probed.whole || probed.attachment.isAttached(null)) return;
-    await this.options.modules.arm(probed);
+    await this.options.modules.links.arm(probed);
     this.options.onNotice(followed(probed, 'for its next process'), probed.rule);
   }
 
@@ -297,7 +298,7 @@ export class Processes {
     const known = this.known.get(pid);
     const probes = known ? probesOf(known) : [];
     if (!known || probes.length === 0) return;
-    await Promise.all(probes.map((probed) => this.options.modules.unlink(probed, pid)));
+    await Promise.all(probes.map((probed) => this.options.modules.links.unlink(probed, pid)));
     known.probed = null;
     known.others.clear();
     await this.options.session.drain();

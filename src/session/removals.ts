@@ -1,6 +1,7 @@
 /** Probes that are taken back: nothing runs what they are in, somebody waits, or their rule went. */
-import type { DetachReason, ProbedModule } from './modules.js';
 import type { FollowedOptions } from './followed.js';
+import type { DetachReason } from './modules.js';
+import type { ProbedModule } from './probed-module.js';
 import type { Processes } from './processes.js';
 import type { WorkQueue } from './work-queue.js';
 

@@ -1,6 +1,6 @@
 /** What other rules mean for the processes that are followed. */
 import type { Target } from '../targets/target.js';
-import type { ProbedModule } from './modules.js';
+import type { ProbedModule } from './probed-module.js';
 import { type Decision, decide, hasWhole, type TraceRule } from './rule.js';
 
 export interface FollowedProcess {

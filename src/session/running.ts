@@ -11,13 +11,6 @@ import type { ResourceSources } from '../targets/resource.js';
 import { type Target, tryReadTarget } from '../targets/target.js';
 import { ThreadContexts } from '../targets/thread-context.js';
 import { Unwinders } from '../targets/unwinders.js';
-import {
-  type DetachReason,
-  Modules,
-  type ModuleFile,
-  type ProbedModule,
-  sitesOf,
-} from './modules.js';
 import type { Crashes } from './crashes.js';
 import { Followed } from './followed.js';
 import { GcPauses } from './gc-pauses.js';
@@ -25,10 +18,12 @@ import { Governing } from './governing.js';
 import { Holds } from './holds.js';
 import { HotFunctions } from './hot-functions.js';
 import { hottest } from './hottest.js';
+import { type DetachReason, Modules } from './modules.js';
 import { ModuleNames } from './names.js';
 import type { OpenStackCalls } from './open-calls.js';
 import { add, NOTHING_SPENT, type Spent, spentOn } from './overhead.js';
 import { type NamedFunction, Pipeline } from './pipeline.js';
+import { type ModuleFile, type ProbedModule, sitesOf } from './probed-module.js';
 import { ProcessResources } from './resources.js';
 import type { TraceRule } from './rule.js';
 import { Session } from './session.js';
@@ -233,7 +228,7 @@ export class Running {
       followed: this.followed,
       onNotice: (notice, rule) => this.tellOf(notice, rule),
     });
-    if (expectsTargets) await Promise.all(rules.map((rule) => this.modules.mapsOf(rule)));
+    if (expectsTargets) await Promise.all(rules.map((rule) => this.modules.maps.of(rule)));
   }
 
   private async begin(first: readonly FirstTarget[]): Promise<void> {
@@ -431,7 +426,7 @@ export class Running {
 
   private async allocations(): Promise<Summary['allocations']> {
     if (!this.options.allocationStacks) return null;
-    const counted = await this.modules.allocations();
+    const counted = await this.modules.maps.allocations();
     return (
       counted && (await hottest(counted.stacks, counted.rest, (index) => this.functions[index]))
     );

@@ -1,5 +1,5 @@
 /** Modules whose probes have been taken back for a while, with all that their processes need of them. */
-import type { ProbedModule } from './modules.js';
+import type { ProbedModule } from './probed-module.js';
 
 interface Away {
   /** For whose sake it is away. */

@@ -1,7 +1,7 @@
 /** Rules that ask for spans of the program's own, where none is seen to end. */
 import type { Notice } from '../sinks/sink.js';
 import { SiteKind } from '../spans/records.generated.js';
-import type { ProbedModule } from './modules.js';
+import type { ProbedModule } from './probed-module.js';
 
 /** null: they are seen, or nobody asks. */
 export function unseenSpans({ rule, role, exe, attachment }: ProbedModule): Notice | null {

@@ -28,7 +28,10 @@ const MOST_PROCESSES = 1_024;
 /** What is said to be open for longer has ended, and its record was lost. */
 const LONGEST_NS = 1e9;
 
-/** The pauses of one process, which never overlap: what does is told by the probes of two rules. */
+/**
+ * The pauses of one process, which never overlap: what does is told by the probes of two rules. Those
+ * of its last one may still be there when a process that executes its file again falls under another.
+ */
 class Pauses {
   /** The earliest first. */
   private known: Pause[] = [];

@@ -3,14 +3,11 @@
  * runtime say of the same process.
  */
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { inFolder } from '../tools/folder.js';
-import { buildVariant } from '../tools/go-builds.js';
-import { obtained, requireBpf } from '../tools/require.js';
-import { type JsonSpan, totalLost, Tracer } from '../tools/tracer.js';
+import { requireBpf } from '../tools/require.js';
+import type { JsonSpan } from '../tools/tracer.js';
 import { timesOf } from '../tools/waits.js';
+import { traceWaits } from '../tools/waits-target.js';
 
 const CALLS = 10_000;
 const FUNCTIONS = ['main.task', 'main.pinned', 'main.relay', 'main.serve'];
@@ -83,42 +80,33 @@ function checkRunnable(
 for (const release of ['1.18.10', '1.27.3']) {
   test(`Go ${release}`, async (t) => {
     if (!requireBpf(t)) return;
-    const build = { name: 'default', flags: [] };
-    const binary = await obtained(t, buildVariant('waits', release, build, 'go.mod'));
-    if (binary === null) return;
-    await inFolder(async (folder) => {
-      const file = join(folder, 'account.json');
-      const command = [binary, 'account', String(CALLS), file];
-      const tracer = Tracer.start(['--waits', ...FUNCTIONS, '--', ...command]);
-      assert.equal(await tracer.ended(), 0, tracer.stderr);
-      assert.equal(totalLost(tracer.result), 0);
-      const account = JSON.parse(await readFile(file, 'utf8')) as Account;
-      const of = (wanted: string): JsonSpan[] => tracer.spans.filter(({ name }) => name === wanted);
-      assert.equal(account.calls, CALLS);
-      assert.equal(of('main.task').length, CALLS);
-      assert.equal(of('main.pinned').length, account.pinned);
+    const traced = await traceWaits<Account>(t, release, ['account', CALLS], FUNCTIONS);
+    if (!traced) return;
+    const { report: account, tracer, named } = traced;
+    assert.equal(account.calls, CALLS);
+    assert.equal(named('main.task').length, CALLS);
+    assert.equal(named('main.pinned').length, account.pinned);
 
-      await t.test('parts add up to the wall time', (t) => {
-        checkSums(t, of('main.task'), account.wall);
-        checkSums(t, of('main.pinned'), account.pinnedWall);
-      });
-      await t.test('running is CPU time of the process', (t) => {
-        checkRunning(t, tracer.spans, account.cpu, { least: 0.8, threads: 2 });
-      });
-      await t.test('running is CPU time of the thread', (t) => {
-        checkRunning(t, of('main.pinned'), account.pinnedCpu, { least: 0.8, threads: 1 });
-      });
-      await t.test("running is no more than the runtime's own processors had", (t) => {
-        // Since Go 1.20.
-        if (account.user === 0) return;
-        const { running = 0 } = timesOf(tracer.spans);
-        const told = `running ${seconds(running)}, processors were in use for ${account.user.toFixed(3)} s`;
-        t.diagnostic(told);
-        assert.ok(running <= 1.01 * account.user * 1e9, told);
-      });
-      await t.test("runnable is the runtime's latency", (t) => {
-        checkRunnable(t, tracer.spans, account);
-      });
+    await t.test('parts add up to the wall time', (t) => {
+      checkSums(t, named('main.task'), account.wall);
+      checkSums(t, named('main.pinned'), account.pinnedWall);
+    });
+    await t.test('running is CPU time of the process', (t) => {
+      checkRunning(t, tracer.spans, account.cpu, { least: 0.8, threads: 2 });
+    });
+    await t.test('running is CPU time of the thread', (t) => {
+      checkRunning(t, named('main.pinned'), account.pinnedCpu, { least: 0.8, threads: 1 });
+    });
+    await t.test("running is no more than the runtime's own processors had", (t) => {
+      // Since Go 1.20.
+      if (account.user === 0) return;
+      const { running = 0 } = timesOf(tracer.spans);
+      const told = `running ${seconds(running)}, processors were in use for ${account.user.toFixed(3)} s`;
+      t.diagnostic(told);
+      assert.ok(running <= 1.01 * account.user * 1e9, told);
+    });
+    await t.test("runnable is the runtime's latency", (t) => {
+      checkRunnable(t, tracer.spans, account);
     });
   });
 }

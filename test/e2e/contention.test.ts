@@ -1,14 +1,11 @@
 /** What calls wait for, and by whose doing, against Go's own block and mutex profile of the same run. */
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { inFolder } from '../tools/folder.js';
-import { buildVariant } from '../tools/go-builds.js';
 import { contentionOf } from '../tools/go-profile.js';
-import { obtained, requireBpf } from '../tools/require.js';
-import { type JsonSpan, totalLost, Tracer } from '../tools/tracer.js';
+import { requireBpf } from '../tools/require.js';
+import type { JsonSpan } from '../tools/tracer.js';
 import { timesOf } from '../tools/waits.js';
+import { traceWaits } from '../tools/waits-target.js';
 
 const ROUNDS = 60;
 /** Of a time that both measure: the profile's is in cycles, whose rate the runtime has measured. */
@@ -63,43 +60,34 @@ function causedBy(spans: readonly JsonSpan[], name: string): { ns: number; count
 for (const release of ['1.18.10', '1.27.3']) {
   test(`Go ${release}`, async (t) => {
     if (!requireBpf(t)) return;
-    const build = { name: 'default', flags: [] };
-    const binary = await obtained(t, buildVariant('waits', release, build, 'go.mod'));
-    if (binary === null) return;
-    await inFolder(async (folder) => {
-      const file = join(folder, 'profiles.json');
-      const waiters = WAITERS(release.startsWith('1.18.'));
-      const tracer = Tracer.start([
-        ...['--waits', ...Object.keys(waiters), 'main.holder', 'main.crowd'],
-        ...['--', binary, 'profile', String(ROUNDS), file],
-      ]);
-      assert.equal(await tracer.ended(), 0, tracer.stderr);
-      assert.equal(totalLost(tracer.result), 0);
-      const { block, mutex } = JSON.parse(await readFile(file, 'utf8')) as Profiles;
-      const of = (wanted: string): JsonSpan[] => tracer.spans.filter(({ name }) => name === wanted);
+    const waiters = WAITERS(release.startsWith('1.18.'));
+    const functions = [...Object.keys(waiters), 'main.holder', 'main.crowd'];
+    const traced = await traceWaits<Profiles>(t, release, ['profile', ROUNDS], functions);
+    if (!traced) return;
+    const { block, mutex } = traced.report;
+    const { named } = traced;
 
-      await t.test('who waits, as the block profile has it', (t) => {
-        for (const [name, reason] of Object.entries(waiters)) {
-          assertSame(t, name, timesOf(of(name))[reason] ?? 0, contentionOf(block, name));
-        }
-      });
-      await t.test('who is waited for, as the mutex profile has it', (t) => {
-        const caused = causedBy(of('main.locker'), 'main.holder');
-        const theirs = contentionOf(mutex, 'main.holder');
-        const untold = Math.max(0, theirs.count - caused.count) * TOLD_NS;
-        assertSame(t, 'main.holder', caused.ns, theirs, untold);
-      });
-      await t.test('of a crowd', (t) => {
-        const { runnable = 0, ...times } = timesOf(of('main.crowd'));
-        const waited = times[waiters['main.locker'] ?? ''] ?? 0;
-        const { ns, count } = contentionOf(block, 'main.crowd');
-        const told = `main.crowd: ${ms(waited)} and runnable ${ms(runnable)}, profile ${ms(ns)} in ${count} (${(100 * (waited / ns - 1)).toFixed(2)} %)`;
-        t.diagnostic(told);
-        assert.ok(count > ROUNDS, told);
-        assert.ok(waited <= ns * (1 + CLOCKS) + LOST_NS, told);
-        // Who is woken, and finds the semaphore taken, waits on: for the profile without a break.
-        assert.ok(ns <= (waited + runnable) * (1 + CLOCKS) + LOST_NS, told);
-      });
+    await t.test('who waits, as the block profile has it', (t) => {
+      for (const [name, reason] of Object.entries(waiters)) {
+        assertSame(t, name, timesOf(named(name))[reason] ?? 0, contentionOf(block, name));
+      }
+    });
+    await t.test('who is waited for, as the mutex profile has it', (t) => {
+      const caused = causedBy(named('main.locker'), 'main.holder');
+      const theirs = contentionOf(mutex, 'main.holder');
+      const untold = Math.max(0, theirs.count - caused.count) * TOLD_NS;
+      assertSame(t, 'main.holder', caused.ns, theirs, untold);
+    });
+    await t.test('of a crowd', (t) => {
+      const { runnable = 0, ...times } = timesOf(named('main.crowd'));
+      const waited = times[waiters['main.locker'] ?? ''] ?? 0;
+      const { ns, count } = contentionOf(block, 'main.crowd');
+      const told = `main.crowd: ${ms(waited)} and runnable ${ms(runnable)}, profile ${ms(ns)} in ${count} (${(100 * (waited / ns - 1)).toFixed(2)} %)`;
+      t.diagnostic(told);
+      assert.ok(count > ROUNDS, told);
+      assert.ok(waited <= ns * (1 + CLOCKS) + LOST_NS, told);
+      // Who is woken, and finds the semaphore taken, waits on: for the profile without a break.
+      assert.ok(ns <= (waited + runnable) * (1 + CLOCKS) + LOST_NS, told);
     });
   });
 }

@@ -2,25 +2,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type BuildOptions, buildTarget } from '../tools/go.js';
-import { sleep } from '../tools/process.js';
+import { LONG, order, traceUnended } from '../tools/orders.js';
 import { requireBpf } from '../tools/require.js';
 import { Shop } from '../tools/shop.js';
 import { totalLost, Tracer } from '../tools/tracer.js';
 
 const ORDERS = 20;
-const LINES = [{ sku: 'tea', quantity: 1, price: 100 }];
 
 /** Trace ids of orders, by number from 1: the odd ones are acme's. */
-async function order(shop: Shop): Promise<string[]> {
+async function orderAll(shop: Shop): Promise<string[]> {
   const traces = [''];
   for (let number = 1; number <= ORDERS; number++) {
-    const customer = number % 2 === 1 ? 'acme' : `other-${'x'.repeat(80)}`;
-    const response = await fetch(`${shop.url}/order`, {
-      method: 'POST',
-      body: JSON.stringify({ customer, card: '', cart: { lines: LINES } }),
-    });
-    await response.arrayBuffer();
-    traces.push(response.headers.get('x-trace-id') ?? '');
+    traces.push(await order(shop, { customer: number % 2 === 1 ? 'acme' : LONG, lines: 1 }));
   }
   return traces;
 }
@@ -55,7 +48,7 @@ async function check(args: string[], wanted: number[], build: BuildOptions): Pro
   const shop = await Shop.start({ build });
   try {
     const tracer = await Tracer.attach(['--pid', String(shop.pid), 'main.*', ...args]);
-    const traces = await order(shop);
+    const traces = await orderAll(shop);
     // The last request's own span ends after its answer.
     await shop.counters();
     assert.equal(await tracer.stop(), 0, tracer.stderr);
@@ -85,26 +78,9 @@ for (const [name, build] of [
 
 test('a span that does not end leaves its trees undecided', async (t) => {
   if (!requireBpf(t)) return;
-  const shop = await Shop.start({ env: { SHOP_IO: '60s' } });
-  try {
-    const tracer = await Tracer.attach([
-      ...['--pid', String(shop.pid), 'main.parseOrder', '--span', '*'],
-    ]);
-    const abort = new AbortController();
-    const request = fetch(`${shop.url}/order`, { signal: abort.signal });
-    const deadline = Date.now() + 30_000;
-    // By then it has been parsed.
-    while (!(await shop.counters()).calls['main.(*Stock).lookUp'] && Date.now() < deadline) {
-      await sleep(10);
-    }
-    assert.equal(await tracer.stop(), 0, tracer.stderr);
-    abort.abort();
-    await request.catch(() => undefined);
-    assert.equal(tracer.spans.length, 0);
-    assert.equal(tracer.result.lost['undecided'], 1);
-  } finally {
-    await shop.process.stop('SIGKILL');
-  }
+  const tracer = await traceUnended(['--span', '*']);
+  assert.equal(tracer.spans.length, 0);
+  assert.equal(tracer.result.lost['undecided'], 1);
 });
 
 test('where no span is seen to end, that is told', async (t) => {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { inFolder } from '../tools/folder.js';
+import { LONG, order, type Order, traceUnended } from '../tools/orders.js';
 import { type ExpectedCall, expectedCalls } from '../tools/parents.js';
 import { sleep } from '../tools/process.js';
 import { requireBpf } from '../tools/require.js';
@@ -12,13 +13,6 @@ import { plainName, Truth, type TruthSpan } from '../tools/truth.js';
 
 /** Wrappers that the compiler makes, of which the shop knows nothing. */
 const NOT_LOGGED = /\.deferwrap\d+$|^main\.main$|^main\.\(\*Cart\)\.Total$/;
-/** Longer than texts that are read. */
-const LONG = `other-${'x'.repeat(80)}`;
-
-interface Order {
-  customer: string;
-  lines: number;
-}
 
 /** By its value: how many requests, and how many calls of each function. */
 type Table = Record<string, { requests: number; functions: Record<string, number> }>;
@@ -33,19 +27,10 @@ const ORDERS = [
 ];
 
 /** Customers, by the trace ids of their orders. */
-async function order(shop: Shop, orders: readonly Order[]): Promise<Map<string, string>> {
+async function orderAll(shop: Shop, orders: readonly Order[]): Promise<Map<string, string>> {
   const customers = new Map<string, string>();
   await Promise.all(
-    orders.map(async ({ customer, lines }) => {
-      const line = { sku: 'tea', quantity: 1, price: 100 };
-      const cart = { lines: Array.from({ length: lines }, () => line) };
-      const response = await fetch(`${shop.url}/order`, {
-        method: 'POST',
-        body: JSON.stringify({ customer, card: '', cart }),
-      });
-      await response.arrayBuffer();
-      customers.set(response.headers.get('x-trace-id') ?? '', customer);
-    }),
+    orders.map(async (each) => customers.set(await order(shop, each), each.customer)),
   );
   // A request's own span ends after its answer.
   await shop.counters();
@@ -116,7 +101,7 @@ async function compare(
     try {
       tracer = await Tracer.attach(['--pid', String(shop.pid), '--by', key, 'main.*']);
       const since = BigInt(Date.now()) * 1_000_000n;
-      const customers = await order(shop, orders);
+      const customers = await orderAll(shop, orders);
       await quiet(shop, log, since);
       assert.equal(await tracer.stop(), 0, tracer.stderr);
       await shop.flush();
@@ -172,7 +157,7 @@ test('of trees that a condition keeps', async (t) => {
       ...['--where', 'span.attr.shop.customer == "acme"'],
     ]);
     for (const customer of ['acme', 'globex', 'acme', 'globex', 'acme']) {
-      await order(shop, [{ customer, lines: 2 }]);
+      await orderAll(shop, [{ customer, lines: 2 }]);
     }
     assert.equal(await tracer.stop(), 0, tracer.stderr);
     const { by, lost } = tracer.result;
@@ -195,28 +180,11 @@ test('of trees that a condition keeps', async (t) => {
 
 test('calls beneath a span that does not end are unknown', async (t) => {
   if (!requireBpf(t)) return;
-  const shop = await Shop.start({ env: { SHOP_IO: '60s' } });
-  try {
-    const tracer = await Tracer.attach([
-      ...['--pid', String(shop.pid), 'main.parseOrder', '--by', 'span.attr.shop.customer'],
-    ]);
-    const abort = new AbortController();
-    const request = fetch(`${shop.url}/order`, { signal: abort.signal });
-    const deadline = Date.now() + 30_000;
-    // By then it has been parsed.
-    while (!(await shop.counters()).calls['main.(*Stock).lookUp'] && Date.now() < deadline) {
-      await sleep(10);
-    }
-    assert.equal(await tracer.stop(), 0, tracer.stderr);
-    abort.abort();
-    await request.catch(() => undefined);
-    assert.equal(tracer.spans.length, 1, 'it did not wait');
-    assert.deepEqual(toldTable(tracer), {
-      unknown: { requests: 1, functions: { 'main.parseOrder': 1 } },
-    });
-  } finally {
-    await shop.process.stop('SIGKILL');
-  }
+  const tracer = await traceUnended(['--by', 'span.attr.shop.customer']);
+  assert.equal(tracer.spans.length, 1, 'it did not wait');
+  assert.deepEqual(toldTable(tracer), {
+    unknown: { requests: 1, functions: { 'main.parseOrder': 1 } },
+  });
 });
 
 test('what cannot be counted by is refused before anything is attached', async (t) => {

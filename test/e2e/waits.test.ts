@@ -1,16 +1,17 @@
 /** What calls of Go programs waited for, against what the program made them wait for. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { WAIT_REASONS } from '../../src/plan/go-waits.js';
-import { buildVariant, GO_BUILDS, GO_RELEASES } from '../tools/go-builds.js';
+import { GO_BUILDS, GO_RELEASES } from '../tools/go-builds.js';
 import { goCommand } from '../tools/go.js';
+import { traceReporting } from '../tools/reporting-target.js';
 import { obtained, requireBpf } from '../tools/require.js';
-import { type JsonSpan, Tracer } from '../tools/tracer.js';
+import type { Tracer } from '../tools/tracer.js';
+import { timesOf } from '../tools/waits.js';
 
 const ROUNDS = 12;
 
@@ -34,25 +35,7 @@ interface Counted {
   nano: number;
 }
 
-const PREFIX = 'underspan.time.';
-
-function times({ attributes }: JsonSpan): Record<string, number> {
-  const found = Object.entries(attributes).filter(([name]) => name.startsWith(PREFIX));
-  return Object.fromEntries(found.map(([name, ns]) => [name.slice(PREFIX.length), Number(ns)]));
-}
-
 const sum = (values: Iterable<number>): number => [...values].reduce((a, b) => a + b, 0);
-
-async function run(binary: string): Promise<[Tracer, Record<string, Counted>]> {
-  const folder = await mkdtemp(join(tmpdir(), 'underspan-test-'));
-  const file = join(folder, 'counted.json');
-  const command = [binary, String(ROUNDS), file];
-  const tracer = Tracer.start(['--waits', 'main.*', '--', ...command]);
-  assert.equal(await tracer.ended(), 0, tracer.stderr);
-  const counted = JSON.parse(await readFile(file, 'utf8')) as Record<string, Counted>;
-  await rm(folder, { recursive: true });
-  return [tracer, counted];
-}
 
 function reasonOf(name: string, release: string): string | undefined {
   const reason = REASONS[name];
@@ -65,7 +48,7 @@ function check(tracer: Tracer, counted: Record<string, Counted>, release: string
     const spans = tracer.spans.filter((span) => span.name === name);
     assert.equal(spans.length, calls, name);
     const reason = reasonOf(name, release);
-    const own = spans.map(times);
+    const own = spans.map((span) => timesOf([span]));
     for (const [index, span] of spans.entries()) {
       const all = own[index] ?? {};
       assert.equal(sum(Object.values(all)), span.durationNano);
@@ -108,13 +91,20 @@ for (const release of GO_RELEASES) {
   test(`Go ${release}`, async (t) => {
     if (!requireBpf(t)) return;
     for (const build of GO_BUILDS.filter(({ name }) => ['default', 'strip'].includes(name))) {
-      const binary = await obtained(t, buildVariant('waits', release, build, 'go.mod'));
-      if (binary === null) return;
-      const [tracer, counted] = await run(binary);
+      const args = (file: string): string[] => [String(ROUNDS), file];
+      const options = ['--waits', 'main.*'];
+      const traced = await traceReporting<Record<string, Counted>>(
+        t,
+        'waits',
+        { release, build },
+        args,
+        options,
+      );
+      if (!traced) return;
+      const { report: counted, tracer, named } = traced;
       check(tracer, counted, release);
       const reason = reasonOf('main.locker', release);
-      const locked = tracer.spans
-        .filter(({ name }) => name === 'main.locker')
+      const locked = named('main.locker')
         .map(({ events = [], links }) => ({
           // It may have waited for a processor, too.
           wait: events.find(({ attributes }) => attributes['underspan.wait.reason'] === reason),

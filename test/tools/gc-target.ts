@@ -1,12 +1,9 @@
 /** test/targets/gc, traced from its first instruction; what was seen, and what it has measured. */
-import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Summary } from '../../src/sinks/sink.js';
-import { inFolder } from './folder.js';
-import { buildVariant, type GoBuild } from './go-builds.js';
-import { obtained, type Skippable } from './require.js';
-import { type JsonSpan, Tracer } from './tracer.js';
+import type { GoBuild } from './go-builds.js';
+import { traceReporting } from './reporting-target.js';
+import type { Skippable } from './require.js';
+import type { JsonSpan } from './tracer.js';
 
 export interface GcReport {
   allocated: Record<string, number>;
@@ -49,19 +46,13 @@ export async function traceGc(
   mode: readonly string[],
   options: readonly string[],
 ): Promise<Traced | null> {
-  const binary = await obtained(t, buildVariant('gc', release, build, 'go.mod'));
-  if (binary === null) return null;
-  return inFolder(async (folder) => {
-    const file = join(folder, 'report.json');
-    const [name = '', count = '', ...rest] = mode;
-    const tracer = Tracer.start([...options, '--', binary, name, count, file, ...rest]);
-    assert.equal(await tracer.ended(), 0, tracer.stderr);
-    const report = JSON.parse(await readFile(file, 'utf8')) as GcReport;
-    const { spans, summary } = tracer;
-    assert.ok(summary);
-    const named = (wanted: string): JsonSpan[] => spans.filter((span) => span.name === wanted);
-    return { report, spans, summary, named };
-  });
+  const [name = '', count = '', ...rest] = mode;
+  const args = (file: string): string[] => [name, count, file, ...rest];
+  const traced = await traceReporting<GcReport>(t, 'gc', { release, build }, args, options);
+  if (!traced) return null;
+  const { report, named } = traced;
+  const { spans, result } = traced.tracer;
+  return { report, spans, summary: result, named };
 }
 
 export const numberOf = (span: JsonSpan, attribute: string): number =>

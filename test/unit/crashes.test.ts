@@ -9,7 +9,7 @@ import { BootCache } from '../../src/native/boot-cache.js';
 import type { ModulePlan } from '../../src/plan/plan.js';
 import { CrashWatch } from '../../src/session/crash-watch.js';
 import { crashKey, Crashes } from '../../src/session/crashes.js';
-import type { ProbedModule } from '../../src/session/modules.js';
+import type { ProbedModule } from '../../src/session/probed-module.js';
 import type { TraceRule } from '../../src/session/rule.js';
 import type { ProcessRecord } from '../../src/spans/call.js';
 import type { OpenFile } from '../../src/targets/open-file.js';

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Modules, ProbedModule } from '../../src/session/modules.js';
 import { Followed } from '../../src/session/followed.js';
 import type { Holds } from '../../src/session/holds.js';
+import type { Modules } from '../../src/session/modules.js';
 import type { OpenStackCalls } from '../../src/session/open-calls.js';
+import type { ProbedModule } from '../../src/session/probed-module.js';
 import type { ProcessResources } from '../../src/session/resources.js';
 import type { Fit, Reach, TraceRule } from '../../src/session/rule.js';
 import type { Session } from '../../src/session/session.js';
@@ -58,9 +59,8 @@ class FakeModules {
     return this.probed.values();
   }
   find = ({ id }: TraceRule): ProbedModule | null => this.probed.get(id) ?? null;
-  problem = (): null => null;
+  readonly barren = { problem: (): null => null, pardon: (): boolean => false };
   ended = (): [] => [];
-  pardon = (): boolean => false;
   due = (): object[] => this.dueNow;
   need = async (of: TraceRule, target: Target, whole: boolean): Promise<ProbedModule> => {
     await this.planning.get(of);
@@ -80,16 +80,19 @@ class FakeModules {
     }
     return probed;
   };
-  link = async (probed: ProbedModule, { pid }: Target): Promise<void> => {
-    if (this.closed.has(pid)) throw new Error('no such process');
-    probed.pids.add(pid);
+  readonly links = {
+    link: async (probed: ProbedModule, { pid }: Target): Promise<void> => {
+      if (this.closed.has(pid)) throw new Error('no such process');
+      probed.pids.add(pid);
+    },
+    unlink: async (probed: ProbedModule, pid: number): Promise<void> =>
+      void probed.pids.delete(pid),
+    arm: async (): Promise<void> => undefined,
   };
-  unlink = async (probed: ProbedModule, pid: number): Promise<void> => void probed.pids.delete(pid);
   remove = async (probed: ProbedModule): Promise<void> => {
     this.probed.delete(probed.rule.id);
     this.removed.push(probed.rule.id);
   };
-  arm = async (): Promise<void> => undefined;
   forget = async (): Promise<void> => undefined;
 
   /** Rules by whose probes a process is traced. */

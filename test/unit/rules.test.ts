@@ -6,7 +6,7 @@ import { after, test } from 'node:test';
 import type { SelectConfig } from '../../src/agent/config/config.js';
 import { nameBeginsWith } from '../../src/agent/config/glob.js';
 import { selectsOf } from '../../src/agent/selects.js';
-import type { ProbedModule } from '../../src/session/modules.js';
+import type { ProbedModule } from '../../src/session/probed-module.js';
 import { Numbers } from '../../src/session/numbers.js';
 import { decide, type Fit, type Reach, type TraceRule } from '../../src/session/rule.js';
 import { compare, type FollowedProcess } from '../../src/session/rule-change.js';

@@ -1,7 +1,7 @@
 /** Which modules go away with an executable whose bookkeeping is too dear, and come back with it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { ProbedModule } from '../../src/session/modules.js';
+import type { ProbedModule } from '../../src/session/probed-module.js';
 import { Suspended } from '../../src/session/suspended.js';
 
 const RULE = { id: 'rule' };

@@ -6,9 +6,10 @@ import type { Native } from '../../src/native/native.js';
 import type { ModulePlan } from '../../src/plan/plan.js';
 import type { Attachment } from '../../src/session/attachment.js';
 import { HotFunctions } from '../../src/session/hot-functions.js';
-import { Modules, type ProbedModule } from '../../src/session/modules.js';
+import { Modules } from '../../src/session/modules.js';
 import type { OpenStackCalls } from '../../src/session/open-calls.js';
 import { type NamedFunction, Pipeline } from '../../src/session/pipeline.js';
+import type { ProbedModule } from '../../src/session/probed-module.js';
 import type { TraceRule } from '../../src/session/rule.js';
 import type { Session } from '../../src/session/session.js';
 import type { OpenCall } from '../../src/spans/call.js';
@@ -143,7 +144,7 @@ class World {
   async attached(whole: boolean): Promise<ProbedModule> {
     const probed = await this.modules.need(RULE, TARGET, whole, PLAN);
     assert.ok(probed);
-    await this.modules.link(probed, TARGET);
+    await this.modules.links.link(probed, TARGET);
     return probed;
   }
 }
@@ -160,7 +161,7 @@ test('probes that are taken back for a while come back, also to who came meanwhi
     assert.deepEqual(world.links, []);
     assert.deepEqual(world.suspended, [[world.open[0]]]);
     assert.deepEqual(world.forgotten, [world.open[0]]);
-    await world.modules.link(probed, { ...TARGET, pid: 8 });
+    await world.modules.links.link(probed, { ...TARGET, pid: 8 });
     assert.deepEqual(world.links, []);
     await world.modules.resume(probed);
     assert.deepEqual(world.links, links);
@@ -204,7 +205,7 @@ test('a file is guarded wherever probes in it outlive its processes', async () =
 test('where it cannot be guarded, probes do not wait for its next process', async () => {
   const world = new World(false, false);
   const probed = await world.attached(false);
-  await world.modules.unlink(probed, TARGET.pid);
+  await world.modules.links.unlink(probed, TARGET.pid);
   probed.idleSince = performance.now() - 600;
   assert.deepEqual(world.modules.due(60_000), [{ probed, why: 'idle' }]);
 });
