@@ -1,7 +1,7 @@
 /** What is said of what a rule's budget leads to. */
 import type { Notice } from '../sinks/sink.js';
 import type { GovernorAction } from './governor.js';
-import type { ProbedModule } from './modules.js';
+import type { ProbedModule } from './probed-module.js';
 import type { TraceRule } from './rule.js';
 
 /** What is seen of waits may be given up before, and is told by itself. */

@@ -270,10 +270,13 @@ export class Followed {
       return holds.release(pid, false);
     }
     const found = decision && modules.find(decision.rule, target.fileId);
-    if (known?.probed && known.probed !== found) this.unlink(known.probed, pid);
-    if (known && known.target.fileId !== target.fileId) {
-      for (const probed of known.others) this.unlink(probed, pid);
+    const gone: ProbedModule[] = [];
+    if (known?.probed && known.probed !== found) gone.push(known.probed);
+    if (known && (known.target.fileId !== target.fileId || known.rule !== decision?.rule)) {
+      gone.push(...known.others);
     }
+    // Until they are closed, links of the process's own see what it runs now: nothing is to be seen twice.
+    await Promise.all(gone.map((probed) => this.unlink(probed, pid)));
     if (!decision) {
       this.processes.forget(pid);
       return holds.release(pid, neverHolds(this.rules, target));
@@ -342,7 +345,10 @@ export class Followed {
     this.options.holds.release(pid, false);
     const blamed = this.options.modules.ended({ pid, endNs, exitCode }, this.execs.get(pid));
     this.execs.delete(pid);
-    for (const probed of await this.processes.exited(pid, endNs)) this.unlink(probed, pid);
+    // The kernel takes its time to close links, and nobody waits for it.
+    for (const probed of await this.processes.exited(pid, endNs)) {
+      this.queue.beside(this.unlink(probed, pid));
+    }
     for (const each of blamed) await this.giveUp(each);
     if (wasKnown && this.count === 0) this.options.onEmpty();
   }
@@ -357,8 +363,7 @@ export class Followed {
     this.options.onNotice({ code: 'TARGET_CRASHED', message, ...(hint ? { hint } : {}) }, rule);
   }
 
-  /** The kernel takes its time to close links, and nobody waits for it. */
-  private unlink(probed: ProbedModule, pid: number): void {
-    this.queue.beside(this.attempt(pid, () => this.options.modules.links.unlink(probed, pid)));
+  private unlink(probed: ProbedModule, pid: number): Promise<void> {
+    return this.attempt(pid, () => this.options.modules.links.unlink(probed, pid));
   }
 }

@@ -1,7 +1,8 @@
 /** Has what calls cost looked at as often as is worth it, for each rule and for all together. */
 import { HitCosts, type HitCostsOptions, targetsOf } from './hit-costs.js';
 import { HostShare } from './host-share.js';
-import type { Modules, ProbedModule } from './modules.js';
+import type { Modules } from './modules.js';
+import type { ProbedModule } from './probed-module.js';
 import type { TraceRule } from './rule.js';
 import {
   type GovernedRule,

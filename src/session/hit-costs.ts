@@ -1,7 +1,8 @@
 /** What hits have cost between two looks: by the kernel's counts, at the prices of the plans. */
 import { callCostNs, countCostNs, spanCostNs, supportCostNs } from '../plan/cost.js';
 import type { GovernedCost, Governor } from './governor.js';
-import type { Modules, ProbedModule } from './modules.js';
+import type { Modules } from './modules.js';
+import type { ProbedModule } from './probed-module.js';
 import type { Session } from './session.js';
 import { costByTarget, type RecentHits, type TargetCost } from './target-share.js';
 

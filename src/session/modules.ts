@@ -19,8 +19,6 @@ import type { Session } from './session.js';
 import { openIn, silence } from './silence.js';
 import { Suspended } from './suspended.js';
 
-export type { ProbedModule } from './probed-module.js';
-
 /** Why probes are taken back. */
 export type DetachReason = 'idle' | 'file-changed' | 'reload' | 'crash';
 

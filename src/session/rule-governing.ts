@@ -5,7 +5,7 @@ import type { Followed } from './followed.js';
 import { Governor, type GovernorAction } from './governor.js';
 import { hasSupport, type HitCosts, shareOfHits } from './hit-costs.js';
 import type { HotFunctions } from './hot-functions.js';
-import type { ProbedModule } from './modules.js';
+import type { ProbedModule } from './probed-module.js';
 import type { TraceRule } from './rule.js';
 import type { Session } from './session.js';
 import { Suspensions } from './suspensions.js';

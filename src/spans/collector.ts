@@ -28,10 +28,7 @@ const MOST_PROCESSES = 1_024;
 /** What is said to be open for longer has ended, and its record was lost. */
 const LONGEST_NS = 1e9;
 
-/**
- * The pauses of one process, which never overlap: what does is told by the probes of two rules. Those
- * of its last one may still be there when a process that executes its file again falls under another.
- */
+/** The pauses of one process, which never overlap. */
 class Pauses {
   /** The earliest first. */
   private known: Pause[] = [];
@@ -41,19 +38,16 @@ class Pauses {
   private forgottenNs = 0;
 
   begin(startNs: number): void {
-    if (startNs > this.lastEnd) this.openNs = startNs;
+    this.openNs = startNs;
   }
 
-  /** False: it is known. */
-  end(pause: Pause): boolean {
-    if (pause.startNs < this.lastEnd) return false;
+  end(pause: Pause): void {
     this.openNs = 0;
     this.known.push(pause);
     if (this.known.length >= 2 * MOST_PAUSES) {
       this.forgottenNs = this.known[MOST_PAUSES - 1]?.endNs ?? 0;
       this.known = this.known.slice(MOST_PAUSES);
     }
-    return true;
   }
 
   get isOpen(): boolean {
@@ -78,10 +72,6 @@ class Pauses {
       sum += endNs - Math.max(startNs, open);
     }
     return sum;
-  }
-
-  private get lastEnd(): number {
-    return this.known.at(-1)?.endNs ?? 0;
   }
 
   /** Index of the first that ends later than that. */
@@ -115,7 +105,7 @@ export class Collectors {
       return;
     }
     const pause = { startNs, endNs, phase };
-    if (!pauses.end(pause)) return;
+    pauses.end(pause);
     this.options.onPause(tgid, pause);
     if (event !== GcEvent.CYCLE_ENDS || cycleNs === null) return;
     this.options.onCycle({

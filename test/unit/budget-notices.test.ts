@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { BudgetNotices } from '../../src/session/budget-notices.js';
-import type { ProbedModule } from '../../src/session/modules.js';
+import type { ProbedModule } from '../../src/session/probed-module.js';
 import type { TraceRule } from '../../src/session/rule.js';
 
 const RULE = { maxOverhead: 0.05 } as TraceRule;

@@ -53,25 +53,6 @@ test('a pause that has not ended', () => {
   assert.equal(collectors.pausedDuring(PID, 50, 60), 5);
 });
 
-test('the probes of two rules tell of one pause, and of one cycle', () => {
-  const { collectors, cycles, pauses, tell } = world();
-  tell(GcEvent.PAUSE_BEGINS, 100);
-  tell(GcEvent.PAUSE_BEGINS, 101);
-  tell(GcEvent.PAUSE_ENDS, 100, 200);
-  tell(GcEvent.PAUSE_ENDS, 101, 201);
-  tell(GcEvent.PAUSE_BEGINS, 500);
-  tell(GcEvent.PAUSE_BEGINS, 501);
-  tell(GcEvent.CYCLE_ENDS, 500, 550, 100);
-  tell(GcEvent.CYCLE_ENDS, 501, 551, 101);
-  assert.ok(!collectors.isPaused(PID));
-  assert.equal(pauses.length, 2);
-  assert.equal(cycles.length, 1);
-  assert.deepEqual(
-    cycles[0]?.pauses.map(({ startNs }) => startNs),
-    [100, 500],
-  );
-});
-
 test('of a cycle whose beginning was not seen only the pause counts', () => {
   const { cycles, pauses, tell } = world();
   tell(GcEvent.CYCLE_ENDS, 500, 550);

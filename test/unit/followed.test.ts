@@ -53,6 +53,8 @@ class FakeModules {
   readonly planning = new Map<TraceRule, Promise<void>>();
   /** Processes to which nothing can be attached. */
   readonly closed = new Set<number>();
+  /** What the kernel waits for before a link is closed. */
+  closing: Promise<void> = Promise.resolve();
   dueNow: { probed: ProbedModule; why: 'idle' | 'reload' }[] = [];
 
   get all(): Iterable<ProbedModule> {
@@ -85,8 +87,10 @@ class FakeModules {
       if (this.closed.has(pid)) throw new Error('no such process');
       probed.pids.add(pid);
     },
-    unlink: async (probed: ProbedModule, pid: number): Promise<void> =>
-      void probed.pids.delete(pid),
+    unlink: async (probed: ProbedModule, pid: number): Promise<void> => {
+      await this.closing;
+      probed.pids.delete(pid);
+    },
     arm: async (): Promise<void> => undefined,
   };
   remove = async (probed: ProbedModule): Promise<void> => {
@@ -180,6 +184,23 @@ test('a process whose rule goes while its executable is planned is traced by the
   await world.followed.settled();
   assert.deepEqual(world.modules.rulesOf(7), ['after']);
   assert.deepEqual([...world.modules.probed.keys()], ['after']);
+});
+
+test('a process that falls under another rule with its next exec is never traced by both', async () => {
+  let name = 'one';
+  const rules = ['one', 'two'].map((id) => rule(id, () => (name === id ? 'yes' : 'no'), 'some'));
+  const world = new World(rules);
+  await world.run(7);
+  assert.deepEqual(world.modules.rulesOf(7), ['one']);
+  let close!: () => void;
+  world.modules.closing = new Promise((resolve) => (close = resolve));
+  name = 'two';
+  world.tell(ProcessEvent.EXECUTED, 7);
+  for (let turn = 0; turn < 10; turn++) await new Promise(setImmediate);
+  assert.deepEqual(world.modules.rulesOf(7), ['one']);
+  close();
+  await world.followed.settled();
+  assert.deepEqual(world.modules.rulesOf(7), ['two']);
 });
 
 test('an executable that was to be traced whole is not, if a new rule may have some of its processes', async () => {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 import { Governing } from '../../src/session/governing.js';
-import type { ProbedModule } from '../../src/session/modules.js';
+import type { ProbedModule } from '../../src/session/probed-module.js';
 import type { Notice } from '../../src/sinks/sink.js';
 
 /** What is waited for at most until governing rests, in ms. */
