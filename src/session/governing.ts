@@ -12,11 +12,11 @@ import {
 } from './rule-governing.js';
 import type { Session } from './session.js';
 
-/** How often costs are looked at while they are near the budget, or something is new, in ms. */
+/** How often costs are looked at while a budget is drawn on, or something is new, in ms. */
 const QUICK_MS = 10;
 /** The looking itself may take that share of a CPU then. */
 const LOOKING = 0.1;
-/** Else. */
+/** Else: each look takes a CPU from the target for a moment, where there is none to spare. */
 const SLOW_MS = 100;
 /**
  * While nothing is called, and nobody tells when that changes. To wake up is most of what an idle

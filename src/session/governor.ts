@@ -144,9 +144,9 @@ export class Governor {
     return sum;
   }
 
-  /** The same as a share of the budget. */
-  get load(): number {
-    return this.spending / this.budget;
+  /** More is spent than the budget has: what was saved will be gone. */
+  get isOverspending(): boolean {
+    return this.spending + this.otherRate > this.budget;
   }
 
   /** What belongs to no function, in nanoseconds a second. */

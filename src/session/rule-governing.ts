@@ -15,8 +15,6 @@ import { type WatchAction, WatchBudget } from './watch-budget.js';
 /** How long what is back is new, in seconds: an executable, and a function. */
 const NEW_SECONDS = 2;
 const BACK_SECONDS = 0.5;
-/** Of the budget: what is near it. */
-const NEAR = 0.3;
 
 export interface RuleGoverningOptions {
   session: { targets: Pick<Session['targets'], 'watchAnew'> };
@@ -127,7 +125,7 @@ export class RuleGoverning {
     this.notices.pass(seconds);
     this.notices.bookkeeping(seconds, governor.otherShare);
     this.suspend(seconds, modules);
-    this.isNear = governor.load > NEAR || watchNs > allowed * NEAR * seconds;
+    this.isNear = governor.isOverspending || this.watching.isNear;
   }
 
   /** Nothing more will be decided. */

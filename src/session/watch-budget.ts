@@ -19,6 +19,8 @@ const LEAST_LOOK_SECONDS = 0.3;
 const LONGEST_SECONDS = 60;
 /** What was spent before still shows in what the rule spends, for so long, in seconds. */
 const SETTLING_SECONDS = 2;
+/** What will be gone within that time, in seconds, is looked at closely. */
+const SOON_SECONDS = 0.2;
 
 export type WatchAction = 'stop' | 'go on' | null;
 
@@ -53,6 +55,12 @@ export class WatchBudget {
     this.since += seconds;
     const isEnough = this.saved >= Math.max(allowed, wanted);
     return isEnough || this.since >= LONGEST_SECONDS ? this.goOn() : null;
+  }
+
+  /** What is saved may soon be gone. */
+  get isNear(): boolean {
+    if (this.isAway || this.looked === 0) return false;
+    return (this.saved ?? 0) < (this.spent / this.looked) * SOON_SECONDS;
   }
 
   get isSettling(): boolean {
