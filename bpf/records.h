@@ -490,10 +490,11 @@ struct process_record {
 _Static_assert(sizeof(struct process_record) == 56, "process_record");
 
 /*
- * A probe's cookie: the index into `sites`, and above it which generation of links the probe's is of:
- * one that takes another's place has a higher number.
+ * A probe's cookie: the index into `sites`, and above it the generation of its link. Of two links that
+ * see the same hits the newer one's is ahead; after the last comes the first.
  */
 #define COOKIE_GENERATION_SHIFT 32
+#define COOKIE_GENERATION_BITS 20	/* numbers in JavaScript are whole up to 2^53 */
 
 /* One instruction that carries a probe. */
 struct site {

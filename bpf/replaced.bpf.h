@@ -17,6 +17,12 @@ struct {
 	__type(value, __u32);
 } seen_hits SEC(".maps");
 
+/* Whether generation `a` came after `b`; the distance is far less than half of all there are. */
+INLINE bool is_newer(__u32 a, __u32 b)
+{
+	return (__s32)((a - b) << (32 - COOKIE_GENERATION_BITS)) > 0;
+}
+
 /* Whether the entry has been seen by a newer link; `bits` are the function's of enum governed. */
 INLINE bool is_seen(struct pt_regs *regs, __u32 function, __u32 bits)
 {
@@ -28,7 +34,7 @@ INLINE bool is_seen(struct pt_regs *regs, __u32 function, __u32 bits)
 		return false;
 	generation = bpf_get_attach_cookie(regs) >> COOKIE_GENERATION_SHIFT;
 	newer = bpf_map_lookup_elem(&seen_hits, &key);
-	if (newer && *newer > generation) {
+	if (newer && is_newer(*newer, generation)) {
 		bpf_map_delete_elem(&seen_hits, &key);
 		return true;
 	}

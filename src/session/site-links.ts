@@ -5,6 +5,7 @@
  */
 import { setTimeout } from 'node:timers/promises';
 import type { Link } from '../native/native.js';
+import { COOKIE_GENERATION_BITS } from '../spans/records.generated.js';
 import type { EncodedSites, NumberedSite } from './encode.js';
 import { WorkQueue } from './work-queue.js';
 
@@ -12,7 +13,7 @@ export type SiteProgram = 'support' | 'leave' | 'around' | 'enter';
 
 export interface SiteLinksOptions {
   encoded: EncodedSites;
-  /** `generation`: a link that takes another's place has a higher one. */
+  /** `generation`: of a link that takes another's place it is ahead, see COOKIE_GENERATION_BITS. */
   link: (program: SiteProgram, sites: readonly NumberedSite[], generation: number) => Promise<Link>;
   /** Which functions' sites of which program are to be linked. It may change: see reconcile(). */
   isWanted: (program: FunctionProgram, index: number) => boolean;
@@ -31,6 +32,18 @@ interface Group {
   link: Link;
 }
 
+interface Replacement {
+  old: readonly Group[];
+  kept: readonly Group[];
+  made: Group[];
+  generation: number;
+}
+
+/** One count for all: by a thread's number, which others had before, nothing newer is remembered. */
+let generations = 0;
+const nextGeneration = (): number =>
+  (generations = (generations + 1) % 2 ** COOKIE_GENERATION_BITS);
+
 /** Returns before entries, so that no call is seen to begin whose end would be missed. */
 const PROGRAMS = ['leave', 'around', 'enter'] as const;
 export type FunctionProgram = (typeof PROGRAMS)[number];
@@ -44,8 +57,11 @@ const FIRST_WAVE = 256;
 /** Of those that were too dear before. */
 const FIRST_HOT_WAVE = 16;
 const GROWTH = 8;
-/** Of one program; the kernel takes its time over each that is closed. */
-const MOST_LINKS = 8;
+/**
+ * Links of each program; the kernel takes its time over each that is closed. More where calls that are
+ * open for long are lost with their link.
+ */
+const MOST_LINKS: Record<FunctionProgram, number> = { leave: 8, around: 64, enter: 8 };
 /** Between waves, so that the governor sees what the last one costs, in ms. */
 const WAVE_MS = 30;
 
@@ -74,7 +90,6 @@ export class SiteLinks {
   private readonly sites: Record<FunctionProgram, Map<number, NumberedSite[]>>;
   private readonly work = new WorkQueue();
   private closed = false;
-  private generation = 0;
 
   constructor(private readonly options: SiteLinksOptions) {
     const { returns, around, entries } = options.encoded;
@@ -145,10 +160,12 @@ export class SiteLinks {
     const twice = old.flatMap((group) =>
       [...group.functions].filter((each) => this.options.isWanted(group.program, each)),
     );
-    this.generation++;
+    const generation = nextGeneration();
     onTwice(twice, true);
     try {
-      for (const program of PROGRAMS) await this.open(program, functions, old, kept, made);
+      for (const program of PROGRAMS) {
+        await this.open(program, functions, { old, kept, made, generation });
+      }
       this.groups = [...kept, ...made];
       const [entries, others] = [old.filter(isEntry), old.filter((group) => !isEntry(group))];
       const closing = closeAll(entries);
@@ -170,18 +187,17 @@ export class SiteLinks {
     const others = this.groups.filter(
       (each) => each.program === program && !besides.includes(each),
     );
-    if (others.length < MOST_LINKS) return [];
+    const most = MOST_LINKS[program];
+    if (others.length < most) return [];
     const bySize = others.sort((a, b) => a.functions.size - b.functions.size);
-    return bySize.slice(0, MOST_LINKS / 2);
+    return bySize.slice(0, most / 2);
   }
 
   /** Links the program where it is wanted and not there: at these functions, and those of old groups. */
   private async open(
     program: FunctionProgram,
     functions: ReadonlySet<number>,
-    old: readonly Group[],
-    kept: readonly Group[],
-    made: Group[],
+    { old, kept, made, generation }: Replacement,
   ): Promise<void> {
     const { isWanted, link, single } = this.options;
     const sites = this.sites[program];
@@ -203,7 +219,7 @@ export class SiteLinks {
       made.push({
         program,
         functions: new Set(part),
-        link: await link(program, all, this.generation),
+        link: await link(program, all, generation),
       });
     }
   }

@@ -26,6 +26,7 @@ export const GOVERNED_CHANGES_SHIFT = 8;
 export const MAX_HOLD_NAMES = 16;
 export const MAX_HOLD_NAME = 24;
 export const COOKIE_GENERATION_SHIFT = 32;
+export const COOKIE_GENERATION_BITS = 20;
 export const HTTP_BUCKETS = 16;
 export const HTTP_METHOD_UNKNOWN = 1;
 export const HTTP_METHOD_OTHER = 2;
