@@ -387,7 +387,8 @@ INLINE struct open_call *enter_call(struct stack *stack, struct hit *hit, __u64 
 		if (depth) {
 			call = CALL_SLOT(stack, depth - 1);
 			if (call->offset == offset) {
-				/* Begun anew after its stack grew: still the same call. */
+				/* Begun anew after its stack grew, or, in the kernel, seen by a
+				 * second link: still the same call. */
 				if (call->function == hit->function &&
 				    (hit->may_repeat || is_governed(hit->function, GOVERNED_TWICE)))
 					return NULL;

@@ -1,5 +1,5 @@
 /** The answer of `trace why`, for a person and for machines. */
-import { sumOf } from '../src/sinks/kept-open.js';
+import { sumOf } from '../src/sinks/losses.js';
 import { count, duration, type Paint, plural, printable, table } from '../src/sinks/tree-format.js';
 import { lostLine, overheadLine } from '../src/sinks/tree-summary.js';
 import { TIME_REASONS } from '../src/spans/time-attributes.js';

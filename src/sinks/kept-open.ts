@@ -1,4 +1,5 @@
 import type { FunctionSpan, ProgramSpan } from '../spans/span.js';
+import { sumOf } from './losses.js';
 import type { Notice, Sink, Summary } from './sink.js';
 
 /** A sink that another trace goes on with: this one neither closes it nor answers for what it loses. */
@@ -49,13 +50,3 @@ export async function closeKept(
 
 const withLost = (lost: Record<string, number>, sink: Sink): Record<string, number> =>
   sumOf(lost, sink.lost?.() ?? {});
-
-/** Of losses by reason. */
-export function sumOf(
-  one: Record<string, number>,
-  other: Record<string, number>,
-): Record<string, number> {
-  const sum = { ...one };
-  for (const [reason, count] of Object.entries(other)) sum[reason] = (sum[reason] ?? 0) + count;
-  return sum;
-}

@@ -3,18 +3,14 @@
  * nothing is nobody looks.
  */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { planTrace } from '../../src/engine.js';
 import { knownFeatures } from '../../src/native/features.js';
 import { loadNative } from '../../src/native/load.js';
 import { Session } from '../../src/session/session.js';
 import { ruleOf } from '../../src/session/wishes.js';
-import { inFolder } from '../tools/folder.js';
-import { compileNative } from '../tools/native-targets.js';
+import { withCrowd } from '../tools/crowd.js';
 import { traceOptions } from '../tools/options.js';
 import { sleep } from '../tools/process.js';
 import { requireBpf, requireCommands } from '../tools/require.js';
@@ -118,27 +114,16 @@ test('what was called is seen once; hits of the runtime count as well', async (t
 for (const transport of ['ring', 'perf']) {
   test(`a program that was idle is governed as soon as it calls much, by ${transport}`, async (t) => {
     if (!requireBpf(t) || !requireCommands(t, ['gcc'])) return;
-    await inFolder(async (folder) => {
-      const binary = await compileNative('gcc', 'crowd.c', join(folder, 'crowd'), [
-        '-O1',
-        '-fcf-protection',
-        '-fno-omit-frame-pointer',
-      ]);
-      const child = spawn(binary, { stdio: ['pipe', 'pipe', 'inherit'] });
-      try {
-        const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-        await lines.next();
-        const args = ['-p', String(child.pid), '--transport', transport, '--max-overhead', '5%'];
-        const tracer = await Tracer.attach([...args, 'busy_*']);
-        const told = (): boolean => tracer.notices.some(({ code }) => code === 'OVER_BUDGET');
-        await rest(tracer);
-        child.stdin.write(`begin\n${NOTICE_MS}\n`);
-        await until('not governed', NOTICE_MS, told);
-        child.kill('SIGKILL');
-        assert.equal(await tracer.ended(), 0, tracer.stderr);
-      } finally {
-        child.kill('SIGKILL');
-      }
+    await withCrowd(async (crowd) => {
+      const args = ['-p', String(crowd.pid), '--transport', transport, '--max-overhead', '5%'];
+      const tracer = await Tracer.attach([...args, 'busy_*']);
+      const told = (): boolean => tracer.notices.some(({ code }) => code === 'OVER_BUDGET');
+      await rest(tracer);
+      crowd.say('begin');
+      crowd.say(String(NOTICE_MS));
+      await until('not governed', NOTICE_MS, told);
+      crowd.kill();
+      assert.equal(await tracer.ended(), 0, tracer.stderr);
     });
   });
 }

@@ -1,12 +1,8 @@
 /** Hundreds of functions that are too dear together, and links that are replaced meanwhile. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { test } from 'node:test';
+import { withCrowd } from '../tools/crowd.js';
 import { descriptorsOf } from '../tools/descriptors.js';
-import { inFolder } from '../tools/folder.js';
-import { compileNative } from '../tools/native-targets.js';
 import { sleep } from '../tools/process.js';
 import { requireBpf, requireCommands } from '../tools/require.js';
 import { totalLost, trace, Tracer } from '../tools/tracer.js';
@@ -41,52 +37,38 @@ async function countingBudget(pid: number): Promise<number> {
 
 test('what is only counted is counted exactly while links are replaced, and they stay few', async (t) => {
   if (!requireBpf(t) || !requireCommands(t, ['gcc'])) return;
-  await inFolder(async (folder) => {
-    const binary = await compileNative('gcc', 'crowd.c', join(folder, 'crowd'), [
-      '-O1',
-      '-fcf-protection',
-      '-fno-omit-frame-pointer',
+  await withCrowd(async (crowd) => {
+    const budget = await countingBudget(crowd.pid);
+    const tracer = await Tracer.attach([
+      ...['-p', String(crowd.pid), '--max-overhead', `${(budget * 100).toFixed(2)}%`],
+      ...['busy_*', 'crowd_*'],
     ]);
-    const child = spawn(binary, { stdio: ['pipe', 'pipe', 'inherit'] });
-    try {
-      const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-      const line = async (): Promise<string> => ((await lines.next()) as { value: string }).value;
-      assert.equal(await line(), 'ready');
-      const pid = child.pid ?? 0;
-      const budget = await countingBudget(pid);
-      const tracer = await Tracer.attach([
-        ...['-p', String(pid), '--max-overhead', `${(budget * 100).toFixed(2)}%`],
-        ...['busy_*', 'crowd_*'],
-      ]);
-      child.stdin.write('begin\n');
-      await sleep(CROWD_MS);
-      let links = 0;
-      for (let round = 0; round < BUSY; round++) {
-        child.stdin.write(`${BUSY_MS}\n`);
-        assert.equal(await line(), 'done');
-        links = Math.max(links, descriptorsOf(tracer.pid).links);
-      }
-      child.stdin.end();
-      const [crowd, busy] = (await line()).split(' ').map(Number) as [number, number];
-      assert.equal(await tracer.stop(), 0, tracer.stderr);
-      const { functions, lost } = tracer.result;
-      const counted = (name: string): number =>
-        functions
-          .filter((each) => each.name.startsWith(name))
-          .reduce((sum, { calls }) => sum + calls, 0);
-      t.diagnostic(
-        `crowd ${counted('crowd')} of ${crowd}, busy ${counted('busy')} of ${busy}; at most ${links} links; ${JSON.stringify(lost)}`,
-      );
-      assert.equal(counted('crowd'), crowd);
-      assert.ok(counted('busy') < busy);
-      assert.ok((lost['governor'] ?? 0) > crowd / 2, 'most are only counted');
-      assert.equal(
-        tracer.spans.length + totalLost(tracer.result),
-        counted('crowd') + counted('busy'),
-      );
-      assert.ok(links < LINKS, `${links} links`);
-    } finally {
-      child.kill('SIGKILL');
+    crowd.say('begin');
+    await sleep(CROWD_MS);
+    let links = 0;
+    for (let round = 0; round < BUSY; round++) {
+      crowd.say(String(BUSY_MS));
+      assert.equal(await crowd.hear(), 'done');
+      links = Math.max(links, descriptorsOf(tracer.pid).links);
     }
+    crowd.end();
+    const [ofCrowd, ofBusy] = (await crowd.hear()).split(' ').map(Number) as [number, number];
+    assert.equal(await tracer.stop(), 0, tracer.stderr);
+    const { functions, lost } = tracer.result;
+    const counted = (name: string): number =>
+      functions
+        .filter((each) => each.name.startsWith(name))
+        .reduce((sum, { calls }) => sum + calls, 0);
+    t.diagnostic(
+      `crowd ${counted('crowd')} of ${ofCrowd}, busy ${counted('busy')} of ${ofBusy}; at most ${links} links; ${JSON.stringify(lost)}`,
+    );
+    assert.equal(counted('crowd'), ofCrowd);
+    assert.ok(counted('busy') < ofBusy);
+    assert.ok((lost['governor'] ?? 0) > ofCrowd / 2, 'most are only counted');
+    assert.equal(
+      tracer.spans.length + totalLost(tracer.result),
+      counted('crowd') + counted('busy'),
+    );
+    assert.ok(links < LINKS, `${links} links`);
   });
 });
